@@ -4,4 +4,12 @@
 //! clock, never does I/O.
 
 pub mod catalog;
+pub mod charge;
+pub mod clock;
+pub mod ids;
+pub mod known;
+pub mod organization;
+pub mod principal;
+pub mod refusal;
+pub mod secret;
 pub mod source;

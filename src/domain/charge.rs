@@ -1,0 +1,113 @@
+//! What a request is charged, and what the bucket store answers.
+//!
+//! The interface is made for stores that hand out leases: a store may answer from what this node
+//! already holds, or ask a shared one; the core sees the same [`ChargeAnswer`].
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::ids::{OrgId, UserId};
+use super::known::Outage;
+
+/// A rate as policies state it: so many tokens in a period, and how many may be spent at once.
+/// Integers only; the bucket counts in micro-tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rate {
+    /// Tokens that come back in one period.
+    pub tokens: NonZeroU32,
+    /// The period, in milliseconds.
+    pub period_millis: NonZeroU32,
+    /// The size of the bucket: tokens that an idle caller can spend at once.
+    pub burst: NonZeroU32,
+}
+
+impl Rate {
+    /// How long an empty bucket takes to be full again.
+    pub fn fill_time(&self) -> Duration {
+        let millis = u64::from(self.burst.get()) * u64::from(self.period_millis.get());
+        Duration::from_millis(millis.div_ceil(u64::from(self.tokens.get())))
+    }
+}
+
+/// What happens to a limit while the shared store is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WhenAway {
+    /// This node enforces its share of the rate by itself.
+    LocalShare,
+    /// Requests are refused with 503 and `Retry-After`.
+    Closed,
+    /// Requests pass uncounted.
+    Open,
+}
+
+/// Whose bucket it is. Part of the bucket's key, so that two limits of the same name for two
+/// subjects never meet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A user, inside one organization or outside of all.
+    User(UserId, Option<OrgId>),
+    /// An organization.
+    Organization(OrgId),
+    /// A gateway or Supabase key, by its configured name.
+    Key(Arc<str>),
+    /// A route, inside one organization or for all callers.
+    Route(Arc<str>, Option<OrgId>),
+    /// A client address; IPv6 is counted by /64, which is what one customer holds.
+    Address(IpAddr),
+}
+
+/// One bucket that a request is charged to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketCharge {
+    /// The limit's name, unique in the policy.
+    pub limit: Arc<str>,
+    /// Whose bucket.
+    pub subject: Subject,
+    /// Its numbers today. A bucket survives a change of them.
+    pub rate: Rate,
+    /// Tokens to take; never above the burst.
+    pub cost: NonZeroU32,
+    /// What happens while the store is away.
+    pub when_away: WhenAway,
+}
+
+/// All buckets that one request is charged to: all or none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Charge {
+    /// At most one per limit of the route; inline up to five.
+    pub buckets: SmallVec<[BucketCharge; 5]>,
+}
+
+/// What the store says of a [`Charge`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChargeAnswer {
+    /// Every bucket was charged.
+    Granted {
+        /// What is left, bucket by bucket, in the order of the charge.
+        balances: SmallVec<[Balance; 5]>,
+    },
+    /// No bucket was charged, because this one had too little.
+    Refused {
+        /// Index into the charge of the bucket that refused.
+        bucket: usize,
+        /// A client that waits that long finds enough in this bucket, if nobody else spends.
+        retry_after: Duration,
+        /// What is left, bucket by bucket.
+        balances: SmallVec<[Balance; 5]>,
+    },
+    /// The store did not answer in time and nothing was charged that is known of.
+    Away(Outage),
+}
+
+/// What is left in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Balance {
+    /// Whole tokens left.
+    pub remaining: u32,
+    /// Until the bucket is full again.
+    pub full_in: Duration,
+}

@@ -1,0 +1,414 @@
+//! Why a request ends. One enum, one mapper to status, code and constant public text.
+//!
+//! The public text never depends on the request; the private cause ([`std::fmt::Display`]) goes to
+//! the log and the audit record, next to the request id that the caller was told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::known::Outage;
+
+/// A decision that ends a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The head can be read in two ways, or breaks a rule of the edge.
+    #[error("edge: {0}")]
+    Edge(EdgeRefusal),
+    /// No route matches host, path and method.
+    #[error("no route for this host and path")]
+    NoRoute,
+    /// A route matches host and path, with other methods (`Allow` names them).
+    #[error("the route allows {allow}")]
+    MethodNotAllowed {
+        /// The methods, as `Allow` lists them (RFC 9110 section 10.2.1).
+        allow: Arc<str>,
+    },
+    /// The route is closed by policy.
+    #[error("route `{0}` is closed")]
+    RouteClosed(Arc<str>),
+    /// The caller showed no credential, or one that does not count here.
+    #[error("credentials: {0}")]
+    Unauthenticated(CredentialFault),
+    /// The organization could not be settled.
+    #[error("organization: {0}")]
+    Tenant(TenantRefusal),
+    /// The caller's role lacks this permission.
+    #[error("permission `{permission}` is missing")]
+    Forbidden {
+        /// The permission, as policies write it.
+        permission: Arc<str>,
+    },
+    /// A condition of the route does not hold.
+    #[error("condition not met: {0}")]
+    Condition(ConditionRefusal),
+    /// The request cannot be confined to the organization.
+    #[error("isolation: {code}: {message}")]
+    Isolation {
+        /// 4xx.
+        status: StatusCode,
+        /// Stable code.
+        code: &'static str,
+        /// Constant public text.
+        message: &'static str,
+        /// Whether it tried to reach another organization: a security event.
+        tenant_escape: bool,
+    },
+    /// A bucket has too little.
+    #[error("limit `{limit}` reached, retry in {} ms", retry_after.as_millis())]
+    RateLimited {
+        /// The limit that refused.
+        limit: Arc<str>,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// Too many requests of one organization, or connections of one address, at the same time.
+    #[error("too many concurrent requests ({0})")]
+    TooManyConcurrent(&'static str),
+    /// A dependency is away, and the policy says that the request does not pass without it.
+    #[error("{0} unavailable")]
+    Unavailable(Outage),
+    /// The body is larger than the route allows.
+    #[error("body larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The route's cap in bytes.
+        limit: u64,
+    },
+    /// The client was too slow.
+    #[error("the client was too slow sending its {0}")]
+    TooSlow(&'static str),
+    /// Every address of the upstream is out, or it broke the protocol.
+    #[error("upstream: {0}")]
+    Upstream(UpstreamFault),
+    /// The gateway is at fault. Refused, because in doubt it refuses.
+    #[error("internal: {0}")]
+    Internal(&'static str),
+}
+
+/// What the edge refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EdgeRefusal {
+    /// `Content-Length` with `Transfer-Encoding`, or either repeated or odd (RFC 9112 section 6).
+    #[error("ambiguous framing")]
+    Framing,
+    /// No host, two hosts, or a target that disagrees with `Host` (RFC 9112 section 3.2).
+    #[error("missing or ambiguous host")]
+    Host,
+    /// Dot segments, empty segments, encoded slashes and the like.
+    #[error("ambiguous path")]
+    Path,
+    /// Control characters or invalid bytes in target or headers.
+    #[error("control or invalid characters")]
+    Characters,
+    /// `TRACE`, `CONNECT`, or a method nobody knows.
+    #[error("method not allowed")]
+    Method,
+    /// Header bytes or header count above the cap.
+    #[error("header fields too large")]
+    HeadTooLarge,
+    /// The target is above the cap.
+    #[error("target too long")]
+    TargetTooLong,
+    /// `Expect` with anything but `100-continue`, or a malformed `Upgrade`.
+    #[error("unsupported expectation or upgrade")]
+    Expectation,
+}
+
+/// What is wrong with a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialFault {
+    /// There is none, and the route asks for one.
+    #[error("none given")]
+    Missing,
+    /// The route asks for an API key and there is none that counts.
+    #[error("no API key")]
+    MissingKey,
+    /// The API key is not one of the configured ones.
+    #[error("unknown API key")]
+    UnknownKey,
+    /// It is not a JWT, or its header or claims are not what RFC 7519 and RFC 7515 allow.
+    #[error("malformed token")]
+    Malformed,
+    /// The token is larger than the cap.
+    #[error("token too large")]
+    TooLarge,
+    /// Its algorithm is not one the issuer signs with, `none` included.
+    #[error("algorithm not allowed")]
+    Algorithm,
+    /// No configured issuer has this `iss`.
+    #[error("unknown issuer")]
+    UnknownIssuer,
+    /// No key of the issuer has this `kid`.
+    #[error("unknown key id")]
+    UnknownKeyId,
+    /// The signature is wrong.
+    #[error("bad signature")]
+    Signature,
+    /// `exp` has passed.
+    #[error("expired")]
+    Expired,
+    /// `nbf` lies ahead, or `exp` lies further ahead than the issuer may say.
+    #[error("not yet valid, or valid for too long")]
+    NotYetValid,
+    /// `aud` is not one of the issuer's audiences.
+    #[error("wrong audience")]
+    Audience,
+    /// A claim that the issuer must state is missing or of the wrong type.
+    #[error("required claim missing")]
+    RequiredClaim,
+    /// Two credentials contradict each other.
+    #[error("conflicting credentials")]
+    Conflict,
+    /// It is valid, but not of the kind that the route asks for.
+    #[error("not the kind of credential this route asks for")]
+    Kind,
+    /// A service key from an address it may not be used from.
+    #[error("service key from an address that is not allowed")]
+    Address,
+}
+
+/// Why there is no one organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TenantRefusal {
+    /// Two sources name different organizations.
+    #[error("the request names two organizations")]
+    Conflict,
+    /// A source is there and is neither an id nor a slug.
+    #[error("malformed organization")]
+    Malformed,
+    /// No source names one, and there is no default.
+    #[error("no organization named")]
+    Missing,
+    /// The named organization does not exist. Told apart from a missing membership in the log only.
+    #[error("unknown organization")]
+    Unknown,
+    /// The user is not a member.
+    #[error("not a member")]
+    NotAMember,
+    /// The membership is suspended.
+    #[error("membership suspended")]
+    MemberSuspended,
+    /// The user was invited and has not accepted.
+    #[error("membership not accepted")]
+    MemberInvited,
+    /// The organization is suspended.
+    #[error("organization suspended")]
+    OrgSuspended,
+    /// The organization's plan or the member's role is not one the policy knows.
+    #[error("the directory names a role or plan that no policy defines")]
+    UnknownRoleOrPlan,
+}
+
+/// Which condition does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConditionRefusal {
+    /// The feature is off for the organization.
+    #[error("feature `{0}` is not enabled")]
+    Feature(Arc<str>),
+    /// The organization's plan is below the one wanted.
+    #[error("plan `{0}` or above is needed")]
+    Plan(Arc<str>),
+}
+
+/// What went wrong behind the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamFault {
+    /// No address of it is healthy, or all circuits are open.
+    #[error("no healthy address")]
+    NoAddress,
+    /// It could not be connected to.
+    #[error("connection failed")]
+    Connect,
+    /// It did not answer in time.
+    #[error("timed out")]
+    Timeout,
+    /// It closed early or broke the protocol.
+    #[error("broken answer")]
+    Broken,
+}
+
+/// What the caller is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublicAnswer {
+    /// The status.
+    pub status: StatusCode,
+    /// The stable code.
+    pub code: &'static str,
+    /// The constant text.
+    pub message: &'static str,
+}
+
+impl Refusal {
+    /// The one mapping from a refusal to what the caller is told.
+    pub fn public(&self) -> PublicAnswer {
+        let (status, code, message) = match self {
+            Self::Edge(edge) => edge.public(),
+            Self::NoRoute => (404, "route_not_found", "there is nothing at this path"),
+            Self::MethodNotAllowed { .. } => {
+                (405, "method_not_allowed", "this path does not allow the method")
+            }
+            Self::RouteClosed(_) => (403, "route_closed", "this path is closed"),
+            Self::Unauthenticated(fault) => fault.public(),
+            Self::Tenant(refusal) => refusal.public(),
+            Self::Forbidden { .. } => {
+                (403, "permission_denied", "your role does not have the permission for this")
+            }
+            Self::Condition(ConditionRefusal::Feature(_)) => {
+                (403, "feature_disabled", "this feature is not enabled for your organization")
+            }
+            Self::Condition(ConditionRefusal::Plan(_)) => {
+                (403, "plan_required", "your organization's plan does not include this")
+            }
+            Self::Isolation { status, code, message, .. } => {
+                return PublicAnswer { status: *status, code, message };
+            }
+            Self::RateLimited { .. } => (429, "rate_limited", "too many requests, slow down"),
+            Self::TooManyConcurrent(_) => {
+                (429, "too_many_concurrent", "too many requests at the same time")
+            }
+            Self::Unavailable(Outage::Directory) => {
+                (503, "directory_unavailable", "the gateway cannot look up organizations right now")
+            }
+            Self::Unavailable(Outage::Keys) => {
+                (503, "keys_unavailable", "the gateway cannot verify tokens right now")
+            }
+            Self::Unavailable(Outage::Limits) => {
+                (503, "limits_unavailable", "the gateway cannot count this request right now")
+            }
+            Self::BodyTooLarge { .. } => (413, "body_too_large", "the request body is too large"),
+            Self::TooSlow(_) => (408, "request_timeout", "the request took too long to arrive"),
+            Self::Upstream(UpstreamFault::NoAddress) => {
+                (503, "upstream_unavailable", "the service behind the gateway is unavailable")
+            }
+            Self::Upstream(UpstreamFault::Timeout) => {
+                (504, "upstream_timeout", "the service behind the gateway did not answer in time")
+            }
+            Self::Upstream(UpstreamFault::Connect | UpstreamFault::Broken) => {
+                (502, "bad_gateway", "the service behind the gateway did not answer properly")
+            }
+            Self::Internal(_) => (500, "internal_error", "the gateway failed to decide"),
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        PublicAnswer { status, code, message }
+    }
+
+    /// Whether the connection must be closed after the answer, because what follows on it cannot
+    /// be trusted.
+    pub fn closes_connection(&self) -> bool {
+        match self {
+            Self::Edge(_) | Self::BodyTooLarge { .. } | Self::TooSlow(_) => true,
+            Self::NoRoute
+            | Self::MethodNotAllowed { .. }
+            | Self::RouteClosed(_)
+            | Self::Unauthenticated(_)
+            | Self::Tenant(_)
+            | Self::Forbidden { .. }
+            | Self::Condition(_)
+            | Self::Isolation { .. }
+            | Self::RateLimited { .. }
+            | Self::TooManyConcurrent(_)
+            | Self::Unavailable(_)
+            | Self::Upstream(_)
+            | Self::Internal(_) => false,
+        }
+    }
+
+    /// How long the caller should wait, for `Retry-After`.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            Self::Unavailable(_)
+            | Self::TooManyConcurrent(_)
+            | Self::Upstream(UpstreamFault::NoAddress) => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+}
+
+type Public = (u16, &'static str, &'static str);
+
+impl EdgeRefusal {
+    fn public(self) -> Public {
+        match self {
+            Self::Framing => (400, "bad_framing", "the length of the request body is ambiguous"),
+            Self::Host => (400, "bad_host", "the host is missing or ambiguous"),
+            Self::Path => (400, "bad_path", "the path is not in its one normal spelling"),
+            Self::Characters => (400, "bad_characters", "the request has characters it must not"),
+            Self::Method => (405, "method_not_allowed", "the method is not allowed"),
+            Self::HeadTooLarge => (431, "headers_too_large", "the header fields are too large"),
+            Self::TargetTooLong => (414, "uri_too_long", "the path and query are too long"),
+            Self::Expectation => (417, "expectation_failed", "the expectation is not supported"),
+        }
+    }
+}
+
+impl CredentialFault {
+    fn public(self) -> Public {
+        match self {
+            Self::Missing => (401, "no_credentials", "a bearer token or API key is needed"),
+            Self::MissingKey => (401, "no_api_key", "no API key found in the request"),
+            Self::UnknownKey | Self::Address => (401, "invalid_api_key", "the API key is invalid"),
+            Self::Expired => (401, "token_expired", "the token has expired"),
+            Self::Kind => (401, "wrong_credentials", "this path asks for other credentials"),
+            Self::Conflict => (401, "conflicting_credentials", "the credentials disagree"),
+            Self::Malformed
+            | Self::TooLarge
+            | Self::Algorithm
+            | Self::UnknownIssuer
+            | Self::UnknownKeyId
+            | Self::Signature
+            | Self::NotYetValid
+            | Self::Audience
+            | Self::RequiredClaim => (401, "invalid_token", "the token is invalid"),
+        }
+    }
+}
+
+impl TenantRefusal {
+    fn public(self) -> Public {
+        match self {
+            Self::Conflict => (403, "org_conflict", "the request names two organizations"),
+            Self::Malformed => (400, "bad_organization", "the organization is malformed"),
+            Self::Missing => (403, "org_required", "the request names no organization"),
+            // One answer for both, so that nobody can find out which organizations exist.
+            Self::Unknown | Self::NotAMember => {
+                (403, "not_a_member", "you are not a member of this organization")
+            }
+            Self::MemberSuspended => (403, "member_suspended", "your membership is suspended"),
+            Self::MemberInvited => (403, "member_invited", "your membership is not accepted yet"),
+            Self::OrgSuspended => (403, "org_suspended", "the organization is suspended"),
+            Self::UnknownRoleOrPlan => {
+                (403, "role_unknown", "your role or plan is not known to the gateway")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_organization_and_a_foreign_one_are_told_apart_in_the_log_only() {
+        let unknown = Refusal::Tenant(TenantRefusal::Unknown);
+        let foreign = Refusal::Tenant(TenantRefusal::NotAMember);
+        assert_eq!(unknown.public(), foreign.public());
+        assert_ne!(unknown.to_string(), foreign.to_string());
+    }
+
+    #[test]
+    fn an_outage_is_never_an_authentication_error() {
+        for outage in [Outage::Directory, Outage::Keys, Outage::Limits] {
+            let refusal = Refusal::Unavailable(outage);
+            assert_eq!(refusal.public().status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(refusal.retry_after().is_some());
+        }
+    }
+
+    #[test]
+    fn what_breaks_framing_closes_the_connection() {
+        assert!(Refusal::Edge(EdgeRefusal::Framing).closes_connection());
+        assert!(!Refusal::NoRoute.closes_connection());
+    }
+}
