@@ -1,0 +1,78 @@
+//! The import law, read from the source tree: which room may name which, who may name the big
+//! crates, and what the pure core may never do.
+//!
+//! Links nothing of the gateway: it reads `src/` as text, so that it also judges code that a
+//! feature flag or a target would leave out of the build. The lockfiles are read here too: where
+//! every dependency comes from is a property of the tree like its imports.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test binary")]
+
+mod law;
+mod lexer;
+mod paths;
+
+use std::path::{Path, PathBuf};
+
+#[test]
+fn every_file_keeps_the_import_law() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = rust_files(&root);
+    assert!(files.len() > 3, "only {} files found under `{}`", files.len(), root.display());
+    let breaches: Vec<String> = files
+        .iter()
+        .flat_map(|file| {
+            let source = std::fs::read_to_string(file).expect("a readable source file");
+            let relative = file.strip_prefix(&root).expect("a file under src/");
+            law::breaches(&relative.to_string_lossy(), &source)
+        })
+        .collect();
+    assert!(breaches.is_empty(), "the import law is broken:\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn every_directory_under_src_is_a_room_of_the_law() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for entry in std::fs::read_dir(root).expect("src/") {
+        let entry = entry.expect("an entry of src/");
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() {
+            assert!(law::is_room(&name), "`src/{name}` is not a room: add it to tests/tree/law.rs");
+        }
+    }
+}
+
+#[test]
+fn every_crate_comes_from_crates_io_and_no_npm_package_names_a_host() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cargo = std::fs::read_to_string(root.join("Cargo.lock")).expect("Cargo.lock");
+    let strangers = foreign_sources(&cargo);
+    assert!(cargo.matches("source = ").count() > 100 && strangers.is_empty(), "{strangers:?}");
+    let npm = std::fs::read_to_string(root.join("tests/package-lock.json")).expect("npm lockfile");
+    assert!(npm.contains("\"integrity\"") && !npm.contains("\"resolved\""));
+}
+
+/// The `source` lines of a Cargo.lock that are not crates.io's: git, other registries.
+fn foreign_sources(lockfile: &str) -> Vec<&str> {
+    let crates_io = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
+    lockfile.lines().filter(|line| line.starts_with("source = ") && *line != crates_io).collect()
+}
+
+#[test]
+fn a_git_dependency_in_the_lockfile_is_found() {
+    let line = "source = \"git+https://example.org/x?rev=1#1\"";
+    assert_eq!(foreign_sources(&format!("name = \"x\"\n{line}\n")), [line]);
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a readable directory") {
+        let path = entry.expect("a directory entry").path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
