@@ -1,0 +1,79 @@
+# Tollgate's commands. `make help` lists them; `make check` is what CI runs.
+#
+# One target directory and the dev profile throughout, so that nothing is compiled twice: the
+# binary that `make demo` runs is the one that the tests start.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Tools that set-up had to build live here and not in the user's own ~/.cargo.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+CARGO := cargo
+LOCKED := --locked
+# Arguments for the programs behind `demo`, `test` and `bench`: make test ARGS='-E "test(isolat)"'
+ARGS ?=
+
+.PHONY: help demo test check bench fmt setup setup-build fmt-check lint docs doctest deny \
+	deny-if-present config-check clean-tools
+
+help: ## List the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+# The dev build is ready in a third of a release build's time, and the demo shows behaviour, not
+# speed; `make bench` is where the release profile belongs.
+demo: setup-build ## Run the whole gateway in one process, with sample data and ready-to-paste requests
+	@$(CARGO) build $(LOCKED) --bin tollgate
+	@exec $(CARGO) run $(LOCKED) --quiet --bin tollgate -- demo $(ARGS)
+
+# Doctests first: what a reader looks for, the runner's summary, stays the last thing printed.
+test: setup doctest ## Run every test, with real PostgreSQL, Redis, PostgREST and supabase-js
+	@$(CARGO) nextest run $(LOCKED) --no-fail-fast $(ARGS)
+
+# `lint` covers benches and examples too (--all-targets), so they need no check of their own.
+check: fmt-check lint docs deny-if-present config-check test ## What CI runs: all of the below and `test`
+
+bench: setup-build ## Compare Tollgate with a bare Pingora proxy, interleaved, in the release profile
+	@$(CARGO) run $(LOCKED) --release --example bench_compare -- $(ARGS)
+
+fmt: ## Format the code
+	@$(CARGO) fmt --all
+
+setup: ## Install what the tests need and is missing, saying what is done
+	@tests/setup.sh build test
+
+setup-build:
+	@tests/setup.sh build
+
+fmt-check: ## Is the code formatted?
+	@$(CARGO) fmt --all --check
+
+lint: setup-build ## Clippy on every target, warnings are errors
+	@$(CARGO) clippy $(LOCKED) --all-targets --quiet -- -D warnings
+
+docs: setup-build ## Build the documentation, warnings are errors
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(LOCKED) --no-deps --lib --quiet
+
+doctest: setup-build ## Run the examples in the documentation
+	@$(CARGO) test $(LOCKED) --doc --quiet
+
+config-check: setup-build ## Every configuration under config/ is accepted by the program itself
+	@$(CARGO) build $(LOCKED) --bin tollgate --quiet
+	@tests/check-configs.sh
+
+# cargo-deny takes minutes to build, so only this target installs it; `check` runs it where it is.
+deny: setup-build ## Licences, bans, sources and advisories of all dependencies (installs cargo-deny)
+	@tests/setup.sh deny
+	@$(CARGO) deny $(LOCKED) check $(ARGS)
+
+# Without the advisories, whose database has to be fetched: `check` must not depend on a network.
+deny-if-present:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny $(LOCKED) --log-level error check bans licenses sources; \
+	else \
+		echo 'cargo-deny is not installed: licences and bans not checked (`make deny` installs it);' \
+			'the sources of all packages are checked by tests/tree'; \
+	fi
+
+clean-tools: ## Remove what set-up built or fetched inside this directory
+	@rm -rf .tools tests/node_modules
