@@ -1,3 +1,4 @@
 //! Tollgate.
 
 pub mod domain;
+pub mod policy;

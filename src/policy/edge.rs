@@ -1,0 +1,34 @@
+//! What the edge allows, before anybody knows who calls.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::domain::charge::Rate;
+
+/// Bounds and trust at the edge. All of it can be reloaded.
+#[derive(Debug, Clone)]
+pub struct EdgePolicy {
+    /// Proxies whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Cap on the bytes of all header names and values together.
+    pub max_header_bytes: u32,
+    /// Cap on the number of header fields.
+    pub max_header_count: u32,
+    /// Cap on the bytes of path and query.
+    pub max_target_bytes: u32,
+    /// Time for a request head to arrive in full.
+    pub head_timeout: Duration,
+    /// Time between two reads of a request body.
+    pub body_timeout: Duration,
+    /// Idle time of a kept-alive connection.
+    pub keepalive_timeout: Duration,
+    /// Requests at the same time for one organization.
+    pub requests_per_organization: NonZeroU32,
+    /// Connections at the same time from one address.
+    pub connections_per_address: NonZeroU32,
+    /// Requests from one address before anything else is looked at. It depends on neither Redis
+    /// nor an identity.
+    pub address_guard: Option<Rate>,
+}

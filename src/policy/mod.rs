@@ -1,0 +1,20 @@
+//! The compiled policy: what `config` makes of the YAML, what `pipeline` decides by.
+//!
+//! Everything here is immutable, valid by construction and carries its [`Source`], so that a
+//! decision can name the line that made it. May import `domain` only; never awaits, never reads a
+//! clock.
+//!
+//! [`Source`]: crate::domain::source::Source
+
+pub mod edge;
+pub mod identity;
+pub mod known;
+pub mod limits;
+pub mod path;
+pub mod response;
+pub mod roles;
+pub mod route;
+pub mod snapshot;
+pub mod upstream;
+
+pub use snapshot::Snapshot;

@@ -1,0 +1,212 @@
+//! Routes: which request goes where, and by which policies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use crate::domain::source::Source;
+
+use super::limits::Limit;
+use super::path::PathPattern;
+use super::response::ResponsePolicy;
+use super::roles::PermissionId;
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its unique name.
+    pub name: Arc<str>,
+    /// Which hosts.
+    pub host: HostMatch,
+    /// Which paths.
+    pub path: PathPattern,
+    /// Which methods.
+    pub methods: MethodMatch,
+    /// Where to.
+    pub destination: Destination,
+    /// What the caller must show.
+    pub credential: CredentialRule,
+    /// How the organization is found.
+    pub tenant: TenantRule,
+    /// What the caller must be allowed to do.
+    pub permission: PermissionRule,
+    /// What else must hold.
+    pub conditions: Vec<Condition>,
+    /// What the request is charged to.
+    pub limits: Vec<Arc<Limit>>,
+    /// Cap on the bytes of a request body.
+    pub max_body_bytes: u64,
+    /// Time between two reads of the upstream's answer; the upstream's own where `None`.
+    pub read_timeout: Option<Duration>,
+    /// Whether `Upgrade: websocket` may pass.
+    pub websocket: bool,
+    /// What is added to answers.
+    pub response: Arc<ResponsePolicy>,
+    /// What is written to the audit log.
+    pub audit: AuditRule,
+    /// Where it was written.
+    pub source: Source,
+}
+
+/// Which hosts a route serves. Compared in lowercase, without the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostMatch {
+    /// All.
+    Any,
+    /// This one.
+    Exact(Box<str>),
+    /// One label before this suffix (which begins with a dot): `*.example.com`.
+    Subdomain(Box<str>),
+}
+
+impl HostMatch {
+    /// Whether the host fits.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => exact.as_ref() == host,
+            Self::Subdomain(_) => self.label(host).is_some(),
+        }
+    }
+
+    /// The label in place of the `*`.
+    pub fn label<'h>(&self, host: &'h str) -> Option<&'h str> {
+        match self {
+            Self::Subdomain(suffix) => host
+                .strip_suffix(suffix.as_ref())
+                .filter(|label| !label.is_empty() && !label.contains('.')),
+            Self::Any | Self::Exact(_) => None,
+        }
+    }
+
+    /// More specific first.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Exact(_) => 0,
+            Self::Subdomain(_) => 1,
+            Self::Any => 2,
+        }
+    }
+}
+
+/// Which methods a route serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MethodMatch {
+    /// All.
+    Any,
+    /// These. GET brings HEAD along; OPTIONS always fits, since it shows nothing.
+    Listed(Vec<Method>),
+}
+
+impl MethodMatch {
+    /// Whether the method fits.
+    pub fn matches(&self, method: &Method) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(methods) => {
+                methods.contains(method)
+                    || *method == Method::OPTIONS
+                    || (*method == Method::HEAD && methods.contains(&Method::GET))
+            }
+        }
+    }
+
+    /// Whether some method other than OPTIONS fits both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::Listed(a), Self::Listed(b)) => a.iter().any(|method| b.contains(method)),
+        }
+    }
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// To an upstream.
+    Upstream {
+        /// Its index in the snapshot.
+        upstream: usize,
+        /// Taken off the front of the path; empty or `/…` without a slash at its end.
+        strip_prefix: Arc<str>,
+    },
+    /// Nowhere: refused with 403.
+    Closed,
+}
+
+/// What a caller must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialRule {
+    /// Nothing. A credential that is shown is not looked at.
+    Open,
+    /// An API key, or any token. A token that is shown must be valid.
+    Key,
+    /// A user's token, or a service credential.
+    User,
+    /// A service credential.
+    Service,
+}
+
+/// How the organization is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TenantRule {
+    /// The route belongs to no organization.
+    None,
+    /// All that are present must agree; the default membership counts only where none is.
+    Sources(Vec<TenantSource>),
+}
+
+/// Where a request can name its organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TenantSource {
+    /// A claim of the token, as a path of keys.
+    Claim(Vec<Box<str>>),
+    /// The `x-organization-id` header: id or slug.
+    Header,
+    /// The label in place of the `*` in the route's host: a slug.
+    Host,
+    /// A capture of the route's path: id or slug.
+    Path(Arc<str>),
+    /// The user's most recently joined active membership.
+    Default,
+}
+
+/// What the caller must be allowed to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PermissionRule {
+    /// Nothing.
+    None,
+    /// To be an active member, with whichever role.
+    Member,
+    /// This.
+    Permission(PermissionId),
+    /// What the default map says for the table in this capture of the path: GET and HEAD → `read`,
+    /// POST, PUT and PATCH → `write`, DELETE → `delete`.
+    Table(Arc<str>),
+}
+
+/// A condition besides permissions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// The feature is on for the organization.
+    Feature(Arc<str>),
+    /// The organization's plan is of at least this level.
+    PlanAtLeast {
+        /// The plan's name, for the refusal.
+        name: Arc<str>,
+        /// Its level.
+        level: u32,
+    },
+}
+
+/// Which decisions are written to the audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditRule {
+    /// All.
+    All,
+    /// Unsafe methods and refusals.
+    WritesAndRefusals,
+    /// Refusals.
+    Refusals,
+}
