@@ -1,4 +1,5 @@
 //! Tollgate.
 
+pub mod config;
 pub mod domain;
 pub mod policy;

@@ -6,6 +6,8 @@
 pub mod catalog;
 pub mod charge;
 pub mod clock;
+pub mod directory;
+pub mod head;
 pub mod ids;
 pub mod known;
 pub mod organization;

@@ -178,8 +178,9 @@ impl<'h> Captured<'_, 'h> {
 }
 
 fn literal(part: &str) -> Result<Box<str>, PatternError> {
-    let fits =
-        |b: u8| b.is_ascii_graphic() && !matches!(b, b'{' | b'}' | b'?' | b'#' | b'\\' | b'*');
+    let fits = |b: u8| {
+        b.is_ascii_graphic() && !matches!(b, b'{' | b'}' | b'?' | b'#' | b'\\' | b'*' | b'%' | b';')
+    };
     if part.is_empty() || part == "." || part == ".." || !part.bytes().all(fits) {
         return Err(if part.contains(['{', '}']) {
             PatternError::Capture(Box::from(part))

@@ -1,0 +1,163 @@
+//! What a process is started with and keeps until its end: addresses, stores, logs. What can be
+//! reloaded is in the [`Snapshot`](crate::policy::Snapshot).
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::directory::DirectoryData;
+use crate::domain::secret::Secret;
+
+/// Everything that a process is started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// Where health and metrics are served.
+    pub admin: Option<SocketAddr>,
+    /// Threads, draining, hand-over.
+    pub server: ServerSettings,
+    /// Where organizations and members are kept.
+    pub directory: DirectorySettings,
+    /// Where buckets are kept.
+    pub limits: LimitStoreSettings,
+    /// Where decisions are recorded.
+    pub audit: Option<AuditSettings>,
+    /// How the process logs.
+    pub log: LogSettings,
+}
+
+/// One listening address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// TLS, where it is on.
+    pub tls: Option<ListenerTls>,
+    /// HTTP/2: by ALPN with TLS, by prior knowledge without.
+    pub http2: bool,
+}
+
+/// Certificate files of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// PEM, leaf first.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}
+
+/// How the process runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Worker threads.
+    pub threads: NonZeroU32,
+    /// After SIGTERM, requests in flight have this long to end.
+    pub drain: Duration,
+    /// Over this socket a successor takes the listening sockets. `None`: no hand-over.
+    pub upgrade_socket: Option<PathBuf>,
+    /// Idle connections kept to all upstreams together.
+    pub upstream_pool: NonZeroU32,
+    /// Tells this node apart in logs, audit records and metrics.
+    pub node: Arc<str>,
+}
+
+/// Where organizations and members are kept.
+#[derive(Debug, Clone)]
+pub enum DirectorySettings {
+    /// In a file, read with the policies and reloaded with them.
+    File(Arc<DirectoryData>),
+    /// In PostgreSQL.
+    Postgres(PostgresDirectory),
+}
+
+/// A directory in PostgreSQL.
+#[derive(Debug, Clone)]
+pub struct PostgresDirectory {
+    /// `postgres://user:password@host:port/database?sslmode=…`.
+    pub url: Secret,
+    /// How long an entry is fresh.
+    pub ttl: Duration,
+    /// How long an entry that was once found serves while the database is away.
+    pub max_stale: Duration,
+    /// How long the absence of an entry is remembered.
+    pub negative_ttl: Duration,
+    /// Time for an answer.
+    pub timeout: Duration,
+    /// Entries of each kind that are kept in memory.
+    pub capacity: u64,
+    /// Connections.
+    pub connections: NonZeroU32,
+    /// The queries; the defaults fit the schema in `deploy/sql`.
+    pub queries: DirectoryQueries,
+}
+
+/// Queries of a directory in PostgreSQL. Each returns the columns that its field names, as text
+/// where nothing else is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryQueries {
+    /// `$1` uuid → `id uuid, slug, status, plan, features text[]`.
+    pub organization_by_id: Arc<str>,
+    /// `$1` text → the same.
+    pub organization_by_slug: Arc<str>,
+    /// `$1` text (user), `$2` uuid → `organization uuid, role, status, joined_at bigint`.
+    pub membership: Arc<str>,
+    /// `$1` text (user) → the same, at most one row.
+    pub default_membership: Arc<str>,
+}
+
+/// Where buckets are kept.
+#[derive(Debug, Clone)]
+pub enum LimitStoreSettings {
+    /// In this process.
+    Memory {
+        /// Buckets that are kept; beyond that, new ones share.
+        max_buckets: NonZeroU32,
+    },
+    /// In Redis, shared by all nodes.
+    Redis(RedisSettings),
+}
+
+/// A shared store of buckets.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// `redis://…` or `rediss://…`.
+    pub url: Secret,
+    /// Hard deadline of one call.
+    pub timeout: Duration,
+    /// Put before every key.
+    pub key_prefix: Arc<str>,
+    /// Gateway nodes that share the limits: `local_share` divides by it while Redis is away.
+    pub nodes: NonZeroU32,
+    /// Buckets kept in this process while Redis is away.
+    pub max_buckets: NonZeroU32,
+}
+
+/// Where decisions are recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// JSON lines are appended here.
+    pub file: PathBuf,
+    /// Records that may wait to be written; beyond that they are dropped and counted.
+    pub queue: NonZeroU32,
+}
+
+/// How the process logs, to standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// For machines or for people.
+    pub format: LogFormat,
+    /// As `RUST_LOG` writes it: `info`, `tollgate=debug,warn`.
+    pub filter: Arc<str>,
+}
+
+/// For whom the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Coloured text.
+    Pretty,
+}

@@ -1,0 +1,13 @@
+//! A whole directory as data: what a directory file states, and what test fixtures are.
+
+use super::organization::{Membership, Organization};
+
+/// Organizations and memberships; `config` has checked that ids and slugs are unique and that
+/// every membership names an organization that is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DirectoryData {
+    /// All organizations.
+    pub organizations: Vec<Organization>,
+    /// All memberships.
+    pub memberships: Vec<Membership>,
+}

@@ -1,0 +1,156 @@
+//! What became known of a request on its way: the material of logs, audit records, metrics and
+//! explanations. It records; it decides nothing.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::domain::ids::RequestId;
+use crate::domain::organization::Organization;
+use crate::domain::principal::Principal;
+use crate::domain::source::Source;
+use crate::policy::roles::Role;
+use crate::policy::route::Route;
+
+/// The stages, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Normalise, refuse what is ambiguous.
+    Edge,
+    /// Find the route.
+    Route,
+    /// Who calls.
+    Authenticate,
+    /// For which organization.
+    Tenant,
+    /// With which right.
+    Authorize,
+    /// Confined to the organization.
+    Isolate,
+    /// Charged.
+    Limit,
+    /// Sent on.
+    Upstream,
+    /// Answered.
+    Response,
+}
+
+impl Stage {
+    /// All, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Edge,
+        Self::Route,
+        Self::Authenticate,
+        Self::Tenant,
+        Self::Authorize,
+        Self::Isolate,
+        Self::Limit,
+        Self::Upstream,
+        Self::Response,
+    ];
+
+    /// As logs, metrics and explanations write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Route => "route",
+            Self::Authenticate => "authenticate",
+            Self::Tenant => "tenant",
+            Self::Authorize => "authorize",
+            Self::Isolate => "isolate",
+            Self::Limit => "limit",
+            Self::Upstream => "upstream",
+            Self::Response => "response",
+        }
+    }
+}
+
+/// What a stage found, for an explanation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The stage.
+    pub stage: Stage,
+    /// What it found, in one line.
+    pub text: String,
+    /// The policy that made it so.
+    pub source: Option<Source>,
+}
+
+/// The record of one request's way.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// Its id, from the edge on.
+    pub request_id: Option<RequestId>,
+    /// W3C trace context to pass on: `traceparent`.
+    pub traceparent: Option<Box<str>>,
+    /// The client's address, from the edge on.
+    pub client: Option<IpAddr>,
+    /// The route.
+    pub route: Option<Arc<Route>>,
+    /// The caller.
+    pub principal: Option<Principal>,
+    /// The API key's name, where one was shown.
+    pub api_key: Option<Arc<str>>,
+    /// The organization.
+    pub organization: Option<Arc<Organization>>,
+    /// The caller's role there.
+    pub role: Option<Arc<Role>>,
+    /// The permission that was looked at, `resource:action`.
+    pub permission: Option<Arc<str>>,
+    /// The stage that is at work, or that ended the request.
+    pub stage: Stage,
+    /// The line that decided, once the request is refused or passed.
+    pub decided_by: Option<Source>,
+    notes: Option<Vec<Note>>,
+}
+
+impl Trace {
+    /// For live traffic: takes no notes.
+    pub fn new() -> Self {
+        Self {
+            request_id: None,
+            traceparent: None,
+            client: None,
+            route: None,
+            principal: None,
+            api_key: None,
+            organization: None,
+            role: None,
+            permission: None,
+            stage: Stage::Edge,
+            decided_by: None,
+            notes: None,
+        }
+    }
+
+    /// For explanations: takes notes.
+    pub fn explaining() -> Self {
+        Self { notes: Some(Vec::new()), ..Self::new() }
+    }
+
+    /// Forgets everything but the request id, before the request is decided again.
+    pub fn restart(&mut self) {
+        let fresh = if self.notes.is_some() { Self::explaining() } else { Self::new() };
+        let request_id = self.request_id.take();
+        let traceparent = self.traceparent.take();
+        *self = Self { request_id, traceparent, ..fresh };
+    }
+
+    /// Takes a note, if notes are taken; otherwise `text` is never built.
+    pub fn note(&mut self, source: Option<&Source>, text: impl FnOnce() -> String) {
+        let stage = self.stage;
+        if let Some(notes) = &mut self.notes {
+            notes.push(Note { stage, text: text(), source: source.cloned() });
+        }
+    }
+
+    /// The notes, in order.
+    pub fn notes(&self) -> &[Note] {
+        self.notes.as_deref().unwrap_or_default()
+    }
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
