@@ -1,0 +1,16 @@
+//! The gateway and the parts around it as real processes, end to end.
+//!
+//! `support` holds the parts; `parts` shows that they do what the other tests rely on.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test binary: what fails here is meant to fail the test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod parts;
