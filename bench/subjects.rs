@@ -90,7 +90,7 @@ fn bare(place: &Place, address: SocketAddr) -> Program {
 fn haproxy(place: &Place, address: SocketAddr) -> Result<Program> {
     let upstream = place.upstream;
     let text = format!(
-        "global\n  nbthread 1\n  maxconn 10000\n\
+        "global\n  nbthread 1\n  maxconn 4000\n\
          defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          \x20 http-reuse always\n\
          frontend in\n  bind {address}\n  default_backend out\n\
