@@ -95,8 +95,12 @@ impl UpstreamKind {
 pub enum UpstreamIdentity {
     /// A token minted by the gateway with the verified `sub`, `role`, `org_id`, `org_role`.
     Minted(MintPolicy),
-    /// The caller's own token, after it was verified; keys of the `sb_` kind are translated.
-    PassThrough,
+    /// The caller's own token, after it was verified. A key of the `sb_` kind is no token: it is
+    /// translated into one with this policy, or not sent on.
+    PassThrough {
+        /// How tokens for bearers of `sb_` keys are minted.
+        translate: Option<MintPolicy>,
+    },
     /// Nothing.
     None,
 }

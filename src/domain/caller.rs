@@ -1,0 +1,24 @@
+//! What an upstream may learn of the caller: verified facts only, ready to be put in a token.
+
+use std::sync::Arc;
+
+use super::ids::{OrgId, UserId};
+use super::principal::PrincipalKind;
+
+/// The verified caller, as an upstream's token states it. Two equal callers get the same token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Caller {
+    /// Decides the database role.
+    pub kind: PrincipalKind,
+    /// `sub`.
+    pub user: Option<UserId>,
+    /// `org_id`.
+    pub org: Option<OrgId>,
+    /// `org_role`.
+    pub org_role: Option<Arc<str>>,
+    /// `session_id`.
+    pub session_id: Option<Arc<str>>,
+    /// When the caller's own credential expires, in seconds since 1970: no token made from it may
+    /// live for longer.
+    pub expires_at: Option<u64>,
+}
