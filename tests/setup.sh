@@ -59,12 +59,16 @@ need_test() {
     have redis-server || packages+=(redis-server)
     have setpriv || packages+=(util-linux)
     have_node || packages+=(nodejs)
-    have npm || packages+=(npm)
 }
 
 npm_packages() {
     # npm writes this file last, so it is newer than the lockfile only after a complete install.
     [ tests/node_modules/.package-lock.json -nt tests/package-lock.json ] && return
+    # Only now: other builds of Debian's nodejs bring npm along and conflict with its package.
+    if ! have npm; then
+        packages=(npm)
+        apt_install
+    fi
     have_node || fail "node $(node --version) is too old: 18 or later is needed"
     say 'installing PostgREST and supabase-js into tests/node_modules (npm ci)'
     (cd tests && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
