@@ -8,6 +8,7 @@
 
 pub mod edge;
 pub mod identity;
+pub mod keys;
 pub mod known;
 pub mod limits;
 pub mod path;
