@@ -1,0 +1,43 @@
+//! PostgREST requests: parsed, confined to one organization, printed afresh, or refused.
+//!
+//! ```text
+//! path, query, headers ──parse──▶ typed tree ──check, inject──▶ typed tree ──print──▶ what is sent
+//! ```
+//!
+//! Called by the pipeline's isolate stage with the catalogue and the organization; the body is
+//! rewritten later, when it has arrived, by the rule that [`confine`] returns. No byte of the
+//! client's is sent on: what does not parse to its end, is not in the catalogue or is not supported
+//! has a [`RestRefusal`]. Pure: never awaits, never reads a clock; imports only `domain`.
+//!
+//! Served in this form: plain columns, filters and logic trees on one table, `order`, `limit`,
+//! `offset`; JSON inserts and updates; deletes.
+
+mod body;
+mod confine;
+mod filter;
+mod headers;
+mod lexer;
+mod limits;
+mod logic;
+mod order;
+mod path;
+mod percent;
+mod prefer;
+mod print;
+mod query;
+mod refusal;
+mod select;
+#[cfg(test)]
+mod tests;
+
+pub use body::{BodyRule, JsonRule};
+pub use confine::{Confined, Injection, RestMethod, RestRequest, confine};
+pub use filter::{Comparison, Filter, Operation, Quantifier, Relation, Search, Truth};
+pub use headers::OWNED_HEADERS;
+pub use limits::*;
+pub use logic::{Connective, Logic, LogicTree};
+pub use order::{Direction, Nulls, OrderTerm};
+pub use print::print_query;
+pub use query::{Query, parse_query};
+pub use refusal::{Cap, Part, RestRefusal};
+pub use select::SelectItem;

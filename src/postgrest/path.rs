@@ -1,0 +1,72 @@
+//! The path: one segment that names a table.
+//!
+//! May not import anything of this crate but this room.
+
+use std::borrow::Cow;
+
+use super::percent::{Plus, decode};
+use super::refusal::RestRefusal;
+
+/// The decoded name in a path such as `/events`.
+pub(super) fn table_name(path: &str) -> Result<Cow<'_, str>, RestRefusal> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Err(RestRefusal::RootUnavailable);
+    }
+    let mut segments = path.split('/');
+    let first = segment(segments.next().unwrap_or_default())?;
+    match (segments.next(), segments.next()) {
+        (None, _) => Ok(first),
+        (Some(second), None) => match (first.as_ref(), segment(second)) {
+            ("rpc", Ok(_)) => Err(RestRefusal::RpcUnsupported),
+            (_, Ok(_)) => Err(RestRefusal::PathMalformed),
+            (_, Err(refusal)) => Err(refusal),
+        },
+        (Some(_), Some(_)) => Err(RestRefusal::PathMalformed),
+    }
+}
+
+fn segment(raw: &str) -> Result<Cow<'_, str>, RestRefusal> {
+    let decoded = decode(raw, Plus::Plus)?;
+    match decoded.as_ref() {
+        "" | "." | ".." => Err(RestRefusal::PathMalformed),
+        name if name.contains(['/', '\\']) => Err(RestRefusal::PathMalformed),
+        _ => Ok(decoded),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_segment_is_a_table() {
+        assert_eq!(table_name("/events").unwrap(), "events");
+        assert_eq!(table_name("/ev%65nts").unwrap(), "events");
+        assert_eq!(table_name("/a+b%20c").unwrap(), "a+b c");
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for (path, code) in [
+            ("", "rest_root_unavailable"),
+            ("/", "rest_root_unavailable"),
+            ("//events", "rest_path_malformed"),
+            ("/events/", "rest_path_malformed"),
+            ("/./events", "rest_path_malformed"),
+            ("/..", "rest_path_malformed"),
+            ("/%2e%2e", "rest_path_malformed"),
+            ("/rpc%2Fbump", "rest_path_malformed"),
+            ("/a%5Cb", "rest_path_malformed"),
+            ("/a/b", "rest_path_malformed"),
+            ("/rpc/a/b", "rest_path_malformed"),
+            ("/rpc/", "rest_path_malformed"),
+            ("/rpc/org_stats", "rest_rpc_unsupported"),
+            ("/%72pc/bump", "rest_rpc_unsupported"),
+            ("/ev%00ents", "rest_encoding_malformed"),
+            ("/ev%ff", "rest_encoding_malformed"),
+        ] {
+            assert_eq!(table_name(path).unwrap_err().code(), code, "{path}");
+        }
+    }
+}
