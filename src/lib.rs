@@ -2,5 +2,6 @@
 
 pub mod config;
 pub mod domain;
+pub mod pipeline;
 pub mod policy;
 pub mod postgrest;

@@ -44,7 +44,7 @@ pub enum Refusal {
     #[error("condition not met: {0}")]
     Condition(ConditionRefusal),
     /// The request cannot be confined to the organization.
-    #[error("isolation: {code}: {message}")]
+    #[error("isolation: {code}: {cause}")]
     Isolation {
         /// 4xx.
         status: StatusCode,
@@ -54,6 +54,8 @@ pub enum Refusal {
         message: &'static str,
         /// Whether it tried to reach another organization: a security event.
         tenant_escape: bool,
+        /// For the log: may name tables and columns, never values.
+        cause: Box<str>,
     },
     /// A bucket has too little.
     #[error("limit `{limit}` reached, retry in {} ms", retry_after.as_millis())]

@@ -138,5 +138,6 @@ fn no_such_table() -> Refusal {
         code: "table_not_found",
         message: "there is no such table",
         tenant_escape: false,
+        cause: "a table that the catalogue does not open".into(),
     }
 }

@@ -7,7 +7,6 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
-use smallvec::SmallVec;
 
 use crate::domain::clock::Now;
 use crate::domain::head::Arrival;
@@ -35,7 +34,7 @@ pub struct Edged<'h> {
 }
 
 /// Fields that a client may not send on to an upstream.
-pub(super) type Strip = SmallVec<[HeaderName; 8]>;
+pub(super) type Strip = Vec<HeaderName>;
 
 impl<'h> Edged<'h> {
     /// The method.
@@ -96,6 +95,7 @@ pub fn admit<'h>(
     identify(arrival, trusted, trace, now);
     let client = forwarded::client(headers, arrival.peer, policy);
     trace.client = Some(client);
+    trace.origin = headers.get(header::ORIGIN).cloned();
 
     within_caps(arrival, policy).map_err(Refusal::Edge)?;
     known_method(arrival.method).map_err(Refusal::Edge)?;
@@ -128,8 +128,10 @@ fn identify(arrival: &Arrival<'_>, trusted: bool, trace: &mut Trace, now: Now) {
     if trace.request_id.is_none() {
         let kept = text("x-request-id").filter(|_| trusted).and_then(|id| id.parse().ok());
         let mut random = [0; 10];
-        random.copy_from_slice(arrival.entropy.to_le_bytes().first_chunk::<10>().unwrap_or(&[0; 10]));
-        trace.request_id = Some(kept.unwrap_or_else(|| RequestId::fresh(now.unix_millis(), random)));
+        random
+            .copy_from_slice(arrival.entropy.to_le_bytes().first_chunk::<10>().unwrap_or(&[0; 10]));
+        trace.request_id =
+            Some(kept.unwrap_or_else(|| RequestId::fresh(now.unix_millis(), random)));
     }
     if trace.traceparent.is_none() {
         trace.traceparent = Some(traceparent(text("traceparent"), arrival.entropy, now));

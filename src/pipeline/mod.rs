@@ -74,7 +74,7 @@ pub enum Stop {
     /// This node has to find something out first.
     Ask(Question),
     /// The gateway answers by itself (a CORS preflight).
-    Answered(response::DirectAnswer),
+    Answered(Box<response::DirectAnswer>),
 }
 
 impl From<Refusal> for Stop {

@@ -111,7 +111,7 @@ pub fn find<'h>(
         trace.route = route.cloned();
         if let Some(answer) = response::preflight(policy, edged.headers(), trace) {
             trace.note(route.map(|route| &route.source), || "CORS preflight answered".into());
-            return Err(Stop::Answered(answer));
+            return Err(Stop::Answered(Box::new(answer)));
         }
     }
     let route = match found {

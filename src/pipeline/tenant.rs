@@ -11,9 +11,7 @@ use smallvec::SmallVec;
 
 use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::{Lookup, Question};
-use crate::domain::organization::{
-    MemberStatus, Membership, OrgSelector, OrgStatus, Organization,
-};
+use crate::domain::organization::{MemberStatus, Membership, OrgSelector, OrgStatus, Organization};
 use crate::domain::principal::{Principal, VerifiedToken};
 use crate::domain::refusal::{CredentialFault, Refusal, TenantRefusal};
 use crate::policy::Snapshot;

@@ -4,12 +4,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::HeaderValue;
+use smallvec::SmallVec;
+
 use crate::domain::ids::RequestId;
 use crate::domain::organization::Organization;
 use crate::domain::principal::Principal;
 use crate::domain::source::Source;
 use crate::policy::roles::Role;
 use crate::policy::route::Route;
+
+use super::limit::LimitState;
 
 /// The stages, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +89,8 @@ pub struct Trace {
     pub traceparent: Option<Box<str>>,
     /// The client's address, from the edge on.
     pub client: Option<IpAddr>,
+    /// The `Origin` that a browser stated, for CORS.
+    pub origin: Option<HeaderValue>,
     /// The route.
     pub route: Option<Arc<Route>>,
     /// The caller.
@@ -96,6 +103,8 @@ pub struct Trace {
     pub role: Option<Arc<Role>>,
     /// The permission that was looked at, `resource:action`.
     pub permission: Option<Arc<str>>,
+    /// The limits that were charged, or looked at by a refusal.
+    pub limits: SmallVec<[LimitState; 5]>,
     /// The stage that is at work, or that ended the request.
     pub stage: Stage,
     /// The line that decided, once the request is refused or passed.
@@ -110,12 +119,14 @@ impl Trace {
             request_id: None,
             traceparent: None,
             client: None,
+            origin: None,
             route: None,
             principal: None,
             api_key: None,
             organization: None,
             role: None,
             permission: None,
+            limits: SmallVec::new(),
             stage: Stage::Edge,
             decided_by: None,
             notes: None,

@@ -37,6 +37,7 @@ pub use headers::OWNED_HEADERS;
 pub use limits::*;
 pub use logic::{Connective, Logic, LogicTree};
 pub use order::{Direction, Nulls, OrderTerm};
+pub use path::decode_segment;
 pub use print::print_query;
 pub use query::{Query, parse_query};
 pub use refusal::{Cap, Part, RestRefusal};

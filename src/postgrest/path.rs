@@ -14,10 +14,10 @@ pub(super) fn table_name(path: &str) -> Result<Cow<'_, str>, RestRefusal> {
         return Err(RestRefusal::RootUnavailable);
     }
     let mut segments = path.split('/');
-    let first = segment(segments.next().unwrap_or_default())?;
+    let first = decode_segment(segments.next().unwrap_or_default())?;
     match (segments.next(), segments.next()) {
         (None, _) => Ok(first),
-        (Some(second), None) => match (first.as_ref(), segment(second)) {
+        (Some(second), None) => match (first.as_ref(), decode_segment(second)) {
             ("rpc", Ok(_)) => Err(RestRefusal::RpcUnsupported),
             (_, Ok(_)) => Err(RestRefusal::PathMalformed),
             (_, Err(refusal)) => Err(refusal),
@@ -26,7 +26,11 @@ pub(super) fn table_name(path: &str) -> Result<Cow<'_, str>, RestRefusal> {
     }
 }
 
-fn segment(raw: &str) -> Result<Cow<'_, str>, RestRefusal> {
+/// The decoded text of one path segment.
+///
+/// # Errors
+/// A [`RestRefusal`] where it is malformed, empty, a dot segment or holds a slash.
+pub fn decode_segment(raw: &str) -> Result<Cow<'_, str>, RestRefusal> {
     let decoded = decode(raw, Plus::Plus)?;
     match decoded.as_ref() {
         "" | "." | ".." => Err(RestRefusal::PathMalformed),

@@ -37,8 +37,8 @@ fn escapes_are_plain(path: &[u8]) -> bool {
         let (Some(high), Some(low)) = (hex(*high), hex(*low)) else { return false };
         let byte = high << 4 | low;
         let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        let twice = byte == b'%'
-            && matches!(after, [a, b, ..] if hex(*a).is_some() && hex(*b).is_some());
+        let twice =
+            byte == b'%' && matches!(after, [a, b, ..] if hex(*a).is_some() && hex(*b).is_some());
         if unreserved || twice || byte.is_ascii_control() || matches!(byte, b'/' | b'\\') {
             return false;
         }

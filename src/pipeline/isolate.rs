@@ -1,0 +1,240 @@
+//! Stage 6, isolate: the request as the upstream will get it.
+//!
+//! For a PostgREST upstream the client's bytes end here: the request is parsed, confined to the
+//! organization and printed anew, or refused. For other upstreams the target goes on as it came,
+//! without the fields and parameters that only the gateway may send.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, header};
+use smallvec::SmallVec;
+
+use crate::domain::caller::Caller;
+use crate::domain::refusal::Refusal;
+use crate::policy::Snapshot;
+use crate::policy::route::Route;
+use crate::policy::upstream::{Upstream, UpstreamIdentity, UpstreamKind};
+use crate::postgrest::{self, RestMethod, RestRefusal, RestRequest};
+
+use super::authorize::Authorized;
+use super::body::BodyGate;
+use super::edge::Strip;
+use super::tenant::Tenancy;
+use super::trace::{Stage, Trace};
+use super::upstream::IdentityPlan;
+
+/// Proof that the request stays inside its organization, and the request itself. Owns everything:
+/// nothing of the client's head is needed any more.
+#[derive(Debug)]
+pub struct Isolated {
+    pub(super) route: Arc<Route>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) target: String,
+    pub(super) forward: Forward,
+    pub(super) set: Fields,
+    pub(super) identity: IdentityPlan,
+    pub(super) body: BodyGate,
+    pub(super) websocket: bool,
+    pub(super) idempotent: bool,
+}
+
+/// Header fields to set.
+pub type Fields = SmallVec<[(HeaderName, HeaderValue); 12]>;
+
+/// Which of the client's fields go on.
+#[derive(Debug)]
+pub enum Forward {
+    /// None: the upstream gets only what is set.
+    Nothing,
+    /// All but these.
+    AllBut(Strip),
+}
+
+/// Confines the request.
+pub fn confine(
+    authorized: Authorized<'_>,
+    snapshot: &Snapshot,
+    trace: &mut Trace,
+) -> Result<Isolated, Refusal> {
+    trace.stage = Stage::Isolate;
+    let tenanted = authorized.tenanted();
+    let routed = tenanted.authenticated().routed();
+    let (route, upstream) = (routed.route(), routed.upstream());
+    trace.decided_by = Some(route.source.clone());
+    let method = routed.method();
+    let websocket = routed.edged().websocket();
+    if websocket && !(route.websocket && upstream.kind != UpstreamKind::Postgrest) {
+        return Err(no_websocket());
+    }
+    let identity = identity_plan(&authorized);
+    let confined = match upstream.kind {
+        UpstreamKind::Postgrest => {
+            let tenancy = tenanted.tenancy();
+            let tenancy = tenancy.ok_or(Refusal::Internal("a database route without a tenant"))?;
+            rest(&authorized, tenancy, snapshot, trace)?
+        }
+        UpstreamKind::Auth
+        | UpstreamKind::Storage
+        | UpstreamKind::Realtime
+        | UpstreamKind::Functions
+        | UpstreamKind::Http => plain(&authorized),
+    };
+    let mut set = confined.set;
+    common_fields(&authorized, trace, &mut set);
+    let target = format!("{}{}", upstream.path_prefix, confined.target);
+    let (route, upstream) = (Arc::clone(route), Arc::clone(upstream));
+    trace.decided_by = None;
+    Ok(Isolated {
+        route,
+        upstream,
+        target,
+        forward: confined.forward,
+        set,
+        identity,
+        body: confined.body,
+        websocket,
+        idempotent: method.is_idempotent(),
+    })
+}
+
+struct Parts {
+    target: String,
+    forward: Forward,
+    set: Fields,
+    body: BodyGate,
+}
+
+/// A PostgREST request, rewritten.
+fn rest(
+    authorized: &Authorized<'_>,
+    tenancy: &Tenancy,
+    snapshot: &Snapshot,
+    trace: &mut Trace,
+) -> Result<Parts, Refusal> {
+    let routed = authorized.tenanted().authenticated().routed();
+    let method = RestMethod::from_http(routed.method()).ok_or_else(|| {
+        Refusal::MethodNotAllowed { allow: "GET, HEAD, POST, PATCH, PUT, DELETE".into() }
+    })?;
+    let query = routed.query().map(super::authenticate::without_api_key);
+    let request = RestRequest {
+        method,
+        path: routed.inner_path(),
+        query: query.as_deref(),
+        headers: routed.headers(),
+    };
+    let confined = postgrest::confine(&request, &snapshot.catalog, tenancy.organization().id)
+        .map_err(isolation_refusal)?;
+    for injection in confined.injections() {
+        trace.note(Some(&confined.table().source), || injection.to_string());
+    }
+    let target = confined.target().to_owned();
+    let set: Fields = confined.headers().iter().cloned().collect();
+    let body = BodyGate::postgrest(routed.route().max_body_bytes, confined.body().clone());
+    Ok(Parts { target, forward: Forward::Nothing, set, body })
+}
+
+/// What `postgrest` refuses, in the words of the pipeline.
+pub(super) fn isolation_refusal(refusal: RestRefusal) -> Refusal {
+    Refusal::Isolation {
+        status: refusal.status(),
+        code: refusal.code(),
+        message: refusal.public_message(),
+        tenant_escape: refusal.is_tenant_escape(),
+        cause: refusal.to_string().into_boxed_str(),
+    }
+}
+
+/// Any other request: as it came, without what only the gateway may send.
+fn plain(authorized: &Authorized<'_>) -> Parts {
+    let routed = authorized.tenanted().authenticated().routed();
+    let upstream = routed.upstream();
+    let keeps_key = upstream.kind == UpstreamKind::Realtime;
+    let query = routed.query().map(|query| {
+        if keeps_key { query.into() } else { super::authenticate::without_api_key(query) }
+    });
+    let target = match query.as_deref() {
+        Some(query) if !query.is_empty() => format!("{}?{query}", routed.inner_path()),
+        Some(_) | None => routed.inner_path().to_owned(),
+    };
+    let mut strip = routed.strip().clone();
+    let passes_through = matches!(upstream.identity, UpstreamIdentity::PassThrough { .. });
+    if upstream.api_key.is_some() || !passes_through {
+        strip.push(HeaderName::from_static("apikey"));
+    }
+    strip.push(HeaderName::from_static("x-request-id"));
+    strip.push(HeaderName::from_static("traceparent"));
+    let body = BodyGate::plain(routed.route().max_body_bytes);
+    Parts { target, forward: Forward::AllBut(strip), set: Fields::new(), body }
+}
+
+/// What every upstream gets from the gateway.
+fn common_fields(authorized: &Authorized<'_>, trace: &Trace, set: &mut Fields) {
+    let routed = authorized.tenanted().authenticated().routed();
+    let upstream = routed.upstream();
+    let mut put = |name: HeaderName, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            set.push((name, value));
+        }
+    };
+    if let Some(id) = &trace.request_id {
+        put(HeaderName::from_static("x-request-id"), id.as_str());
+    }
+    if let Some(parent) = &trace.traceparent {
+        put(HeaderName::from_static("traceparent"), parent);
+    }
+    put(HeaderName::from_static("x-forwarded-for"), &routed.client().to_string());
+    let proto = if routed.edged().secure() { "https" } else { "http" };
+    put(HeaderName::from_static("x-forwarded-proto"), proto);
+    put(HeaderName::from_static("x-forwarded-host"), routed.edged().host());
+    if let Some(key) = &upstream.api_key {
+        put(HeaderName::from_static("apikey"), key.expose());
+    }
+    match &upstream.host {
+        Some(host) => put(header::HOST, host),
+        None => {
+            if let Some(host) = routed.headers().get(header::HOST) {
+                set.push((header::HOST, host.clone()));
+            } else {
+                put(header::HOST, routed.edged().host());
+            }
+        }
+    }
+}
+
+/// What the upstream learns of the caller.
+fn identity_plan(authorized: &Authorized<'_>) -> IdentityPlan {
+    let tenanted = authorized.tenanted();
+    let authenticated = tenanted.authenticated();
+    let mint = || {
+        let principal = authenticated.principal();
+        let token = authenticated.token();
+        let tenancy = tenanted.tenancy();
+        IdentityPlan::Mint(Caller {
+            kind: principal.kind(),
+            user: principal.user().cloned(),
+            org: tenancy.map(|tenancy| tenancy.organization().id),
+            org_role: tenancy.map(|tenancy| Arc::clone(&tenancy.role().name)),
+            session_id: token.and_then(|token| token.session_id.clone()),
+            expires_at: token.map(|token| token.expires_at),
+        })
+    };
+    match &authenticated.routed().upstream().identity {
+        UpstreamIdentity::Minted(_) => mint(),
+        UpstreamIdentity::PassThrough { translate } => match (authenticated.bearer(), translate) {
+            (Some(bearer), _) => IdentityPlan::Bearer(bearer.clone()),
+            (None, Some(_)) => mint(),
+            (None, None) => IdentityPlan::Nothing,
+        },
+        UpstreamIdentity::None => IdentityPlan::Nothing,
+    }
+}
+
+fn no_websocket() -> Refusal {
+    Refusal::Isolation {
+        status: http::StatusCode::FORBIDDEN,
+        code: "websocket_not_allowed",
+        message: "this path does not allow WebSockets",
+        tenant_escape: false,
+        cause: "an upgrade on a route without `websocket: true`".into(),
+    }
+}

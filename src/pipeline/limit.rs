@@ -1,0 +1,183 @@
+//! Stage 7, limit: what the request is charged, and what its answer means.
+//!
+//! Check and charge are one step in the store: all buckets or none. What happens while the store
+//! is away is a line of each limit.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::domain::charge::{Balance, BucketCharge, Charge, ChargeAnswer, Rate, Subject, WhenAway};
+use crate::domain::known::Outage;
+use crate::domain::refusal::Refusal;
+use crate::policy::limits::{Limit, RateSource, Scope};
+
+use super::isolate::Isolated;
+use super::trace::{Stage, Trace};
+use super::upstream::Passed;
+
+/// Proof of everything but the charge.
+#[derive(Debug)]
+pub struct Chargeable {
+    isolated: Isolated,
+    charge: Charge,
+}
+
+/// What an answered charge comes to.
+#[derive(Debug)]
+pub enum Settled {
+    /// The request may go on.
+    Passed(Passed),
+    /// The shared store is away, and some limits are to be enforced by this node's share: charge
+    /// those here ([`Chargeable::charge`]) and settle again.
+    ChargeHere(Chargeable),
+}
+
+/// The state of one limit after a request was charged, or refused, for the caller's information.
+#[derive(Debug, Clone)]
+pub struct LimitState {
+    /// The limit's name.
+    pub limit: Arc<str>,
+    /// Its numbers.
+    pub rate: Rate,
+    /// What is left.
+    pub balance: Balance,
+}
+
+/// Works out the charge.
+pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
+    trace.stage = Stage::Limit;
+    let mut charge = Charge::default();
+    for limit in &isolated.route.limits {
+        let Some(subject) = subject(limit, trace) else {
+            trace.note(Some(&limit.source), || {
+                format!("limit `{}` does not apply: no {}", limit.name, limit.scope.as_str())
+            });
+            continue;
+        };
+        let rate = rate(limit, trace);
+        trace.note(Some(&limit.source), || {
+            format!(
+                "limit `{}`: {} token(s) of {} per {} ms, burst {}",
+                limit.name, limit.cost, rate.tokens, rate.period_millis, rate.burst
+            )
+        });
+        charge.buckets.push(BucketCharge {
+            limit: Arc::clone(&limit.name),
+            subject,
+            rate,
+            cost: limit.cost,
+            when_away: limit.when_away,
+        });
+    }
+    Chargeable { isolated, charge }
+}
+
+impl Chargeable {
+    /// What is to be charged. Empty: nothing, and any store grants it.
+    pub fn charge(&self) -> &Charge {
+        &self.charge
+    }
+
+    /// What the store's answer comes to. Takes the proof: a request is settled once.
+    pub fn settle(self, answer: ChargeAnswer, trace: &mut Trace) -> Result<Settled, Refusal> {
+        match answer {
+            ChargeAnswer::Granted { balances } => {
+                trace.limits = self.states(&balances);
+                trace.stage = Stage::Upstream;
+                Ok(Settled::Passed(Passed::new(self.isolated)))
+            }
+            ChargeAnswer::Refused { bucket, retry_after, balances } => {
+                trace.limits = self.states(&balances);
+                let Some(refused) = self.charge.buckets.get(bucket) else {
+                    return Err(Refusal::Internal("a bucket refused that was not charged"));
+                };
+                trace.decided_by = self
+                    .isolated
+                    .route
+                    .limits
+                    .iter()
+                    .find(|limit| limit.name == refused.limit)
+                    .map(|limit| limit.source.clone());
+                Err(Refusal::RateLimited { limit: Arc::clone(&refused.limit), retry_after })
+            }
+            ChargeAnswer::Away(outage) => self.without_store(outage, trace),
+        }
+    }
+
+    fn without_store(mut self, outage: Outage, trace: &mut Trace) -> Result<Settled, Refusal> {
+        let away = |wanted: WhenAway| move |bucket: &&BucketCharge| bucket.when_away == wanted;
+        if let Some(closed) = self.charge.buckets.iter().find(away(WhenAway::Closed)) {
+            let limits = &self.isolated.route.limits;
+            trace.decided_by =
+                limits.iter().find(|l| l.name == closed.limit).map(|l| l.source.clone());
+            return Err(Refusal::Unavailable(outage));
+        }
+        let here: SmallVec<[BucketCharge; 5]> = self
+            .charge
+            .buckets
+            .drain(..)
+            .filter(|bucket| bucket.when_away == WhenAway::LocalShare)
+            // Were this node's own store away too, the limit is closed: never a loop, never open.
+            .map(|bucket| BucketCharge { when_away: WhenAway::Closed, ..bucket })
+            .collect();
+        if here.is_empty() {
+            trace.stage = Stage::Upstream;
+            return Ok(Settled::Passed(Passed::new(self.isolated)));
+        }
+        self.charge = Charge { buckets: here };
+        Ok(Settled::ChargeHere(self))
+    }
+
+    fn states(&self, balances: &[Balance]) -> SmallVec<[LimitState; 5]> {
+        self.charge
+            .buckets
+            .iter()
+            .zip(balances)
+            .map(|(bucket, balance)| LimitState {
+                limit: Arc::clone(&bucket.limit),
+                rate: bucket.rate,
+                balance: *balance,
+            })
+            .collect()
+    }
+}
+
+/// Whose bucket, if the limit applies to the request.
+fn subject(limit: &Limit, trace: &Trace) -> Option<Subject> {
+    let organization = trace.organization.as_ref().map(|organization| organization.id);
+    match limit.scope {
+        Scope::User => trace
+            .principal
+            .as_ref()
+            .and_then(|principal| principal.user())
+            .map(|user| Subject::User(user.clone(), organization)),
+        Scope::Organization => organization.map(Subject::Organization),
+        Scope::Key => trace.api_key.clone().map(Subject::Key),
+        Scope::Route => {
+            trace.route.as_ref().map(|route| Subject::Route(Arc::clone(&route.name), organization))
+        }
+        Scope::Address => trace.client.map(|client| Subject::Address(customer(client))),
+    }
+}
+
+/// The part of an address that one customer holds: all of IPv4, a /64 of IPv6.
+fn customer(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+    }
+}
+
+fn rate(limit: &Limit, trace: &Trace) -> Rate {
+    match &limit.rate {
+        RateSource::Fixed(rate) => *rate,
+        RateSource::ByPlan { rates, otherwise } => trace
+            .organization
+            .as_ref()
+            .and_then(|organization| rates.get(&organization.plan))
+            .copied()
+            .unwrap_or(*otherwise),
+    }
+}

@@ -1,0 +1,81 @@
+//! Stage 8, upstream: what leaves the gateway. [`Passed`] is the only thing that the shell sends
+//! on, and only the stages before this one can make it.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::domain::caller::Caller;
+use crate::policy::route::Route;
+use crate::policy::upstream::Upstream;
+
+use super::body::BodyGate;
+use super::isolate::{Fields, Forward, Isolated};
+
+/// Proof that every stage passed, and the request that they made.
+#[derive(Debug)]
+pub struct Passed {
+    isolated: Isolated,
+}
+
+/// What the upstream learns of the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdentityPlan {
+    /// A token to be minted.
+    Mint(Caller),
+    /// The caller's own, verified token, as an `Authorization` value.
+    Bearer(HeaderValue),
+    /// Nothing.
+    Nothing,
+}
+
+impl Passed {
+    pub(super) fn new(isolated: Isolated) -> Self {
+        Self { isolated }
+    }
+
+    /// The route.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.isolated.route
+    }
+
+    /// Where to.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.isolated.upstream
+    }
+
+    /// Path and query to send.
+    pub fn target(&self) -> &str {
+        &self.isolated.target
+    }
+
+    /// Which of the client's header fields go on.
+    pub fn forward(&self) -> &Forward {
+        &self.isolated.forward
+    }
+
+    /// Header fields to set, over what went on; `Host` is among them.
+    pub fn fields(&self) -> &Fields {
+        &self.isolated.set
+    }
+
+    /// What goes into `Authorization`. The client's own never goes on by itself.
+    pub fn identity(&self) -> &IdentityPlan {
+        &self.isolated.identity
+    }
+
+    /// The gate for the body.
+    pub fn body(&mut self) -> &mut BodyGate {
+        &mut self.isolated.body
+    }
+
+    /// Whether the connection becomes a WebSocket.
+    pub fn websocket(&self) -> bool {
+        self.isolated.websocket
+    }
+
+    /// Whether a failed try may be repeated (RFC 9110 section 9.2.2).
+    pub fn idempotent(&self) -> bool {
+        self.isolated.idempotent
+    }
+}
