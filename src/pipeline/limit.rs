@@ -28,10 +28,10 @@ pub struct Chargeable {
 #[derive(Debug)]
 pub enum Settled {
     /// The request may go on.
-    Passed(Passed),
+    Passed(Box<Passed>),
     /// The shared store is away, and some limits are to be enforced by this node's share: charge
     /// those here ([`Chargeable::charge`]) and settle again.
-    ChargeHere(Chargeable),
+    ChargeHere(Box<Chargeable>),
 }
 
 /// The state of one limit after a request was charged, or refused, for the caller's information.
@@ -86,7 +86,7 @@ impl Chargeable {
             ChargeAnswer::Granted { balances } => {
                 trace.limits = self.states(&balances);
                 trace.stage = Stage::Upstream;
-                Ok(Settled::Passed(Passed::new(self.isolated)))
+                Ok(Settled::Passed(Box::new(Passed::new(self.isolated))))
             }
             ChargeAnswer::Refused { bucket, retry_after, balances } => {
                 trace.limits = self.states(&balances);
@@ -124,10 +124,10 @@ impl Chargeable {
             .collect();
         if here.is_empty() {
             trace.stage = Stage::Upstream;
-            return Ok(Settled::Passed(Passed::new(self.isolated)));
+            return Ok(Settled::Passed(Box::new(Passed::new(self.isolated))));
         }
         self.charge = Charge { buckets: here };
-        Ok(Settled::ChargeHere(self))
+        Ok(Settled::ChargeHere(Box::new(self)))
     }
 
     fn states(&self, balances: &[Balance]) -> SmallVec<[LimitState; 5]> {

@@ -218,10 +218,11 @@ impl RoleTable {
         let mut bits = vec![0u64; self.names.len().div_ceil(64)];
         for (resource, actions) in &self.ids {
             for (action, id) in actions {
-                if grants.iter().any(|grant| grant.pattern.grants(resource, action)) {
-                    if let Some(word) = bits.get_mut(usize::from(id.0) / 64) {
-                        *word |= 1 << (id.0 % 64);
-                    }
+                let granted = grants.iter().any(|grant| grant.pattern.grants(resource, action));
+                if let Some(word) = bits.get_mut(usize::from(id.0) / 64)
+                    && granted
+                {
+                    *word |= 1 << (id.0 % 64);
                 }
             }
         }
