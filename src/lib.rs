@@ -1,7 +1,9 @@
 //! Tollgate.
 
+pub mod admin;
 pub mod config;
 pub mod domain;
 pub mod pipeline;
 pub mod policy;
 pub mod postgrest;
+pub mod telemetry;

@@ -1,0 +1,475 @@
+//! All metrics of the gateway, in a registry of their own (no global one).
+//!
+//! Each group is cheap to clone and is handed to the part that counts. Every name that stands here
+//! stands in docs/OPERATIONS.md too; a test compares them.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use super::family::{Counters, Histograms};
+use super::labels::{
+    BucketStore, CacheLabel, CacheOutcome, ChargeOutcome, FaultLabel, MethodClass, Outcome,
+    StageLabel, StatusClass, UpstreamLabel,
+};
+use super::process;
+
+/// One request in so many has its stages timed.
+pub const STAGE_SAMPLE: u128 = 64;
+
+/// Upper bounds for work inside the process, in seconds.
+const WORK: [f64; 11] = [5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2];
+/// Upper bounds for calls to a store, in seconds; the default deadline of one is 25 ms.
+const CALL: [f64; 9] = [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1];
+/// Upper bounds for whole requests, in seconds.
+const REQUEST: [f64; 12] = [1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests and their answers.
+    pub requests: RequestMetrics,
+    /// Upstreams.
+    pub upstreams: UpstreamMetrics,
+    /// Stores of buckets.
+    pub limiter: LimiterMetrics,
+    /// Memories and the calls that fill them.
+    pub lookups: LookupMetrics,
+    /// The audit log.
+    pub audit: AuditMetrics,
+    /// Client connections.
+    pub connections: ConnectionMetrics,
+    reloads: Counters<Outcome>,
+    snapshot: Mutex<IntGaugeVec>,
+    snapshot_loaded: IntGauge,
+}
+
+impl Metrics {
+    /// Registers everything. Fails only if two metrics have one name.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let build = IntGaugeVec::new(
+            Opts::new("tollgate_build_info", "Always 1; the labels say what was built."),
+            &["version", "allocator"],
+        )?;
+        let allocator = if cfg!(feature = "jemalloc") { "jemalloc" } else { "system" };
+        build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION"), allocator])?.set(1);
+        registry.register(Box::new(build))?;
+        let snapshot = IntGaugeVec::new(
+            Opts::new("tollgate_snapshot_info", "Always 1; the version of the policy in force."),
+            &["version"],
+        )?;
+        registry.register(Box::new(snapshot.clone()))?;
+        let metrics = Self {
+            requests: RequestMetrics::register(&registry)?,
+            upstreams: UpstreamMetrics::register(&registry)?,
+            limiter: LimiterMetrics::register(&registry)?,
+            lookups: LookupMetrics::register(&registry)?,
+            audit: AuditMetrics::register(&registry)?,
+            connections: ConnectionMetrics::register(&registry)?,
+            reloads: Counters::register(
+                &registry,
+                "tollgate_reloads_total",
+                "Reloads of the configuration; a failed one leaves the old policy in force.",
+            )?,
+            snapshot: Mutex::new(snapshot),
+            snapshot_loaded: gauge(
+                &registry,
+                "tollgate_snapshot_loaded_timestamp_seconds",
+                "When the policy in force was loaded, in seconds since 1970.",
+            )?,
+            registry,
+        };
+        metrics.probe(
+            "process_resident_memory_bytes",
+            "Resident memory of the process.",
+            process::resident_bytes,
+        )?;
+        metrics.probe("process_open_fds", "Open file descriptors.", process::open_files)?;
+        Ok(metrics)
+    }
+
+    /// Adds a gauge that is read when metrics are asked for.
+    pub fn probe(
+        &self,
+        name: &str,
+        help: &str,
+        read: impl Fn() -> i64 + Send + Sync + 'static,
+    ) -> prometheus::Result<()> {
+        let gauge = IntGauge::new(name, help)?;
+        self.registry.register(Box::new(Probe { gauge, read: Box::new(read) }))
+    }
+
+    /// A policy is in force from now on.
+    pub fn snapshot_in_force(&self, version: &str, unix_secs: u64) {
+        let family = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        family.reset();
+        if let Ok(info) = family.get_metric_with_label_values(&[version]) {
+            info.set(1);
+        }
+        self.snapshot_loaded.set(i64::try_from(unix_secs).unwrap_or(i64::MAX));
+    }
+
+    /// A reload ended.
+    pub fn reloaded(&self, outcome: Outcome) {
+        self.reloads.inc(outcome);
+    }
+
+    /// All metrics in Prometheus' text format (version 0.0.4).
+    pub fn exposition(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// The names of all metrics that have a series, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.registry.gather().iter().map(|family| family.name().to_owned()).collect()
+    }
+}
+
+/// Requests and their answers.
+#[derive(Debug, Clone)]
+pub struct RequestMetrics {
+    answered: Counters<(MethodClass, UpstreamLabel, StatusClass)>,
+    seconds: Histograms<UpstreamLabel>,
+    stages: Histograms<StageLabel>,
+    refusals: IntCounterVec,
+    /// Requests that are at work.
+    pub in_flight: IntGauge,
+}
+
+impl RequestMetrics {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let refusals = IntCounterVec::new(
+            Opts::new("tollgate_refusals_total", "Requests that the gateway refused."),
+            &["code"],
+        )?;
+        registry.register(Box::new(refusals.clone()))?;
+        Ok(Self {
+            answered: Counters::register(
+                registry,
+                "tollgate_requests_total",
+                "Requests, by what they wanted, where they went and how they were answered.",
+            )?,
+            seconds: Histograms::register(
+                registry,
+                "tollgate_request_seconds",
+                "From the request's head to the end of its answer.",
+                &REQUEST,
+            )?,
+            stages: Histograms::register(
+                registry,
+                "tollgate_stage_seconds",
+                "Time in each stage of the pipeline, of one request in 64.",
+                &WORK,
+            )?,
+            refusals,
+            in_flight: gauge(registry, "tollgate_requests_in_flight", "Requests at work.")?,
+        })
+    }
+
+    /// A request was answered, or its client left.
+    pub fn answered(
+        &self,
+        method: MethodClass,
+        upstream: UpstreamLabel,
+        status: StatusClass,
+        took: Duration,
+    ) {
+        self.answered.inc((method, upstream, status));
+        self.seconds.observe(upstream, took);
+    }
+
+    /// A request was refused. `code` is one of the constants of the refusals, so the label is
+    /// bounded; looking it up costs about 0.1 µs, which only refused requests pay.
+    pub fn refused(&self, code: &'static str) {
+        if let Ok(counter) = self.refusals.get_metric_with_label_values(&[code]) {
+            counter.inc();
+        }
+    }
+
+    /// Whether this request's stages are timed: one in [`STAGE_SAMPLE`], chosen by the random bits
+    /// that every request is given anyway.
+    pub fn times_stages(&self, entropy: u128) -> bool {
+        entropy.is_multiple_of(STAGE_SAMPLE)
+    }
+
+    /// The time of one stage of a request that [`RequestMetrics::times_stages`] chose.
+    pub fn stage(&self, stage: StageLabel, took: Duration) {
+        self.stages.observe(stage, took);
+    }
+}
+
+/// Upstreams.
+#[derive(Debug, Clone)]
+pub struct UpstreamMetrics {
+    seconds: Histograms<UpstreamLabel>,
+    failures: Counters<(UpstreamLabel, FaultLabel)>,
+    retries: Counters<UpstreamLabel>,
+}
+
+impl UpstreamMetrics {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            seconds: Histograms::register(
+                registry,
+                "tollgate_upstream_seconds",
+                "From sending a request on to the head of the upstream's answer.",
+                &REQUEST,
+            )?,
+            failures: Counters::register(
+                registry,
+                "tollgate_upstream_failures_total",
+                "Tries of an upstream that failed.",
+            )?,
+            retries: Counters::register(
+                registry,
+                "tollgate_upstream_retries_total",
+                "Requests that were tried again at an upstream.",
+            )?,
+        })
+    }
+
+    /// An upstream answered.
+    pub fn answered(&self, upstream: UpstreamLabel, took: Duration) {
+        self.seconds.observe(upstream, took);
+    }
+
+    /// A try failed.
+    pub fn failed(&self, upstream: UpstreamLabel, fault: FaultLabel) {
+        self.failures.inc((upstream, fault));
+    }
+
+    /// A request is tried again.
+    pub fn retried(&self, upstream: UpstreamLabel) {
+        self.retries.inc(upstream);
+    }
+}
+
+/// Stores of buckets.
+#[derive(Debug, Clone)]
+pub struct LimiterMetrics {
+    charges: Counters<(BucketStore, ChargeOutcome)>,
+    seconds: Histograms<BucketStore>,
+    /// 1 while the shared store is not asked because it failed.
+    pub breaker_open: IntGauge,
+}
+
+impl LimiterMetrics {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            charges: Counters::register(
+                registry,
+                "tollgate_limiter_charges_total",
+                "Charges, by the store that was asked and what it said.",
+            )?,
+            seconds: Histograms::register(
+                registry,
+                "tollgate_limiter_seconds",
+                "Time of one call to the shared store of buckets.",
+                &CALL,
+            )?,
+            breaker_open: gauge(
+                registry,
+                "tollgate_limiter_breaker_open",
+                "1 while the shared store of buckets is not asked because it failed.",
+            )?,
+        })
+    }
+
+    /// A store answered a charge.
+    pub fn charged(&self, store: BucketStore, outcome: ChargeOutcome) {
+        self.charges.inc((store, outcome));
+    }
+
+    /// A call to a store took so long.
+    pub fn took(&self, store: BucketStore, took: Duration) {
+        self.seconds.observe(store, took);
+    }
+}
+
+/// Memories and the calls that fill them.
+#[derive(Debug, Clone)]
+pub struct LookupMetrics {
+    looks: Counters<(CacheLabel, CacheOutcome)>,
+    directory: Counters<Outcome>,
+    directory_seconds: Histograms<Outcome>,
+    jwks: Counters<Outcome>,
+}
+
+impl LookupMetrics {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            looks: Counters::register(
+                registry,
+                "tollgate_cache_lookups_total",
+                "Looks into the memory of verified tokens and of the directory.",
+            )?,
+            directory: Counters::register(
+                registry,
+                "tollgate_directory_queries_total",
+                "Queries to the directory's database.",
+            )?,
+            directory_seconds: Histograms::register(
+                registry,
+                "tollgate_directory_query_seconds",
+                "Time of one query to the directory's database.",
+                &CALL,
+            )?,
+            jwks: Counters::register(
+                registry,
+                "tollgate_jwks_fetches_total",
+                "Fetches of key sets; after a failed one the last good keys stay.",
+            )?,
+        })
+    }
+
+    /// A memory was looked into.
+    pub fn looked(&self, cache: CacheLabel, outcome: CacheOutcome) {
+        self.looks.inc((cache, outcome));
+    }
+
+    /// The directory's database was asked.
+    pub fn directory_asked(&self, outcome: Outcome, took: Duration) {
+        self.directory.inc(outcome);
+        self.directory_seconds.observe(outcome, took);
+    }
+
+    /// A key set was fetched.
+    pub fn jwks_fetched(&self, outcome: Outcome) {
+        self.jwks.inc(outcome);
+    }
+}
+
+/// The audit log.
+#[derive(Debug, Clone)]
+pub struct AuditMetrics {
+    /// Records that wait to be written.
+    pub queue_depth: IntGauge,
+    /// Records that were written.
+    pub written: IntCounter,
+    /// Records that were lost, because the queue was full or the file could not be written.
+    pub dropped: IntCounter,
+}
+
+impl AuditMetrics {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            queue_depth: gauge(
+                registry,
+                "tollgate_audit_queue_depth",
+                "Audit records that wait to be written.",
+            )?,
+            written: counter(registry, "tollgate_audit_written_total", "Audit records written.")?,
+            dropped: counter(
+                registry,
+                "tollgate_audit_dropped_total",
+                "Audit records lost: the queue was full or the file could not be written.",
+            )?,
+        })
+    }
+}
+
+/// Client connections.
+#[derive(Debug, Clone)]
+pub struct ConnectionMetrics {
+    /// Connections that are open.
+    pub open: IntGauge,
+    /// Connections that were accepted.
+    pub accepted: IntCounter,
+    /// Connections that were closed at once, because their address has too many.
+    pub refused: IntCounter,
+}
+
+impl ConnectionMetrics {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            open: gauge(registry, "tollgate_connections_open", "Open client connections.")?,
+            accepted: counter(
+                registry,
+                "tollgate_connections_accepted_total",
+                "Client connections accepted.",
+            )?,
+            refused: counter(
+                registry,
+                "tollgate_connections_refused_total",
+                "Client connections closed at once, because their address has too many.",
+            )?,
+        })
+    }
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+/// A gauge whose value is found out when it is asked for.
+struct Probe {
+    gauge: IntGauge,
+    read: Box<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl Collector for Probe {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set((self.read)());
+        self.gauge.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_in_force_is_the_only_one_shown() {
+        let metrics = Metrics::new().unwrap();
+        metrics.snapshot_in_force("aaaa", 1_000);
+        metrics.snapshot_in_force("bbbb", 2_000);
+        let text = metrics.exposition().unwrap();
+        assert!(text.contains("tollgate_snapshot_info{version=\"bbbb\"} 1"), "{text}");
+        assert!(!text.contains("aaaa"), "{text}");
+        assert!(text.contains("tollgate_snapshot_loaded_timestamp_seconds 2000"), "{text}");
+    }
+
+    #[test]
+    fn a_probe_is_read_each_time_metrics_are_asked_for() {
+        use std::sync::atomic::{AtomicI64, Ordering};
+        let metrics = Metrics::new().unwrap();
+        let value = std::sync::Arc::new(AtomicI64::new(3));
+        let seen = std::sync::Arc::clone(&value);
+        metrics.probe("tollgate_probe", "A probe.", move || seen.load(Ordering::Relaxed)).unwrap();
+        assert!(metrics.exposition().unwrap().contains("tollgate_probe 3"));
+        value.store(4, Ordering::Relaxed);
+        assert!(metrics.exposition().unwrap().contains("tollgate_probe 4"));
+    }
+
+    #[test]
+    fn two_registries_do_not_meet() {
+        let (one, other) = (Metrics::new().unwrap(), Metrics::new().unwrap());
+        one.requests.refused("no_route");
+        assert!(one.exposition().unwrap().contains("no_route"));
+        assert!(!other.exposition().unwrap().contains("no_route"));
+    }
+
+    #[test]
+    fn one_request_in_sixty_four_has_its_stages_timed() {
+        let metrics = Metrics::new().unwrap();
+        let chosen = (0..6_400_u128).filter(|bits| metrics.requests.times_stages(*bits)).count();
+        assert_eq!(chosen, 100);
+    }
+}
