@@ -6,4 +6,5 @@ pub mod domain;
 pub mod pipeline;
 pub mod policy;
 pub mod postgrest;
+pub mod stores;
 pub mod telemetry;

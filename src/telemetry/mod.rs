@@ -2,6 +2,7 @@
 //!
 //! May import `domain` only. Labels are closed enums, so that no client can make series.
 
+pub mod clock;
 pub mod family;
 pub mod labels;
 pub mod log;

@@ -1,0 +1,8 @@
+//! What the gateway keeps and looks up: buckets, guards, the audit log, organizations, keys,
+//! verified tokens. In this process, or in Redis and PostgreSQL.
+//!
+//! Called by the shell before and after the core decides; the core itself only sees values. The
+//! only room that may name redis and tokio-postgres. Imports `domain`, `policy`, `config` and
+//! `telemetry`.
+
+pub mod limits;
