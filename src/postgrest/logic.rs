@@ -100,8 +100,11 @@ fn members(
             }
             None => LogicTree::Filter(leaf(cursor, whole)?),
         });
-        cursor.skip_white();
-        if cursor.eat(",") {
+        // PostgREST takes white space before a comma, and before a bracket only after another one.
+        let mut ahead = cursor.clone();
+        ahead.skip_white();
+        if ahead.eat(",") {
+            *cursor = ahead;
             continue;
         }
         if !cursor.eat(")") {
@@ -219,6 +222,7 @@ mod tests {
             "(id.in.(1,2)3)",
             "(id.is.nullx)",
             "(not.xor(a.eq.1))",
+            "(a.is.null )",
             "(projects.id.eq.1)",
         ] {
             assert!(matches!(parse(text), Err(RestRefusal::Malformed { .. })), "{text}");

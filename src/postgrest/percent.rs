@@ -46,31 +46,23 @@ pub(super) fn decode(raw: &str, plus: Plus) -> Result<Cow<'_, str>, RestRefusal>
 
 /// Appends `text`, percent-encoding all but unreserved characters, `*`, `:` and `@`.
 pub(super) fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        encode_byte(byte, out);
+    // Most names and values need no encoding.
+    if text.bytes().all(is_plain) {
+        return out.push_str(text);
     }
-}
-
-fn encode_byte(byte: u8, out: &mut String) {
-    match byte {
-        b'A'..=b'Z'
-        | b'a'..=b'z'
-        | b'0'..=b'9'
-        | b'-'
-        | b'.'
-        | b'_'
-        | b'~'
-        | b'*'
-        | b':'
-        | b'@' => {
+    for byte in text.bytes() {
+        if is_plain(byte) {
             out.push(char::from(byte));
-        }
-        _ => {
+        } else {
             out.push('%');
             out.push(digit(byte >> 4));
             out.push(digit(byte & 15));
         }
     }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'*' | b':' | b'@')
 }
 
 fn hex(byte: u8) -> Option<u8> {
