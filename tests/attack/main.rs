@@ -1,0 +1,19 @@
+//! Attacks on the isolation, against a real PostgREST and PostgreSQL.
+//!
+//! `grammar` shows that what the gateway prints means to PostgREST what the client wrote;
+//! `tenants` that a confined request reads and changes one organization's rows only.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test binary: what fails here is meant to fail the test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod grammar;
+mod tenants;
+mod upstream;

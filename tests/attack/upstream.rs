@@ -1,0 +1,112 @@
+//! A PostgREST to send requests to, as written or confined.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tollgate::domain::catalog::{Catalog, Table, Tenancy};
+use tollgate::domain::source::Source;
+use tollgate::postgrest::{BodyRule, Confined, RestMethod, RestRefusal, RestRequest, confine};
+
+use crate::support::fixture::{ALICE, Org};
+use crate::support::http::{self as wire, Answer};
+use crate::support::keys::{Key, user_claims};
+use crate::support::postgres::Postgres;
+use crate::support::postgrest::PostgRest;
+
+const SECRET: &str = "a-secret-of-at-least-32-characters!";
+
+/// A request as a client writes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a str,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: &'a str,
+}
+
+/// What is sent in its place.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+pub(crate) struct Upstream {
+    postgrest: PostgRest,
+    bearer: String,
+    catalog: Catalog,
+}
+
+impl Upstream {
+    /// Tables by name and columns, all with the tenant column `organization_id`.
+    pub(crate) async fn start(postgres: &Postgres, tables: &[(&str, &[&str])]) -> Self {
+        let postgrest = PostgRest::start(postgres, SECRET).await;
+        let bearer = format!("Bearer {}", Key::hs256("legacy", SECRET).mint(&user_claims(ALICE)));
+        let tables = tables.iter().map(|(name, columns)| {
+            let table = Table {
+                name: Arc::from(*name),
+                tenancy: Tenancy::Column(Arc::from("organization_id")),
+                columns: columns.iter().map(|column| Arc::from(*column)).collect(),
+                writable: true,
+                source: Source::built_in(),
+            };
+            (table.name.clone(), Arc::new(table))
+        });
+        let catalog = Catalog { schema: Arc::from("public"), tables: BTreeMap::from_iter(tables) };
+        Self { postgrest, bearer, catalog }
+    }
+
+    /// Confines a request, body included.
+    pub(crate) fn confine(&self, request: &Request<'_>, org: Org) -> Result<Sent, RestRefusal> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in request.headers {
+            headers.append(
+                HeaderName::try_from(*name).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        let (path, query) = match request.url.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (request.url, None),
+        };
+        let method = http::Method::from_bytes(request.method.as_bytes()).unwrap();
+        let method = RestMethod::from_http(&method).unwrap();
+        let asked = RestRequest { method, path, query, headers: &headers };
+        let confined = confine(&asked, &self.catalog, org.id.parse().unwrap())?;
+        let body = match confined.body() {
+            BodyRule::None => Vec::new(),
+            BodyRule::Json(rule) => rule.rewrite(request.body.as_bytes())?,
+        };
+        Ok(Sent {
+            method: request.method.to_owned(),
+            target: confined.target().to_owned(),
+            headers: headers_of(&confined),
+            body,
+        })
+    }
+
+    pub(crate) async fn send(&self, sent: &Sent) -> Answer {
+        let mut headers = vec![("Authorization", self.bearer.as_str())];
+        headers.extend(sent.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let to = self.postgrest.addr();
+        wire::send(to, &sent.method, &sent.target, &headers, &sent.body).await.unwrap()
+    }
+
+    /// Sends the request as it was written, past all isolation.
+    pub(crate) async fn send_as_written(&self, request: &Request<'_>) -> Answer {
+        let mut headers = vec![("Authorization", self.bearer.as_str())];
+        headers.extend_from_slice(request.headers);
+        let to = self.postgrest.addr();
+        wire::send(to, request.method, request.url, &headers, request.body.as_bytes())
+            .await
+            .unwrap()
+    }
+}
+
+fn headers_of(confined: &Confined) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+    confined.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+}
