@@ -161,16 +161,6 @@ impl KeySet {
         self.keys.iter().filter(move |key| key.kid.as_deref() == Some(kid))
     }
 
-    /// These keys, then those of another set whose ids are not among them: what an operator wrote
-    /// down wins over what was fetched.
-    pub fn joined(&self, other: &Self) -> Self {
-        let taken = |key: &&VerifyingKey| {
-            key.kid.as_deref().is_none_or(|kid| self.with_kid(kid).next().is_none())
-        };
-        let keys = self.keys.iter().chain(other.keys.iter().filter(taken)).cloned().collect();
-        Self { keys }
-    }
-
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

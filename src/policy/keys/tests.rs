@@ -161,13 +161,3 @@ fn a_shared_secret_is_at_least_as_long_as_the_hash() {
     assert_eq!(read(31, Algorithm::HS256).unwrap_err(), short);
     assert_eq!(read(64, Algorithm::RS256).unwrap_err(), KeyError::WrongType(Algorithm::RS256));
 }
-
-#[test]
-fn keys_from_the_configuration_win_over_fetched_ones_of_the_same_id() {
-    let secret = VerifyingKey::hmac(&[1; 32], Algorithm::HS256, Some("rsa")).unwrap();
-    let written = KeySet { keys: vec![secret] };
-    let fetched = KeySet::from_jwks(JWKS, &ALL).unwrap();
-    let joined = written.joined(&fetched);
-    assert_eq!(algorithms(&joined, "rsa"), [Algorithm::HS256]);
-    assert_eq!(joined.keys.len(), 4);
-}

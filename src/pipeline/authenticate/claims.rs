@@ -1,0 +1,128 @@
+//! What an issuer must have stated, and when a token counts.
+//!
+//! Part of the authenticate stage. Times are checked apart from the rest and at every use, because
+//! a verified token is remembered and the clock goes on.
+
+use serde_json::{Map, Number, Value};
+
+use crate::domain::clock::Now;
+use crate::domain::known::IssuerIndex;
+use crate::domain::principal::VerifiedToken;
+use crate::domain::refusal::CredentialFault;
+use crate::policy::identity::Issuer;
+
+/// The issuer that a token names: byte for byte, or the one for tokens that name none.
+pub(super) fn issuer<'i, I>(
+    claims: &Map<String, Value>,
+    issuers: I,
+) -> Result<(IssuerIndex, &'i Issuer), CredentialFault>
+where
+    I: IntoIterator<Item = &'i Issuer>,
+{
+    let stated = match claims.get("iss") {
+        None => None,
+        Some(Value::String(iss)) => Some(iss.as_str()),
+        Some(_) => return Err(CredentialFault::Malformed),
+    };
+    let means = |issuer: &Issuer| match stated {
+        None => issuer.iss.is_empty(),
+        Some(iss) => issuer.iss.iter().any(|known| known.as_ref() == iss),
+    };
+    (0..=u16::MAX)
+        .map(IssuerIndex)
+        .zip(issuers)
+        .find(|(_, issuer)| means(issuer))
+        .ok_or(CredentialFault::UnknownIssuer)
+}
+
+/// Checks what does not change with time, and takes out what later stages read.
+pub(super) fn check(
+    claims: Map<String, Value>,
+    index: IssuerIndex,
+    issuer: &Issuer,
+) -> Result<VerifiedToken, CredentialFault> {
+    let required = |name: &str| claims.get(name).is_some_and(|value| !value.is_null());
+    if !issuer.required_claims.iter().all(|name| required(name)) {
+        return Err(CredentialFault::RequiredClaim);
+    }
+    audience(claims.get("aud"), issuer)?;
+    Ok(VerifiedToken {
+        issuer: index,
+        subject: text(&claims, "sub")?.and_then(|sub| sub.parse().ok()),
+        role: text(&claims, "role")?.map(Into::into),
+        session_id: text(&claims, "session_id")?.map(Into::into),
+        expires_at: date(&claims, "exp")?.ok_or(CredentialFault::RequiredClaim)?,
+        not_before: date(&claims, "nbf")?,
+        issued_at: date(&claims, "iat")?,
+        claims,
+    })
+}
+
+/// Checks the times of a token, verified just now or before.
+pub(super) fn in_time(
+    token: &VerifiedToken,
+    issuer: &Issuer,
+    now: Now,
+) -> Result<(), CredentialFault> {
+    let now = now.unix_secs();
+    let latest = now.saturating_add(issuer.leeway_secs);
+    if token.expires_at.saturating_add(issuer.leeway_secs) <= now {
+        return Err(CredentialFault::Expired);
+    }
+    let ahead = |time: Option<u64>| time.is_some_and(|time| time > latest);
+    let too_long = issuer
+        .max_lifetime_secs
+        .is_some_and(|lifetime| token.expires_at > latest.saturating_add(lifetime));
+    if ahead(token.not_before) || ahead(token.issued_at) || too_long {
+        return Err(CredentialFault::NotYetValid);
+    }
+    Ok(())
+}
+
+/// RFC 7519 section 4.1.3: one string, or several.
+fn audience(aud: Option<&Value>, issuer: &Issuer) -> Result<(), CredentialFault> {
+    let wanted = |aud: &str| issuer.audiences.iter().any(|wanted| wanted.as_ref() == aud);
+    let found = match aud {
+        None => false,
+        Some(Value::String(aud)) => wanted(aud),
+        Some(Value::Array(list)) => {
+            if !list.iter().all(Value::is_string) {
+                return Err(CredentialFault::Malformed);
+            }
+            list.iter().filter_map(Value::as_str).any(wanted)
+        }
+        Some(_) => return Err(CredentialFault::Malformed),
+    };
+    if found || issuer.audiences.is_empty() { Ok(()) } else { Err(CredentialFault::Audience) }
+}
+
+fn text<'c>(
+    claims: &'c Map<String, Value>,
+    name: &str,
+) -> Result<Option<&'c str>, CredentialFault> {
+    match claims.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(CredentialFault::Malformed),
+    }
+}
+
+/// A NumericDate (RFC 7519 section 2): seconds since 1970, fractions cut off.
+fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, CredentialFault> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::Number(number)) => {
+            seconds(number).map(Some).ok_or(CredentialFault::RequiredClaim)
+        }
+        Some(_) => Err(CredentialFault::RequiredClaim),
+    }
+}
+
+fn seconds(number: &Number) -> Option<u64> {
+    // Beyond 2^53 a float no longer counts single seconds; nobody means such a date.
+    const LIMIT: f64 = 9_007_199_254_740_992.0;
+    number.as_u64().filter(|whole| *whole < LIMIT as u64).or_else(|| {
+        let fraction = number.as_f64()?;
+        (0.0..LIMIT).contains(&fraction).then_some(fraction as u64)
+    })
+}
