@@ -33,7 +33,7 @@ pub fn check<'h>(
     snapshot: &Snapshot,
     trace: &mut Trace,
 ) -> Result<Authorized<'h>, Refusal> {
-    trace.stage = Stage::Authorize;
+    trace.enter(Stage::Authorize);
     let routed = tenanted.authenticated().routed();
     let route = Arc::clone(routed.route());
     let tenancy = tenanted.tenancy();

@@ -89,7 +89,7 @@ pub fn admit<'h>(
     trace: &mut Trace,
     now: Now,
 ) -> Result<Edged<'h>, Refusal> {
-    trace.stage = Stage::Edge;
+    trace.enter(Stage::Edge);
     let headers = arrival.headers;
     let trusted = forwarded::is_trusted(arrival.peer, policy);
     identify(arrival, trusted, trace, now);

@@ -56,7 +56,7 @@ pub fn confine(
     snapshot: &Snapshot,
     trace: &mut Trace,
 ) -> Result<Isolated, Refusal> {
-    trace.stage = Stage::Isolate;
+    trace.enter(Stage::Isolate);
     let tenanted = authorized.tenanted();
     let routed = tenanted.authenticated().routed();
     let (route, upstream) = (routed.route(), routed.upstream());

@@ -47,7 +47,7 @@ pub struct LimitState {
 
 /// Works out the charge.
 pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
-    trace.stage = Stage::Limit;
+    trace.enter(Stage::Limit);
     let mut charge = Charge::default();
     for limit in &isolated.route.limits {
         let Some(subject) = subject(limit, trace) else {
@@ -85,7 +85,7 @@ impl Chargeable {
         match answer {
             ChargeAnswer::Granted { balances } => {
                 trace.limits = self.states(&balances);
-                trace.stage = Stage::Upstream;
+                trace.enter(Stage::Upstream);
                 Ok(Settled::Passed(Box::new(Passed::new(self.isolated))))
             }
             ChargeAnswer::Refused { bucket, retry_after, balances } => {
@@ -123,7 +123,7 @@ impl Chargeable {
             .map(|bucket| BucketCharge { when_away: WhenAway::Closed, ..bucket })
             .collect();
         if here.is_empty() {
-            trace.stage = Stage::Upstream;
+            trace.enter(Stage::Upstream);
             return Ok(Settled::Passed(Box::new(Passed::new(self.isolated))));
         }
         self.charge = Charge { buckets: here };

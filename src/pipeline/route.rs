@@ -97,7 +97,7 @@ pub fn find<'h>(
     snapshot: &Snapshot,
     trace: &mut Trace,
 ) -> Result<Routed<'h>, Stop> {
-    trace.stage = Stage::Route;
+    trace.enter(Stage::Route);
     let asked_for = preflight_method(&edged);
     let method = asked_for.as_ref().unwrap_or(edged.method());
     let found = snapshot.routes.find(edged.host(), edged.path(), method);

@@ -78,7 +78,7 @@ pub fn settle<'h>(
     known: &dyn Known,
     trace: &mut Trace,
 ) -> Result<Tenanted<'h>, Stop> {
-    trace.stage = Stage::Tenant;
+    trace.enter(Stage::Tenant);
     let route = Arc::clone(authenticated.routed().route());
     let TenantRule::Sources(sources) = &route.tenant else {
         trace.note(Some(&route.source), || "the route belongs to no organization".into());

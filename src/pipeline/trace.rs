@@ -110,6 +110,14 @@ pub struct Trace {
     /// The line that decided, once the request is refused or passed.
     pub decided_by: Option<Source>,
     notes: Option<Vec<Note>>,
+    watch: Option<Arc<dyn Watch>>,
+}
+
+/// Somebody who is told when a request enters a stage. The shell times requests with it: nothing
+/// in this room reads a clock.
+pub trait Watch: Send + Sync + std::fmt::Debug {
+    /// The stage begins, and with it the one before it ends.
+    fn entered(&self, stage: Stage);
 }
 
 impl Trace {
@@ -130,6 +138,7 @@ impl Trace {
             stage: Stage::Edge,
             decided_by: None,
             notes: None,
+            watch: None,
         }
     }
 
@@ -138,12 +147,26 @@ impl Trace {
         Self { notes: Some(Vec::new()), ..Self::new() }
     }
 
+    /// For live traffic that is watched.
+    pub fn watched(watch: Arc<dyn Watch>) -> Self {
+        Self { watch: Some(watch), ..Self::new() }
+    }
+
+    /// A stage begins.
+    pub fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        if let Some(watch) = &self.watch {
+            watch.entered(stage);
+        }
+    }
+
     /// Forgets everything but the request id, before the request is decided again.
     pub fn restart(&mut self) {
         let fresh = if self.notes.is_some() { Self::explaining() } else { Self::new() };
         let request_id = self.request_id.take();
         let traceparent = self.traceparent.take();
-        *self = Self { request_id, traceparent, ..fresh };
+        let watch = self.watch.take();
+        *self = Self { request_id, traceparent, watch, ..fresh };
     }
 
     /// Takes a note, if notes are taken; otherwise `text` is never built.

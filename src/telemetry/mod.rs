@@ -8,3 +8,4 @@ pub mod labels;
 pub mod log;
 pub mod metrics;
 pub mod process;
+pub mod stages;
