@@ -77,11 +77,12 @@ npm_packages() {
 
 cargo_tool() {
     local name=$1 version=$2
+    shift 2
     cargo "$name" --version >/dev/null 2>&1 && return
-    say "building cargo-$name $version into .tools (some minutes, once)"
-    # Unoptimised: it waits for other programs, and builds in a third of the time.
+    say "building cargo-$name $version into .tools (a few minutes, once)"
+    # Unoptimised: it mostly waits for other programs, and builds in a third of the time.
     CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --quiet --root .tools \
-        "cargo-$name@$version"
+        "cargo-$name@$version" "$@"
 }
 
 have cargo || fail 'no cargo: install a Rust toolchain (1.95 or later), for example with rustup'
@@ -98,7 +99,11 @@ done
 apt_install
 for part in "$@"; do
     case $part in
-        test) npm_packages; cargo_tool nextest $NEXTEST ;;
+        test)
+            npm_packages
+            # Without its self-updater, which is most of its dependencies.
+            cargo_tool nextest $NEXTEST --no-default-features --features default-no-update
+            ;;
         deny) cargo_tool deny $DENY ;;
     esac
 done
