@@ -7,7 +7,8 @@ use crate::paths::{Named, Target, named_paths};
 const ROOMS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("policy", &["domain"]),
-    ("pipeline", &["domain", "policy"]),
+    // The grammar is what its stage `isolate` speaks.
+    ("pipeline", &["domain", "policy", "postgrest"]),
     ("postgrest", &["domain"]),
     ("config", &["domain", "policy"]),
     ("telemetry", &["domain"]),
