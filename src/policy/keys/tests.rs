@@ -1,3 +1,5 @@
+//! What the key readers promise: which keys are read, and which are refused with which message.
+
 use super::*;
 use serde_json::{Value, json};
 
