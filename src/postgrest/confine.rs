@@ -3,12 +3,12 @@
 //! Called by the pipeline's isolate stage. Whatever is returned was printed from parsed values;
 //! nothing of it is the client's bytes. May import `domain` and this room.
 
-use std::fmt;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
 use super::body::{BodyRule, JsonRule, Write};
+use super::confined::{Confined, Injection};
 use super::filter::{Filter, Place, parse_operation};
 use super::headers::{self, ACCEPT_PROFILE, CONTENT_PROFILE};
 use super::lexer::Cursor;
@@ -19,161 +19,10 @@ use super::prefer::{PREFER, Preferences, Returning};
 use super::print::Printer;
 use super::query::{Query, parse_query};
 use super::refusal::{Part, RestRefusal};
+use super::request::{RestMethod, RestRequest};
 use super::select::SelectItem;
 use crate::domain::catalog::{Catalog, Table, Tenancy};
 use crate::domain::ids::OrgId;
-
-/// The methods that PostgREST serves on tables, but `OPTIONS`, which the edge answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestMethod {
-    /// Reads rows.
-    Get,
-    /// Reads the headers of a GET.
-    Head,
-    /// Inserts.
-    Post,
-    /// Updates.
-    Patch,
-    /// Upserts one row.
-    Put,
-    /// Deletes.
-    Delete,
-}
-
-impl RestMethod {
-    /// Reads a method; `None` for those that PostgREST does not serve on tables.
-    pub fn from_http(method: &http::Method) -> Option<Self> {
-        Some(match *method {
-            http::Method::GET => Self::Get,
-            http::Method::HEAD => Self::Head,
-            http::Method::POST => Self::Post,
-            http::Method::PATCH => Self::Patch,
-            http::Method::PUT => Self::Put,
-            http::Method::DELETE => Self::Delete,
-            _ => return None,
-        })
-    }
-
-    /// Whether rows may change.
-    pub fn writes(self) -> bool {
-        !matches!(self, Self::Get | Self::Head)
-    }
-}
-
-/// A client's request to a PostgREST upstream, as the route stage hands it over.
-#[derive(Debug, Clone, Copy)]
-pub struct RestRequest<'a> {
-    /// The method.
-    pub method: RestMethod,
-    /// The path behind the route's prefix, still percent-encoded, with its leading slash.
-    pub path: &'a str,
-    /// The raw query string, without `?`.
-    pub query: Option<&'a str>,
-    /// The client's headers.
-    pub headers: &'a HeaderMap,
-}
-
-/// A request that can only touch one organization's rows. Only [`confine`] makes one.
-#[derive(Debug, Clone)]
-pub struct Confined {
-    table: Arc<Table>,
-    target: String,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    body: BodyRule,
-    injections: Vec<Injection>,
-    client_conditions: usize,
-}
-
-impl Confined {
-    /// The table that is read or written.
-    pub fn table(&self) -> &Arc<Table> {
-        &self.table
-    }
-
-    /// Path and query to send, beginning with a slash.
-    pub fn target(&self) -> &str {
-        &self.target
-    }
-
-    /// The headers to set, after all [`OWNED_HEADERS`](super::OWNED_HEADERS) were removed.
-    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.headers
-    }
-
-    /// What is to become of the body.
-    pub fn body(&self) -> &BodyRule {
-        &self.body
-    }
-
-    /// What the gateway added or changed, for an explanation.
-    pub fn injections(&self) -> &[Injection] {
-        &self.injections
-    }
-
-    /// How many filters and logic trees the client itself stated; a policy can require one on
-    /// updates and deletes.
-    pub fn client_conditions(&self) -> usize {
-        self.client_conditions
-    }
-}
-
-/// Something that the gateway added to a request, or changed in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Injection {
-    /// A filter at the root, which ANDs with all the client states.
-    TenantFilter {
-        /// The tenant column.
-        column: Arc<str>,
-        /// The organization.
-        org: OrgId,
-    },
-    /// The tenant column in every inserted row.
-    TenantInRows {
-        /// The tenant column.
-        column: Arc<str>,
-    },
-    /// The tenant column in `columns`.
-    TenantInColumns {
-        /// The tenant column.
-        column: Arc<str>,
-    },
-    /// The tenant column as last term of a limited update's or delete's `order`.
-    TenantInOrder {
-        /// The tenant column.
-        column: Arc<str>,
-    },
-    /// `select` was spelled out.
-    SelectExpanded,
-    /// A planned or estimated count became an exact one.
-    CountMadeExact,
-}
-
-impl fmt::Display for Injection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TenantFilter { column, org } => {
-                write!(f, "filter `{column}=eq.{org}`: only the organization's rows")
-            }
-            Self::TenantInRows { column } => {
-                write!(f, "`{column}` in every row: new rows belong to the organization")
-            }
-            Self::TenantInColumns { column } => {
-                write!(f, "`{column}` in `columns`: PostgREST ignores other keys of the body")
-            }
-            Self::TenantInOrder { column } => write!(
-                f,
-                "`{column}` in `order`: PostgREST finds the rows of a limited change again by the \
-                 columns of its order alone"
-            ),
-            Self::SelectExpanded => {
-                f.write_str("`select` spelled out: only columns of the catalogue come back")
-            }
-            Self::CountMadeExact => f.write_str(
-                "count made exact: estimates come from statistics over all organizations",
-            ),
-        }
-    }
-}
 
 /// Confines a request to an organization, or refuses it.
 ///

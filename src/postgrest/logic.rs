@@ -153,7 +153,8 @@ fn malformed(whole: &str) -> RestRefusal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::filter::{Comparison, Operation};
+    use super::super::filter::Operation;
+    use super::super::operator::Comparison;
     use super::*;
 
     fn parse(text: &str) -> Result<Logic, RestRefusal> {

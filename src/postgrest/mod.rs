@@ -14,11 +14,13 @@
 
 mod body;
 mod confine;
+mod confined;
 mod filter;
 mod headers;
 mod lexer;
 mod limits;
 mod logic;
+mod operator;
 mod order;
 mod path;
 mod percent;
@@ -26,19 +28,23 @@ mod prefer;
 mod print;
 mod query;
 mod refusal;
+mod request;
 mod select;
 #[cfg(test)]
 mod tests;
 
 pub use body::{BodyRule, JsonRule};
-pub use confine::{Confined, Injection, RestMethod, RestRequest, confine};
-pub use filter::{Comparison, Filter, Operation, Quantifier, Relation, Search, Truth};
+pub use confine::confine;
+pub use confined::{Confined, Injection};
+pub use filter::{Filter, Operation};
 pub use headers::OWNED_HEADERS;
 pub use limits::*;
 pub use logic::{Connective, Logic, LogicTree};
+pub use operator::{Comparison, Quantifier, Relation, Search, Truth};
 pub use order::{Direction, Nulls, OrderTerm};
 pub use path::decode_segment;
 pub use print::print_query;
 pub use query::{Query, parse_query};
 pub use refusal::{Cap, Part, RestRefusal};
+pub use request::{RestMethod, RestRequest};
 pub use select::SelectItem;

@@ -137,7 +137,8 @@ fn column(key: &str) -> Result<String, RestRefusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::filter::{Comparison, Operation};
+    use super::super::filter::Operation;
+    use super::super::operator::Comparison;
     use super::*;
 
     fn column_of(raw: &str) -> String {

@@ -1,0 +1,116 @@
+//! What goes out: a request that can only touch one organization's rows, and what was done to it.
+//!
+//! Its fields are closed to the rest of the crate, so that nobody else can make one. May import
+//! `domain` and this room.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use super::body::BodyRule;
+use crate::domain::catalog::Table;
+use crate::domain::ids::OrgId;
+
+/// A request that can only touch one organization's rows. Only
+/// [`confine`](super::confine) makes one.
+#[derive(Debug, Clone)]
+pub struct Confined {
+    pub(super) table: Arc<Table>,
+    pub(super) target: String,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: BodyRule,
+    pub(super) injections: Vec<Injection>,
+    pub(super) client_conditions: usize,
+}
+
+impl Confined {
+    /// The table that is read or written.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Path and query to send, beginning with a slash.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The headers to set, after all [`OWNED_HEADERS`](super::OWNED_HEADERS) were removed.
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    /// What is to become of the body.
+    pub fn body(&self) -> &BodyRule {
+        &self.body
+    }
+
+    /// What the gateway added or changed, for an explanation.
+    pub fn injections(&self) -> &[Injection] {
+        &self.injections
+    }
+
+    /// How many filters and logic trees the client itself stated; a policy can require one on
+    /// updates and deletes.
+    pub fn client_conditions(&self) -> usize {
+        self.client_conditions
+    }
+}
+
+/// Something that the gateway added to a request, or changed in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Injection {
+    /// A filter at the root, which ANDs with all the client states.
+    TenantFilter {
+        /// The tenant column.
+        column: Arc<str>,
+        /// The organization.
+        org: OrgId,
+    },
+    /// The tenant column in every inserted row.
+    TenantInRows {
+        /// The tenant column.
+        column: Arc<str>,
+    },
+    /// The tenant column in `columns`.
+    TenantInColumns {
+        /// The tenant column.
+        column: Arc<str>,
+    },
+    /// The tenant column as last term of a limited update's or delete's `order`.
+    TenantInOrder {
+        /// The tenant column.
+        column: Arc<str>,
+    },
+    /// `select` was spelled out.
+    SelectExpanded,
+    /// A planned or estimated count became an exact one.
+    CountMadeExact,
+}
+
+impl fmt::Display for Injection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TenantFilter { column, org } => {
+                write!(f, "filter `{column}=eq.{org}`: only the organization's rows")
+            }
+            Self::TenantInRows { column } => {
+                write!(f, "`{column}` in every row: new rows belong to the organization")
+            }
+            Self::TenantInColumns { column } => {
+                write!(f, "`{column}` in `columns`: PostgREST ignores other keys of the body")
+            }
+            Self::TenantInOrder { column } => write!(
+                f,
+                "`{column}` in `order`: PostgREST finds the rows of a limited change again by the \
+                 columns of its order alone"
+            ),
+            Self::SelectExpanded => {
+                f.write_str("`select` spelled out: only columns of the catalogue come back")
+            }
+            Self::CountMadeExact => f.write_str(
+                "count made exact: estimates come from statistics over all organizations",
+            ),
+        }
+    }
+}
