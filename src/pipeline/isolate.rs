@@ -82,6 +82,7 @@ pub fn confine(
     let mut set = confined.set;
     common_fields(&authorized, trace, &mut set);
     let target = format!("{}{}", upstream.path_prefix, confined.target);
+    let upstream_kind = upstream.kind;
     let (route, upstream) = (Arc::clone(route), Arc::clone(upstream));
     trace.decided_by = None;
     Ok(Isolated {
@@ -93,7 +94,15 @@ pub fn confine(
         identity,
         body: confined.body,
         websocket,
-        idempotent: method.is_idempotent(),
+        idempotent: match upstream_kind {
+            // A DELETE with a limit removes other rows when it is repeated.
+            UpstreamKind::Postgrest => method.is_safe(),
+            UpstreamKind::Auth
+            | UpstreamKind::Storage
+            | UpstreamKind::Realtime
+            | UpstreamKind::Functions
+            | UpstreamKind::Http => method.is_idempotent(),
+        },
     })
 }
 
