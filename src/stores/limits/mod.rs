@@ -1,7 +1,149 @@
 //! Where token buckets are kept, and how a request is charged to them: all or none.
 //!
-//! The shell charges what stage 7 of the pipeline worked out, and hands the answer back in.
-//! Imports `domain`, `config` and `telemetry`.
+//! The shell charges what stage 7 of the pipeline worked out: first [`LimitStore::try_now`], and
+//! where that has no answer [`LimitStore::take`], which waits, but never longer than the store's
+//! deadline. Imports `domain` and `config`.
+//!
+//! The store is an enum and not a trait object: there are few of them and all are known, an async
+//! method needs no boxed future, and the fast path is a direct call. Leases will be one more
+//! variant: `try_now` spends what this node has leased, `take` acquires.
 
+mod breaker;
 mod bucket;
+mod keys;
+mod link;
 pub mod memory;
+pub mod redis;
+mod server_clock;
+mod share;
+pub mod stats;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use crate::config::settings::LimitStoreSettings;
+use crate::domain::charge::{Charge, ChargeAnswer};
+use crate::domain::clock::{Clock, Now};
+
+pub use self::breaker::BreakerState;
+use self::memory::{MemoryStore, MemoryUsage};
+use self::redis::{BadRedisUrl, RedisStore};
+use self::stats::{Counters, LimitStats, count};
+
+/// The store of buckets.
+#[derive(Debug)]
+pub struct LimitStore {
+    place: Place,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(MemoryStore),
+    Redis {
+        shared: Box<RedisStore>,
+        /// What this node counts while Redis is away. Kept when it comes back, so that a Redis
+        /// that comes and goes does not fill it.
+        share: MemoryStore,
+        nodes: NonZeroU32,
+    },
+}
+
+impl LimitStore {
+    /// Opens the store. Does no I/O: a store in Redis is away until [`LimitStore::keep`] runs.
+    pub fn new(settings: &LimitStoreSettings, clock: Arc<dyn Clock>) -> Result<Self, BadRedisUrl> {
+        let place = match settings {
+            LimitStoreSettings::Memory { max_buckets } => {
+                Place::Memory(MemoryStore::new(*max_buckets))
+            }
+            LimitStoreSettings::Redis(settings) => Place::Redis {
+                shared: Box::new(RedisStore::new(settings, clock)?),
+                share: MemoryStore::new(settings.max_buckets),
+                nodes: settings.nodes,
+            },
+        };
+        Ok(Self { place, counters: Counters::default() })
+    }
+
+    /// Keeps the connection to a shared store, for as long as it is polled: spawn it once, on the
+    /// runtime that is to do the I/O. Ends at once where there is nothing to keep.
+    pub async fn keep(&self) {
+        match &self.place {
+            Place::Memory(_) => {}
+            Place::Redis { shared, .. } => shared.keep().await,
+        }
+    }
+
+    /// Charges without waiting. `None`: ask [`LimitStore::take`]; nothing was charged.
+    pub fn try_now(&self, charge: &Charge, now: Now) -> Option<ChargeAnswer> {
+        if charge.buckets.is_empty() {
+            return Some(nothing());
+        }
+        match &self.place {
+            Place::Memory(store) => Some(self.counted(store.take(charge, now))),
+            Place::Redis { shared, .. } => shared.shortcut(&self.counters),
+        }
+    }
+
+    /// Charges, waiting no longer than the store's deadline.
+    pub async fn take(&self, charge: &Charge, now: Now) -> ChargeAnswer {
+        if charge.buckets.is_empty() {
+            return nothing();
+        }
+        match &self.place {
+            Place::Memory(store) => self.counted(store.take(charge, now)),
+            Place::Redis { shared, .. } => self.counted(shared.take(charge, &self.counters).await),
+        }
+    }
+
+    /// Charges to this node's share of the limits, for those that ask for it while the store is
+    /// away. Never waits and is never away itself. Where the store is in this process, its share
+    /// is all of it.
+    pub fn take_share(&self, charge: &Charge, now: Now) -> ChargeAnswer {
+        let answer = match &self.place {
+            Place::Memory(store) => store.take(charge, now),
+            Place::Redis { share, nodes, .. } => share.take(&share::share(charge, *nodes), now),
+        };
+        match &answer {
+            ChargeAnswer::Granted { .. } => count(&self.counters.share_granted),
+            ChargeAnswer::Refused { .. } => count(&self.counters.share_refused),
+            ChargeAnswer::Away(_) => {}
+        }
+        answer
+    }
+
+    /// Whether charges are answered: for readiness.
+    pub fn is_away(&self) -> bool {
+        match &self.place {
+            Place::Memory(_) => false,
+            Place::Redis { shared, .. } => shared.breaker().0 != BreakerState::Closed,
+        }
+    }
+
+    /// What happened since the start.
+    pub fn stats(&self) -> LimitStats {
+        let (breaker, opened, memory): (_, _, MemoryUsage) = match &self.place {
+            Place::Memory(store) => (None, 0, store.usage()),
+            Place::Redis { shared, share, .. } => {
+                let (state, opened) = shared.breaker();
+                (Some(state), opened, share.usage())
+            }
+        };
+        self.counters.read(breaker, opened, memory)
+    }
+
+    fn counted(&self, answer: ChargeAnswer) -> ChargeAnswer {
+        match &answer {
+            ChargeAnswer::Granted { .. } => count(&self.counters.granted),
+            ChargeAnswer::Refused { .. } => count(&self.counters.refused),
+            // Counted where the reason is known.
+            ChargeAnswer::Away(_) => {}
+        }
+        answer
+    }
+}
+
+/// The answer to a charge of no bucket.
+fn nothing() -> ChargeAnswer {
+    ChargeAnswer::Granted { balances: smallvec::SmallVec::new() }
+}

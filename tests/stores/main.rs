@@ -1,0 +1,17 @@
+//! What the stores promise: the same tests for the one in this process and the one behind a
+//! server, and what only a real server shows, by killing, pausing and confusing it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test binary: what fails here is meant to fail the test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod limits;
+mod limits_redis;
+mod limits_world;
