@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::ids::{OrgId, UserId};
 use super::principal::PrincipalKind;
 
@@ -21,4 +23,13 @@ pub struct Caller {
     /// When the caller's own credential expires, in seconds since 1970: no token made from it may
     /// live for longer.
     pub expires_at: Option<u64>,
+}
+
+/// A token that was made for an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Minted {
+    /// `Bearer …`, marked as sensitive.
+    pub authorization: HeaderValue,
+    /// Its `exp`, in seconds since 1970.
+    pub expires_at: u64,
 }

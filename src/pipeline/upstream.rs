@@ -12,6 +12,8 @@ use crate::policy::upstream::Upstream;
 use super::body::BodyGate;
 use super::isolate::{Fields, Forward, Isolated};
 
+pub mod mint;
+
 /// Proof that every stage passed, and the request that they made.
 #[derive(Debug)]
 pub struct Passed {

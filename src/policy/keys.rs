@@ -161,6 +161,11 @@ impl KeySet {
         self.keys.iter().filter(move |key| key.kid.as_deref() == Some(kid))
     }
 
+    /// Whether every key of `before` is still there, unchanged.
+    pub fn keeps_all_of(&self, before: &Self) -> bool {
+        before.keys.iter().all(|old| self.keys.iter().any(|new| same_key(old, new)))
+    }
+
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
@@ -271,6 +276,19 @@ impl Jwk {
             }
         }
     }
+}
+
+fn same_key(a: &VerifyingKey, b: &VerifyingKey) -> bool {
+    use jsonwebtoken::DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
+    let material = match (a.key.kind(), b.key.kind()) {
+        (SecretOrDer(a), SecretOrDer(b)) => a == b,
+        (RsaModulusExponent { n, e }, RsaModulusExponent { n: other_n, e: other_e }) => {
+            n == other_n && e == other_e
+        }
+        (SecretOrDer(_), RsaModulusExponent { .. })
+        | (RsaModulusExponent { .. }, SecretOrDer(_)) => false,
+    };
+    material && a.kid == b.kid && a.algorithm == b.algorithm
 }
 
 type Material = (DecodingKey, &'static [Algorithm]);

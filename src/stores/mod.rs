@@ -5,4 +5,8 @@
 //! only room that may name redis and tokio-postgres. Imports `domain`, `policy`, `config` and
 //! `telemetry`.
 
+pub mod directory;
+pub mod keys;
 pub mod limits;
+pub mod node;
+pub mod tokens;

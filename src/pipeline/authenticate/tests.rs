@@ -440,10 +440,8 @@ fn claims_at_the_edge_of_what_is_allowed_count() {
 #[test]
 fn what_the_issuer_must_state_is_asked_for() {
     let header = || json!({ "alg": "RS256", "kid": "rsa" });
-    for value in [json!(null)] {
-        let token = fleet(header(), With::Rsa, Algorithm::RS256, json!({ "session_id": value }));
-        assert_eq!(token_fault(&token), CredentialFault::RequiredClaim);
-    }
+    let token = fleet(header(), With::Rsa, Algorithm::RS256, json!({ "session_id": null }));
+    assert_eq!(token_fault(&token), CredentialFault::RequiredClaim);
     // `iss` is what tells issuers apart: without it, only the issuer for such tokens is asked.
     let nameless = hs256(json!({ "alg": "HS256" }), &claims(json!({ "iss": null })));
     assert_eq!(token_fault(&nameless), CredentialFault::Algorithm);

@@ -163,3 +163,15 @@ fn a_shared_secret_is_at_least_as_long_as_the_hash() {
     assert_eq!(read(31, Algorithm::HS256).unwrap_err(), short);
     assert_eq!(read(64, Algorithm::RS256).unwrap_err(), KeyError::WrongType(Algorithm::RS256));
 }
+
+#[test]
+fn a_key_that_is_taken_out_or_replaced_under_its_id_is_missed() {
+    let all = KeySet::from_jwks(JWKS, &ALL).unwrap();
+    let fewer = KeySet { keys: all.keys[1..].to_vec() };
+    let again = KeySet::from_jwks(JWKS, &ALL).unwrap();
+    assert!(again.keeps_all_of(&all) && all.keeps_all_of(&fewer));
+    assert!(!fewer.keeps_all_of(&all));
+    let mut replaced = all.clone();
+    replaced.keys[1].key = Arc::clone(&replaced.keys[2].key);
+    assert!(!replaced.keeps_all_of(&all));
+}

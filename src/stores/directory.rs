@@ -1,0 +1,86 @@
+//! Organizations and members: from a file, or from PostgreSQL with a memory in front.
+//!
+//! The core asks what is [known](Directory::organization) without waiting; the shell
+//! [finds out](Directory::find_organization) the rest. An outage is an answer: what was found once
+//! serves until `max_stale`, what was not is [`Lookup::Away`], never absent.
+
+use std::sync::Arc;
+
+use crate::domain::clock::Now;
+use crate::domain::ids::{OrgId, UserId};
+use crate::domain::known::Lookup;
+use crate::domain::organization::{Membership, OrgSelector, Organization};
+
+pub mod file;
+
+pub use file::FileDirectory;
+
+/// Where organizations and members are kept.
+pub enum Directory {
+    /// In a file: everything is known.
+    File(FileDirectory),
+}
+
+impl Directory {
+    /// The organization, if this node knows.
+    pub fn organization(
+        &self,
+        selector: &OrgSelector,
+        now: Now,
+    ) -> Option<Lookup<Arc<Organization>>> {
+        match self {
+            Self::File(file) => Some(file.organization(selector)),
+        }
+    }
+
+    /// The membership, if this node knows.
+    pub fn membership(
+        &self,
+        user: &UserId,
+        organization: OrgId,
+        now: Now,
+    ) -> Option<Lookup<Arc<Membership>>> {
+        match self {
+            Self::File(file) => Some(file.membership(user, organization)),
+        }
+    }
+
+    /// The user's default membership, if this node knows.
+    pub fn default_membership(&self, user: &UserId, now: Now) -> Option<Lookup<Arc<Membership>>> {
+        match self {
+            Self::File(file) => Some(file.default_membership(user)),
+        }
+    }
+
+    /// Finds the organization.
+    pub async fn find_organization(&self, selector: &OrgSelector) -> Lookup<Arc<Organization>> {
+        match self {
+            Self::File(file) => file.organization(selector),
+        }
+    }
+
+    /// Finds the membership.
+    pub async fn find_membership(
+        &self,
+        user: &UserId,
+        organization: OrgId,
+    ) -> Lookup<Arc<Membership>> {
+        match self {
+            Self::File(file) => file.membership(user, organization),
+        }
+    }
+
+    /// Finds the user's default membership.
+    pub async fn find_default_membership(&self, user: &UserId) -> Lookup<Arc<Membership>> {
+        match self {
+            Self::File(file) => file.default_membership(user),
+        }
+    }
+
+    /// Whether it can be asked right now: for readiness.
+    pub fn is_reachable(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Tokens that were verified, and tokens that were minted: so that a signature is checked, and
+//! made, once per token and not once per request.
+//!
+//! Read by the authenticate stage through [`NodeKnowledge`](super::node::NodeKnowledge), and by
+//! the shell before it sends a request on. Both memories are bounded in bytes; entries leave at
+//! the latest when their token expires, and the core still checks the times of what it finds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moka::Expiry;
+use moka::sync::Cache;
+
+use crate::domain::caller::{Caller, Minted};
+use crate::domain::clock::{Clock, Now};
+use crate::domain::principal::VerifiedToken;
+
+/// Bytes of verified tokens that are kept: about 20,000 tokens of a usual size.
+pub const VERIFIED_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of minted tokens that are kept.
+pub const MINTED_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Verified tokens of this process.
+///
+/// They are found by a keyed 256-bit hash (BLAKE3, a random key for each [`TokenView`]): wide
+/// enough to stand in for the token, and useless to whoever reads the memory of a crashed process.
+pub struct VerifiedTokens {
+    cache: Cache<[u8; 32], Remembered>,
+}
+
+/// What verified tokens are read and written through. Views do not see each other's tokens: a
+/// snapshot has its own, so that a token which the policies before it accepted counts no more.
+#[derive(Clone)]
+pub struct TokenView {
+    tokens: Arc<VerifiedTokens>,
+    key: [u8; 32],
+}
+
+#[derive(Clone)]
+struct Remembered {
+    token: Arc<VerifiedToken>,
+    bytes: u32,
+}
+
+impl VerifiedTokens {
+    /// A memory of that many bytes.
+    pub fn new(max_bytes: u64, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let expiry = AtExpiry { clock, until: |entry: &Remembered, _| entry.token.expires_at };
+        let cache = Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(|_, entry: &Remembered| entry.bytes)
+            .expire_after(expiry)
+            .build();
+        Arc::new(Self { cache })
+    }
+
+    /// A view with a fresh key.
+    pub fn view(self: &Arc<Self>) -> TokenView {
+        TokenView { tokens: Arc::clone(self), key: random_key() }
+    }
+
+    /// Forgets all tokens of all views.
+    pub fn clear(&self) {
+        self.cache.invalidate_all();
+    }
+
+    /// How many tokens are remembered, roughly.
+    pub fn count(&self) -> u64 {
+        self.cache.entry_count()
+    }
+}
+
+impl TokenView {
+    /// The token, if it was verified through this view under the same `generation` of keys.
+    pub fn get(&self, token: &str, generation: u64) -> Option<Arc<VerifiedToken>> {
+        self.tokens.cache.get(&self.hash(token, generation)).map(|entry| entry.token)
+    }
+
+    /// Remembers a token. `generation` is that of the keys at the time before it was verified.
+    pub fn put(&self, token: &str, generation: u64, verified: &Arc<VerifiedToken>) {
+        // Claims as a map take about four times their text.
+        let bytes = u32::try_from(512 + 4 * token.len()).unwrap_or(u32::MAX);
+        let entry = Remembered { token: Arc::clone(verified), bytes };
+        self.tokens.cache.insert(self.hash(token, generation), entry);
+    }
+
+    fn hash(&self, token: &str, generation: u64) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&generation.to_le_bytes());
+        hasher.update(token.as_bytes());
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// Tokens that were minted for upstreams, under one snapshot.
+pub struct MintedTokens {
+    cache: Cache<(Arc<str>, Caller), Minted>,
+}
+
+impl MintedTokens {
+    /// A memory of that many bytes.
+    pub fn new(max_bytes: u64, clock: Arc<dyn Clock>) -> Self {
+        // Half of its life is left to the upstream and to slow requests.
+        let half = |entry: &Minted, now: Now| {
+            let now = now.unix_secs();
+            now + entry.expires_at.saturating_sub(now) / 2
+        };
+        let cache = Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(|_, entry: &Minted| {
+                u32::try_from(512 + entry.authorization.len()).unwrap_or(u32::MAX)
+            })
+            .expire_after(AtExpiry { clock, until: half })
+            .build();
+        Self { cache }
+    }
+
+    /// The caller's token for that upstream; `mint` makes one where none is at hand.
+    ///
+    /// # Errors
+    /// Those of `mint`.
+    pub fn get_or_mint<E>(
+        &self,
+        upstream: &Arc<str>,
+        caller: &Caller,
+        mint: impl FnOnce() -> Result<Minted, E>,
+    ) -> Result<Minted, E> {
+        let key = (Arc::clone(upstream), caller.clone());
+        if let Some(minted) = self.cache.get(&key) {
+            return Ok(minted);
+        }
+        let minted = mint()?;
+        self.cache.insert(key, minted.clone());
+        Ok(minted)
+    }
+}
+
+/// Lets entries leave at a time of theirs, in seconds since 1970.
+struct AtExpiry<V> {
+    clock: Arc<dyn Clock>,
+    until: fn(&V, Now) -> u64,
+}
+
+impl<V> AtExpiry<V> {
+    fn left(&self, entry: &V) -> Option<Duration> {
+        let now = self.clock.now();
+        Some(Duration::from_secs((self.until)(entry, now).saturating_sub(now.unix_secs())))
+    }
+}
+
+impl<K, V> Expiry<K, V> for AtExpiry<V> {
+    fn expire_after_create(&self, _: &K, entry: &V, _: Instant) -> Option<Duration> {
+        self.left(entry)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &K,
+        entry: &V,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.left(entry)
+    }
+}
+
+/// 244 random bits from the operating system, spread over the key.
+fn random_key() -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(uuid::Uuid::new_v4().as_bytes());
+    hasher.update(uuid::Uuid::new_v4().as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::domain::known::IssuerIndex;
+    use crate::domain::principal::PrincipalKind;
+    use crate::telemetry::clock::SystemClock;
+
+    fn verified(expires_at: u64) -> Arc<VerifiedToken> {
+        Arc::new(VerifiedToken {
+            issuer: IssuerIndex(0),
+            subject: None,
+            role: None,
+            session_id: None,
+            expires_at,
+            not_before: None,
+            issued_at: None,
+            claims: serde_json::Map::new(),
+        })
+    }
+
+    fn clock() -> Arc<dyn Clock> {
+        Arc::new(SystemClock::new())
+    }
+
+    fn in_an_hour() -> u64 {
+        clock().now().unix_secs() + 3600
+    }
+
+    #[test]
+    fn a_token_is_found_under_the_view_and_keys_it_was_verified_with() {
+        let tokens = VerifiedTokens::new(VERIFIED_BYTES, clock());
+        let view = tokens.view();
+        let token = verified(in_an_hour());
+        view.put("a.b.c", 1, &token);
+        assert!(Arc::ptr_eq(&view.get("a.b.c", 1).unwrap(), &token));
+        assert!(view.get("a.b.c", 2).is_none(), "keys were taken away since");
+        assert!(view.get("a.b.d", 1).is_none());
+        assert!(tokens.view().get("a.b.c", 1).is_none(), "another snapshot");
+        tokens.clear();
+        assert!(view.get("a.b.c", 1).is_none());
+    }
+
+    #[test]
+    fn an_expired_token_is_not_kept() {
+        let view = VerifiedTokens::new(VERIFIED_BYTES, clock()).view();
+        view.put("a.b.c", 0, &verified(1));
+        assert!(view.get("a.b.c", 0).is_none());
+    }
+
+    #[test]
+    fn the_memory_is_bounded_in_bytes() {
+        let tokens = VerifiedTokens::new(10_000, clock());
+        let view = tokens.view();
+        for number in 0..1000 {
+            view.put(&format!("a.b.{number}"), 0, &verified(in_an_hour()));
+        }
+        tokens.cache.run_pending_tasks();
+        assert!(tokens.cache.weighted_size() <= 10_000);
+        assert!(tokens.count() < 20);
+    }
+
+    #[test]
+    fn a_minted_token_is_made_once_for_equal_callers_and_apart_for_different_ones() {
+        let minted = MintedTokens::new(MINTED_BYTES, clock());
+        let caller = |org_role: &str| Caller {
+            kind: PrincipalKind::User,
+            user: Some("u".parse().unwrap()),
+            org: None,
+            org_role: Some(org_role.into()),
+            session_id: None,
+            expires_at: None,
+        };
+        let make = |text: &'static str, expires_at| {
+            move || {
+                let authorization = HeaderValue::from_static(text);
+                Ok::<_, ()>(Minted { authorization, expires_at })
+            }
+        };
+        let rest: Arc<str> = "rest".into();
+        let (later, editor, viewer) = (in_an_hour(), caller("editor"), caller("viewer"));
+        let first = minted.get_or_mint(&rest, &editor, make("one", later)).unwrap();
+        assert_eq!(minted.get_or_mint(&rest, &editor, make("two", later)), Ok(first));
+        let other = minted.get_or_mint(&rest, &viewer, make("three", later)).unwrap();
+        assert_eq!(other.authorization, "three");
+        let other = minted.get_or_mint(&"auth".into(), &editor, make("four", later)).unwrap();
+        assert_eq!(other.authorization, "four");
+        assert_eq!(minted.get_or_mint(&rest, &caller("x"), || Err(())), Err(()));
+    }
+
+    #[test]
+    fn a_minted_token_at_the_end_of_its_life_is_made_anew() {
+        let minted = MintedTokens::new(MINTED_BYTES, clock());
+        let nobody = Caller {
+            kind: PrincipalKind::Anonymous,
+            user: None,
+            org: None,
+            org_role: None,
+            session_id: None,
+            expires_at: None,
+        };
+        let ending = |text: &'static str| {
+            let expires_at = clock().now().unix_secs() + 1;
+            Ok::<_, ()>(Minted { authorization: HeaderValue::from_static(text), expires_at })
+        };
+        let rest: Arc<str> = "rest".into();
+        minted.get_or_mint(&rest, &nobody, || ending("one")).unwrap();
+        let again = minted.get_or_mint(&rest, &nobody, || ending("two")).unwrap();
+        assert_eq!(again.authorization, "two");
+    }
+}
