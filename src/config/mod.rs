@@ -1,6 +1,34 @@
 //! From YAML to policy: reading, interpolating, checking, compiling; every error at once, each
 //! with file, line, column, the line itself and a hint.
 //!
-//! The serde types of the YAML never leave this room. May import `policy` and `domain`.
+//! `yaml` makes a tree in which every value knows its place; `decode` reads typed values from it
+//! and describes them for the schema; `gateway`, `policies`, `routes` and their neighbours state
+//! the keys; `compile` and `resolve` join the files into one snapshot. The types of the YAML never
+//! leave this room. May import `policy` and `domain`.
 
+mod answers;
+mod compile;
+mod context;
+mod decode;
+pub mod defaults;
+mod directory;
+mod files;
+mod gateway;
+mod identity;
+mod leaf;
+mod load;
+mod policies;
+pub mod problem;
+mod queries;
+mod resolve;
+mod routes;
+pub mod schema;
 pub mod settings;
+mod units;
+mod upstreams;
+mod yaml;
+
+pub use context::Environment;
+pub use files::{Disk, Files, Memory};
+pub use load::{Loaded, embedded, load, load_embedded, load_from};
+pub use problem::{Problem, Problems};

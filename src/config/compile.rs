@@ -1,0 +1,364 @@
+//! From what the files say, each part by itself, to one snapshot: joins the files, resolves names,
+//! and checks what only the whole can show.
+//!
+//! May import `domain` and `policy`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::domain::catalog::{Catalog, Table, Tenancy};
+use crate::policy::Snapshot;
+use crate::policy::edge::EdgePolicy;
+use crate::policy::identity::IdentityPolicy;
+use crate::policy::limits::{Limit, Plan, RateSource};
+use crate::policy::response::ResponsePolicy;
+use crate::policy::roles::{
+    IMPLIED_BY_ADMIN, PermissionPattern, RoleDefinition, RoleError, RoleTable,
+};
+use crate::policy::snapshot::{RouteTable, SnapshotVersion};
+use crate::policy::upstream::Upstream;
+
+use super::context::Context;
+use super::decode::{At, Name, Named, nearest};
+use super::identity::IdentityFields;
+use super::policies::{
+    LimitFields, LimitRate, PlanFields, PolicyFile, RoleFields, TableFields, TenancyFields,
+};
+use super::resolve;
+use super::routes::{PermissionFields, RouteFields, Target};
+use super::upstreams::UpstreamFields;
+use super::yaml::Span;
+
+/// All policy files as one.
+pub(super) struct Joined {
+    schema: Name,
+    pub(super) plans: BTreeMap<Name, At<PlanFields>>,
+    pub(super) roles: BTreeMap<Name, At<RoleFields>>,
+    pub(super) limits: BTreeMap<Name, At<LimitFields>>,
+    pub(super) tables: BTreeMap<Name, At<TableFields>>,
+    pub(super) routes: Vec<At<RouteFields>>,
+    response: ResponsePolicy,
+}
+
+/// Joins the files; what two of them state is an error that names both places.
+pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
+    let mut joined = Joined {
+        schema: Name::from("public"),
+        plans: BTreeMap::new(),
+        roles: BTreeMap::new(),
+        limits: BTreeMap::new(),
+        tables: BTreeMap::new(),
+        routes: Vec::new(),
+        response: ResponsePolicy::default(),
+    };
+    let mut schema: Option<Span> = None;
+    let mut response: Option<Span> = None;
+    for file in files {
+        if let Some(At { value, span }) = file.schema {
+            once("schema", span, &mut schema, cx);
+            joined.schema = Name::from(value.0);
+        }
+        if let Some(At { value, span }) = file.response {
+            once("response", span, &mut response, cx);
+            joined.response = value.policy();
+        }
+        gather("plan", file.plans, &mut joined.plans, cx);
+        gather("role", file.roles, &mut joined.roles, cx);
+        gather("limit", file.limits, &mut joined.limits, cx);
+        gather("table", file.tables, &mut joined.tables, cx);
+        for route in file.routes {
+            let name = &route.value.name;
+            if let Some(first) = joined.routes.iter().find(|r| r.value.name.value == name.value) {
+                cx.error(name.span, format!("a second route is called `{}`", name.value))
+                    .related(first.value.name.span, "the first one")
+                    .hint("rename one: limits, metrics and the audit log tell routes by name");
+            }
+            joined.routes.push(route);
+        }
+    }
+    joined
+}
+
+fn once(key: &str, span: Span, first: &mut Option<Span>, cx: &mut Context<'_>) {
+    match *first {
+        None => *first = Some(span),
+        Some(first) => {
+            cx.error(span, format!("`{key}` is stated twice"))
+                .related(first, "stated here")
+                .hint("keep it in one file");
+        }
+    }
+}
+
+fn gather<T>(kind: &str, from: Named<T>, into: &mut BTreeMap<Name, At<T>>, cx: &mut Context<'_>) {
+    for (name, value) in from.0 {
+        match into.get(&name.value) {
+            Some(first) => {
+                let first = first.span;
+                cx.error(name.span, format!("the {kind} `{}` is defined twice", name.value))
+                    .related(first, "defined here")
+                    .hint("keep one of the two");
+            }
+            None => {
+                into.insert(name.value, value);
+            }
+        }
+    }
+}
+
+/// What the gateway file brings into a snapshot.
+pub(super) struct Base {
+    pub(super) edge: Option<EdgePolicy>,
+    pub(super) identity: Option<IdentityFields>,
+    pub(super) upstreams: Option<Named<UpstreamFields>>,
+}
+
+/// Compiles everything. The result counts only if no error was reported.
+pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Option<Snapshot> {
+    let upstreams: Option<Vec<(Arc<Upstream>, Span)>> = base.upstreams.map(|upstreams| {
+        let upstreams = upstreams.0.into_iter();
+        upstreams.map(|(name, at)| (Arc::new(at.value.named(name.value)), at.span)).collect()
+    });
+    let plans = plans(joined, cx);
+    let limits = limits(joined, cx);
+    let catalog = Arc::new(catalog(joined, cx));
+    let roles = roles(joined, cx);
+    let identity = base.identity.map(|fields| identity(fields, joined, cx));
+    let response = Arc::new(joined.response.clone());
+    let whole = resolve::Whole {
+        upstreams: upstreams.as_deref(),
+        plans: &plans,
+        limits: &limits,
+        roles: &roles,
+        response: &response,
+    };
+    let routes = resolve::routes(joined, &whole, cx);
+    let upstreams = upstreams?;
+    unused(joined, &upstreams, cx);
+    Some(Snapshot {
+        version: SnapshotVersion(Arc::from("")),
+        edge: base.edge?,
+        identity: identity?,
+        roles,
+        plans,
+        limits,
+        catalog,
+        upstreams: upstreams.into_iter().map(|(upstream, _)| upstream).collect(),
+        routes: RouteTable::new(routes),
+        response,
+    })
+}
+
+/// Reports a name that is not defined, with the nearest that is.
+pub(super) fn unknown<'n>(
+    kind: &str,
+    name: &At<Name>,
+    known: impl IntoIterator<Item = &'n Name>,
+    cx: &mut Context<'_>,
+) {
+    // What is defined and was refused has been reported.
+    if cx.refused(&name.value) {
+        return;
+    }
+    let known: Vec<&str> = known.into_iter().map(AsRef::as_ref).collect();
+    let hint = match nearest(&name.value, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => format!("no {kind} is defined"),
+        None => format!("defined are {}", super::decode::listed(&known)),
+    };
+    cx.error(name.span, format!("unknown {kind} `{}`", name.value)).hint(hint);
+}
+
+fn plans(joined: &Joined, cx: &Context<'_>) -> BTreeMap<Name, Plan> {
+    let plan = |(name, at): (&Name, &At<PlanFields>)| {
+        let level = at.value.level.get();
+        (name.clone(), Plan { name: name.clone(), level, source: cx.source(at.span) })
+    };
+    joined.plans.iter().map(plan).collect()
+}
+
+fn limits(joined: &Joined, cx: &mut Context<'_>) -> BTreeMap<Name, Arc<Limit>> {
+    let mut out = BTreeMap::new();
+    for (name, At { value, span }) in &joined.limits {
+        let cost = value.cost.value;
+        let mut bursts = Vec::new();
+        let rate = match &value.rate {
+            LimitRate::Fixed(rate) => {
+                bursts.push((rate.value.burst, rate.span));
+                RateSource::Fixed(rate.value)
+            }
+            LimitRate::ByPlan { rates, otherwise } => {
+                bursts.push((otherwise.value.burst, otherwise.span));
+                let mut by_plan = BTreeMap::new();
+                for (plan, rate) in &rates.value.0 {
+                    bursts.push((rate.value.burst, rate.span));
+                    if !joined.plans.contains_key(&plan.value) {
+                        unknown("plan", plan, joined.plans.keys(), cx);
+                    }
+                    by_plan.insert(plan.value.clone(), rate.value);
+                }
+                for plan in joined.plans.keys().filter(|plan| !by_plan.contains_key(*plan)) {
+                    cx.error(
+                        rates.span,
+                        format!("the limit `{name}` has no rate for the plan `{plan}`"),
+                    )
+                    .hint(
+                        "state one: a plan that is left out would have no limit or none to spend",
+                    );
+                }
+                RateSource::ByPlan { rates: by_plan, otherwise: otherwise.value }
+            }
+        };
+        for (burst, at) in bursts {
+            if burst < cost {
+                cx.error(at, format!("a request costs {cost}, but the bucket holds {burst}"))
+                    .related(value.cost.span, "the cost")
+                    .hint("no request would ever pass: raise `burst` or lower `cost`");
+            }
+        }
+        let limit = Limit {
+            name: name.clone(),
+            scope: value.scope,
+            rate,
+            cost,
+            when_away: value.when_away,
+            source: cx.source(*span),
+        };
+        out.insert(name.clone(), Arc::new(limit));
+    }
+    out
+}
+
+fn catalog(joined: &Joined, cx: &Context<'_>) -> Catalog {
+    let table = |(name, at): (&Name, &At<TableFields>)| {
+        let fields = &at.value;
+        let table = Table {
+            name: name.clone(),
+            tenancy: match &fields.tenancy {
+                TenancyFields::Column(column) => Tenancy::Column(column.value.clone()),
+                TenancyFields::Global => Tenancy::Global,
+                TenancyFields::Denied => Tenancy::Denied,
+            },
+            columns: fields.columns.iter().map(|column| column.value.clone()).collect(),
+            writable: fields.writable,
+            source: cx.source(at.span),
+        };
+        (name.clone(), Arc::new(table))
+    };
+    Catalog { schema: joined.schema.clone(), tables: joined.tables.iter().map(table).collect() }
+}
+
+/// Every permission that something asks for: the closed world that wildcards range over.
+fn asked(joined: &Joined) -> BTreeSet<(Name, Name)> {
+    let mut asked = BTreeSet::new();
+    for (name, table) in &joined.tables {
+        if !matches!(table.value.tenancy, TenancyFields::Denied) {
+            asked.extend(IMPLIED_BY_ADMIN.map(|action| (name.clone(), Name::from(action))));
+        }
+    }
+    for route in &joined.routes {
+        if let Target::Upstream(passage) = &route.value.target
+            && let PermissionFields::Named(resource, action) = &passage.permission.value
+        {
+            asked.insert((resource.clone(), action.clone()));
+        }
+    }
+    asked
+}
+
+fn roles(joined: &Joined, cx: &mut Context<'_>) -> RoleTable {
+    let asked = asked(joined);
+    // A table or route that was refused may be what asks.
+    let all_there = !cx.failed();
+    let mut definitions = Vec::new();
+    for (name, At { value, span }) in &joined.roles {
+        for pattern in &value.permissions {
+            if all_there
+                && !asked.iter().any(|(resource, action)| pattern.value.grants(resource, action))
+            {
+                grants_nothing(pattern, &asked, cx);
+            }
+        }
+        for parent in &value.inherits {
+            if !joined.roles.contains_key(&parent.value) {
+                unknown("role", parent, joined.roles.keys(), cx);
+            }
+        }
+        let known = value.inherits.iter().filter(|p| joined.roles.contains_key(&p.value));
+        definitions.push(RoleDefinition {
+            name: name.clone(),
+            inherits: known.map(|p| (p.value.clone(), cx.source(p.span))).collect(),
+            permissions: value
+                .permissions
+                .iter()
+                .map(|p| (p.value.clone(), cx.source(p.span)))
+                .collect(),
+            source: cx.source(*span),
+        });
+    }
+    let errors = match RoleTable::compile(&definitions, &asked) {
+        Ok(table) => return table,
+        Err(errors) => errors,
+    };
+    for error in errors {
+        match &error {
+            RoleError::Cycle { role, .. } | RoleError::UnknownParent { role, .. } => {
+                let span = joined.roles.get(role).map(|at| at.span).unwrap_or_default();
+                cx.error(span, error.to_string()).hint("remove one `inherits` of the circle");
+            }
+            RoleError::TooMany => {
+                cx.error(Span::default(), error.to_string());
+            }
+        }
+    }
+    RoleTable::default()
+}
+
+fn grants_nothing(
+    pattern: &At<PermissionPattern>,
+    asked: &BTreeSet<(Name, Name)>,
+    cx: &mut Context<'_>,
+) {
+    let stated = pattern.value.to_string();
+    let all: Vec<String> = asked.iter().map(|(r, a)| format!("{r}:{a}")).collect();
+    let hint = match nearest(&stated, all.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "no table and no route asks for it: remove it, or list the table".to_owned(),
+    };
+    cx.error(pattern.span, format!("the permission `{stated}` grants nothing")).hint(hint);
+}
+
+fn identity(fields: IdentityFields, joined: &Joined, cx: &mut Context<'_>) -> IdentityPolicy {
+    for role in [&fields.service_role, &fields.anonymous_role].into_iter().flatten() {
+        if !joined.roles.contains_key(&role.value) {
+            unknown("role", role, joined.roles.keys(), cx);
+        }
+    }
+    fields.policy
+}
+
+/// What nothing uses was often meant to be used.
+fn unused(joined: &Joined, upstreams: &[(Arc<Upstream>, Span)], cx: &mut Context<'_>) {
+    // What was refused may be what uses it.
+    if cx.failed() {
+        return;
+    }
+    let passages = || {
+        joined.routes.iter().filter_map(|route| match &route.value.target {
+            Target::Upstream(passage) => Some(passage),
+            Target::Closed => None,
+        })
+    };
+    for (upstream, span) in upstreams {
+        if !passages().any(|passage| passage.upstream.value == upstream.name) {
+            cx.warning(*span, format!("no route leads to the upstream `{}`", upstream.name))
+                .hint("add a route, or remove it");
+        }
+    }
+    for (name, limit) in &joined.limits {
+        if !passages().any(|passage| passage.limits.iter().any(|used| used.value == *name)) {
+            cx.warning(limit.span, format!("no route is charged to the limit `{name}`"))
+                .hint("name it in the `limits` of a route, or remove it");
+        }
+    }
+}

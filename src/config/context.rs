@@ -1,0 +1,350 @@
+//! What reading a configuration needs and gathers: files, the environment, problems, places of
+//! secrets, the hash of everything that was read.
+//!
+//! May import `domain`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::domain::source::Source;
+
+use super::files::{self, Files};
+use super::problem::{Place, Problem, Severity};
+use super::yaml::{self, Entry, Kind, Node, Span};
+
+/// Reads a variable of the environment.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Whether `${…}` is read in a file. It is in `gateway.yaml` only: policies say the same on every
+/// node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interpolation {
+    On,
+    Off,
+}
+
+/// The state of one reading.
+pub(super) struct Context<'a> {
+    files: &'a dyn Files,
+    environment: Environment<'a>,
+    opened: Vec<Opened>,
+    read: Vec<PathBuf>,
+    found: Vec<Found>,
+    secrets: Vec<Span>,
+    refused: BTreeSet<String>,
+    hasher: blake3::Hasher,
+}
+
+struct Opened {
+    name: Arc<str>,
+    directory: PathBuf,
+    text: String,
+}
+
+struct Found {
+    severity: Severity,
+    message: String,
+    span: Span,
+    related: Option<(Span, String)>,
+    hint: Option<String>,
+}
+
+/// A problem that is still being described.
+pub(super) struct Said<'c>(Option<&'c mut Found>);
+
+impl Said<'_> {
+    /// What to do about it.
+    pub(super) fn hint(self, text: impl Into<String>) -> Self {
+        self.0.map_or(Self(None), |found| {
+            found.hint = Some(text.into());
+            Self(Some(found))
+        })
+    }
+
+    /// Another place that has to do with it.
+    pub(super) fn related(self, span: Span, label: impl Into<String>) -> Self {
+        self.0.map_or(Self(None), |found| {
+            found.related = Some((span, label.into()));
+            Self(Some(found))
+        })
+    }
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(files: &'a dyn Files, environment: Environment<'a>) -> Self {
+        Self {
+            files,
+            environment,
+            opened: Vec::new(),
+            read: Vec::new(),
+            found: Vec::new(),
+            secrets: Vec::new(),
+            refused: BTreeSet::new(),
+            hasher: blake3::Hasher::new(),
+        }
+    }
+
+    /// Opens a YAML file. What is wrong with the file as such is said where it is named.
+    pub(super) fn open(
+        &mut self,
+        path: &Path,
+        named_at: Option<Span>,
+        interpolation: Interpolation,
+    ) -> Option<Node> {
+        let name: Arc<str> = path.to_string_lossy().into();
+        let file = u16::try_from(self.opened.len()).ok()?;
+        let text = match self.contents(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let span = named_at.unwrap_or(Span { file, ..Span::default() });
+                if named_at.is_none() {
+                    let directory = PathBuf::new();
+                    self.opened.push(Opened { name: name.clone(), directory, text: String::new() });
+                }
+                self.error(span, format!("cannot read `{name}`: {error}"));
+                return None;
+            }
+        };
+        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        let (node, error) = yaml::parse(file, &text);
+        self.opened.push(Opened { name, directory, text });
+        if let Some(error) = error {
+            let said = self.error(error.span, error.message);
+            if let Some(hint) = error.hint {
+                said.hint(hint);
+            }
+        }
+        let mut node = node?;
+        self.interpolate(&mut node, interpolation);
+        Some(node)
+    }
+
+    /// The text of any file that the configuration names.
+    pub(super) fn contents(&mut self, path: &Path) -> std::io::Result<String> {
+        if !self.read.iter().any(|known| known == path) {
+            self.read.push(path.to_owned());
+        }
+        let text = self.files.read(path)?;
+        // Lengths keep apart what would otherwise run together.
+        let name = path.to_string_lossy();
+        for part in [name.as_bytes(), text.as_bytes()] {
+            self.hasher.update(&(part.len() as u64).to_le_bytes());
+            self.hasher.update(part);
+        }
+        Ok(text)
+    }
+
+    /// The files that a pattern names.
+    pub(super) fn matching(&self, pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
+        files::matching(self.files, pattern)
+    }
+
+    /// A path as seen from the file that states it.
+    pub(super) fn beside(&self, span: Span, path: &str) -> PathBuf {
+        let directory =
+            self.opened.get(usize::from(span.file)).map(|file| file.directory.as_path());
+        files::beside(directory.unwrap_or(Path::new("")), path)
+    }
+
+    /// Reports an error.
+    pub(super) fn error(&mut self, span: Span, message: impl Into<String>) -> Said<'_> {
+        self.report(Severity::Error, span, message.into())
+    }
+
+    /// Reports a warning.
+    pub(super) fn warning(&mut self, span: Span, message: impl Into<String>) -> Said<'_> {
+        self.report(Severity::Warning, span, message.into())
+    }
+
+    fn report(&mut self, severity: Severity, span: Span, message: String) -> Said<'_> {
+        self.found.push(Found { severity, message, span, related: None, hint: None });
+        Said(self.found.last_mut())
+    }
+
+    /// Masks a value in every line that is shown.
+    pub(super) fn hide(&mut self, node: &Node) {
+        match &node.kind {
+            Kind::List(items) => items.iter().for_each(|item| self.hide(item)),
+            Kind::Map(entries) => entries.iter().for_each(|entry| self.hide(&entry.value)),
+            // What is interpolated shows the variable's name, which helps and harms nobody.
+            Kind::Text { interpolated: false, .. } => self.secrets.push(node.span),
+            Kind::Text { .. } | Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float => {}
+        }
+    }
+
+    /// Remembers that something of this name is there, though it cannot be used.
+    pub(super) fn refuse(&mut self, name: &str) {
+        self.refused.insert(name.to_owned());
+    }
+
+    /// Whether something of this name is there, though it cannot be used.
+    pub(super) fn refused(&self, name: &str) -> bool {
+        self.refused.contains(name)
+    }
+
+    /// The place for compiled policies.
+    pub(super) fn source(&self, span: Span) -> Source {
+        let file = self.name(span.file);
+        Source { file, line: span.line, column: span.column }
+    }
+
+    fn name(&self, file: u16) -> Arc<str> {
+        self.opened.get(usize::from(file)).map(|file| file.name.clone()).unwrap_or_default()
+    }
+
+    /// Whether anything is an error so far.
+    pub(super) fn failed(&self) -> bool {
+        self.found.iter().any(|found| found.severity == Severity::Error)
+    }
+
+    /// All problems in the order of files and lines, the files that were read, and the first 16
+    /// hex digits of the hash over their names and contents.
+    pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<PathBuf>, Arc<str>) {
+        self.found.sort_by_key(|found| found.span);
+        let masked: Vec<String> = (0u16..)
+            .zip(&self.opened)
+            .map(|(file, opened)| {
+                mask(&opened.text, self.secrets.iter().filter(|span| span.file == file))
+            })
+            .collect();
+        let place = |span: Span| {
+            let text = masked.get(usize::from(span.file)).map_or("", String::as_str);
+            let line = text.lines().nth((span.line as usize).saturating_sub(1)).unwrap_or("");
+            Place {
+                file: self.name(span.file),
+                line: span.line,
+                column: span.column,
+                width: width(text, span),
+                // A tab would shift the caret.
+                text: line.replace('\t', " ").trim_end().into(),
+            }
+        };
+        let mut problems: Vec<Problem> = Vec::new();
+        for found in &self.found {
+            let problem = Problem {
+                severity: found.severity,
+                message: found.message.clone(),
+                place: place(found.span),
+                related: found.related.as_ref().map(|(span, label)| (place(*span), label.clone())),
+                hint: found.hint.clone(),
+            };
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        let hash = self.hasher.finalize().to_hex();
+        let version = hash.as_str().get(..16).unwrap_or_default().into();
+        (problems, self.read, version)
+    }
+
+    fn interpolate(&mut self, node: &mut Node, interpolation: Interpolation) {
+        match &mut node.kind {
+            Kind::List(items) => {
+                items.iter_mut().for_each(|item| self.interpolate(item, interpolation));
+            }
+            Kind::Map(entries) => {
+                for Entry { value, .. } in entries {
+                    self.interpolate(value, interpolation);
+                }
+            }
+            Kind::Text { text, interpolated } if text.contains("${") => match interpolation {
+                Interpolation::On => {
+                    *interpolated = true;
+                    *text = self.expand(text, node.span);
+                }
+                Interpolation::Off => {
+                    self.error(node.span, "`${…}` is not read in this file")
+                        .hint("variables and secret files are read in gateway.yaml only");
+                }
+            },
+            Kind::Text { .. } | Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float => {}
+        }
+    }
+
+    /// Replaces `${NAME}`, `${NAME:-default}` and `${file:PATH}`; `$${` stands for `${`.
+    fn expand(&mut self, text: &str, span: Span) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            if let Some(before) = before.strip_suffix('$') {
+                out.push_str(before);
+                out.push_str("${");
+                rest = after;
+                continue;
+            }
+            out.push_str(before);
+            let Some((inside, tail)) = after.split_once('}') else {
+                self.error(span, "`${` is not closed")
+                    .hint("write `${NAME}`, or `$${` for the two characters themselves");
+                return out;
+            };
+            out.push_str(&self.value_of(inside, span));
+            rest = tail;
+        }
+        out.push_str(rest);
+        out
+    }
+
+    fn value_of(&mut self, inside: &str, span: Span) -> String {
+        if let Some(path) = inside.strip_prefix("file:") {
+            let path = self.beside(span, path);
+            return match self.contents(&path) {
+                Ok(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
+                Err(error) => {
+                    let shown = path.display();
+                    self.error(span, format!("cannot read the secret file `{shown}`: {error}"));
+                    String::new()
+                }
+            };
+        }
+        let (name, default) = match inside.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (inside, None),
+        };
+        let named = !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !named {
+            self.error(span, format!("`${{{}}}` names no variable", inside.escape_debug())).hint(
+                "write `${NAME}`, `${NAME:-default}` or `${file:path}`; `$${` for the characters",
+            );
+            return String::new();
+        }
+        let value = (self.environment)(name).filter(|value| !value.is_empty());
+        match (value, default) {
+            (Some(value), _) => value,
+            (None, Some(default)) => default.to_owned(),
+            (None, None) => {
+                self.error(span, format!("the environment variable `{name}` is not set"))
+                    .hint(format!("set it, or state a default: `${{{name}:-…}}`"));
+                String::new()
+            }
+        }
+    }
+}
+
+fn width(text: &str, span: Span) -> u32 {
+    let start = span.offset as usize;
+    let stretch = text.get(start..start.saturating_add(span.len as usize)).unwrap_or("");
+    let first = stretch.lines().next().unwrap_or("");
+    u32::try_from(first.chars().count()).unwrap_or(1)
+}
+
+/// Replaces the characters of secrets, keeping columns.
+fn mask<'s>(text: &str, secrets: impl Iterator<Item = &'s Span>) -> String {
+    let mut stretches: Vec<(usize, usize)> = secrets
+        .map(|span| (span.offset as usize, span.offset as usize + span.len as usize))
+        .collect();
+    stretches.sort_unstable();
+    let mut out = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        let hidden = stretches.iter().any(|(from, to)| (*from..*to).contains(&at));
+        // One byte for one byte, so that the offsets of other spans stay right.
+        match hidden && c != '\n' {
+            true => out.extend(std::iter::repeat_n('*', c.len_utf8())),
+            false => out.push(c),
+        }
+    }
+    out
+}

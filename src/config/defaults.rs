@@ -1,0 +1,385 @@
+//! Every default of the configuration, once, with its reason. Written as the operator would write
+//! it and read by the same decoder, so that documents, schema and program cannot disagree.
+
+use serde_json::{Value, json};
+
+use super::yaml::{self, Kind, Node};
+
+/// One default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// The part of the configuration.
+    pub part: &'static str,
+    /// The key.
+    pub key: &'static str,
+    /// The value, as YAML.
+    pub yaml: &'static str,
+    /// Why this value.
+    pub why: &'static str,
+}
+
+impl Preset {
+    const fn new(
+        part: &'static str,
+        key: &'static str,
+        yaml: &'static str,
+        why: &'static str,
+    ) -> Self {
+        Self { part, key, yaml, why }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        yaml::parse(0, self.yaml).0.map_or(Value::Null, |node| value(&node))
+    }
+}
+
+fn value(node: &Node) -> Value {
+    match &node.kind {
+        Kind::Null | Kind::Float | Kind::Map(_) => Value::Null,
+        Kind::Bool(yes) => json!(yes),
+        Kind::Int(number) => i64::try_from(*number).map_or(Value::Null, |number| json!(number)),
+        Kind::Text { text, .. } => json!(text),
+        Kind::List(items) => items.iter().map(value).collect(),
+    }
+}
+
+pub(super) const HTTP2: Preset = Preset::new(
+    "listener",
+    "http2",
+    "true",
+    "browsers and supabase-js open fewer connections with it",
+);
+pub(super) const THREADS: Preset = Preset::new(
+    "server",
+    "threads",
+    "2",
+    "two workers keep a slow handshake from holding up the rest; set it to the number of cores",
+);
+pub(super) const DRAIN: Preset = Preset::new(
+    "server",
+    "drain",
+    "30s",
+    "longer than nearly every request, shorter than the patience of container platforms",
+);
+pub(super) const UPSTREAM_POOL: Preset = Preset::new(
+    "server",
+    "upstream_pool",
+    "4096",
+    "a pool smaller than the busy connections makes each request open a new one",
+);
+pub(super) const NODE: Preset = Preset::new(
+    "server",
+    "node",
+    "gateway",
+    "one name is enough for one node; give each node its own",
+);
+pub(super) const TRUSTED_PROXIES: Preset =
+    Preset::new("edge", "trusted_proxies", "[]", "whoever is trusted can claim any client address");
+pub(super) const MAX_HEADER_BYTES: Preset = Preset::new(
+    "edge",
+    "max_header_bytes",
+    "32KiB",
+    "holds a 16 KiB token twice, as `apikey` and as bearer",
+);
+pub(super) const MAX_HEADER_COUNT: Preset =
+    Preset::new("edge", "max_header_count", "100", "browsers send about 20");
+pub(super) const MAX_TARGET_BYTES: Preset = Preset::new(
+    "edge",
+    "max_target_bytes",
+    "8KiB",
+    "RFC 9110 section 4.1 recommends that 8,000 bytes are supported",
+);
+pub(super) const HEAD_TIMEOUT: Preset = Preset::new(
+    "edge",
+    "head_timeout",
+    "10s",
+    "a head is one packet or two; slower ones hold connections",
+);
+pub(super) const BODY_TIMEOUT: Preset =
+    Preset::new("edge", "body_timeout", "30s", "mobile networks pause for seconds, not for longer");
+pub(super) const KEEPALIVE_TIMEOUT: Preset =
+    Preset::new("edge", "keepalive_timeout", "60s", "as long as common load balancers keep theirs");
+pub(super) const REQUESTS_PER_ORGANIZATION: Preset = Preset::new(
+    "edge",
+    "requests_per_organization",
+    "512",
+    "one organization cannot take all upstream connections",
+);
+pub(super) const CONNECTIONS_PER_ADDRESS: Preset = Preset::new(
+    "edge",
+    "connections_per_address",
+    "256",
+    "an office behind one address fits; a flood does not",
+);
+pub(super) const MAX_TOKEN_BYTES: Preset = Preset::new(
+    "identity",
+    "max_token_bytes",
+    "16KiB",
+    "the largest tokens seen, with many groups in them, stay below it",
+);
+pub(super) const REQUIRED_CLAIMS: Preset = Preset::new(
+    "issuer",
+    "required_claims",
+    "[sub]",
+    "a token without a subject proves nobody; legacy Supabase keys have none, so list `role` for them",
+);
+pub(super) const LEEWAY: Preset =
+    Preset::new("issuer", "leeway", "10s", "clocks of synchronised machines differ by less");
+pub(super) const FILE_ALGORITHMS: Preset = Preset::new(
+    "issuer key",
+    "algorithms",
+    "[ES256, RS256]",
+    "what Supabase Auth signs with, besides shared secrets",
+);
+pub(super) const JWKS_REFRESH: Preset =
+    Preset::new("issuer key", "refresh", "10m", "Supabase caches its key set for as long");
+pub(super) const JWKS_TIMEOUT: Preset =
+    Preset::new("issuer key", "timeout", "5s", "fetched in the background, so nobody waits for it");
+pub(super) const JWKS_WINDOW: Preset = Preset::new(
+    "issuer key",
+    "unknown_key_window",
+    "30s",
+    "forged key ids cannot make the gateway ask more often",
+);
+pub(super) const SERVICE_CLAIMS: Preset =
+    Preset::new("service", "claims", "[service_role]", "Supabase's name");
+pub(super) const SERVICE_ADDRESSES: Preset = Preset::new(
+    "service",
+    "addresses",
+    "[]",
+    "an empty list refuses no address; in production, list your own networks",
+);
+pub(super) const ANONYMOUS_CLAIMS: Preset =
+    Preset::new("anonymous", "claims", "[anon]", "Supabase's name");
+pub(super) const DIRECTORY_TTL: Preset = Preset::new(
+    "postgres",
+    "ttl",
+    "30s",
+    "how long a change may take to be seen where notifications are not set up",
+);
+pub(super) const DIRECTORY_MAX_STALE: Preset = Preset::new(
+    "postgres",
+    "max_stale",
+    "1h",
+    "members keep working through a failover of the database",
+);
+pub(super) const DIRECTORY_NEGATIVE_TTL: Preset = Preset::new(
+    "postgres",
+    "negative_ttl",
+    "5s",
+    "a new organization is reachable soon; a scan for names does not reach the database",
+);
+pub(super) const DIRECTORY_TIMEOUT: Preset =
+    Preset::new("postgres", "timeout", "2s", "a look-up by key takes milliseconds");
+pub(super) const DIRECTORY_CAPACITY: Preset =
+    Preset::new("postgres", "capacity", "100000", "about 50 MB when it is full");
+pub(super) const DIRECTORY_CONNECTIONS: Preset =
+    Preset::new("postgres", "connections", "4", "look-ups are rare and short");
+pub(super) const LIMITS_STORE: Preset =
+    Preset::new("gateway", "limits_store", "memory", "nothing else has to run; exact for one node");
+pub(super) const MAX_BUCKETS: Preset =
+    Preset::new("memory store", "max_buckets", "100000", "about 20 MB when it is full");
+pub(super) const REDIS_TIMEOUT: Preset = Preset::new(
+    "redis",
+    "timeout",
+    "25ms",
+    "far above a round trip in one data centre, far below what a client notices",
+);
+pub(super) const REDIS_KEY_PREFIX: Preset = Preset::new(
+    "redis",
+    "key_prefix",
+    "tollgate",
+    "keeps the keys apart from those of other programs",
+);
+pub(super) const REDIS_NODES: Preset = Preset::new(
+    "redis",
+    "nodes",
+    "1",
+    "one gateway node enforces the whole of a limit while Redis is away",
+);
+pub(super) const UPSTREAM_IDENTITY: Preset = Preset::new(
+    "upstream",
+    "identity",
+    "pass_through",
+    "works with an upstream that verifies the same tokens",
+);
+pub(super) const CONNECT_TIMEOUT: Preset =
+    Preset::new("upstream", "connect_timeout", "3s", "one lost packet is sent again within it");
+pub(super) const READ_TIMEOUT: Preset =
+    Preset::new("upstream", "read_timeout", "30s", "above the statement timeout of most databases");
+pub(super) const RETRIES: Preset =
+    Preset::new("upstream", "retries", "1", "a restarted address is passed over once");
+pub(super) const PATH_PREFIX: Preset =
+    Preset::new("upstream", "path_prefix", "\"/\"", "the upstream stands at its root");
+pub(super) const VERIFY: Preset = Preset::new(
+    "upstream tls",
+    "verify",
+    "true",
+    "without it, anybody between can read and change everything",
+);
+pub(super) const MINT_LIFETIME: Preset = Preset::new(
+    "mint",
+    "lifetime",
+    "5m",
+    "long enough for a slow request, too short to be worth stealing",
+);
+pub(super) const MINT_USER_ROLE: Preset =
+    Preset::new("mint", "user_role", "authenticated", "Supabase's name");
+pub(super) const MINT_SERVICE_ROLE: Preset =
+    Preset::new("mint", "service_role", "service_role", "Supabase's name");
+pub(super) const MINT_ANONYMOUS_ROLE: Preset =
+    Preset::new("mint", "anonymous_role", "anon", "Supabase's name");
+pub(super) const HEALTH_PATH: Preset =
+    Preset::new("health", "path", "/", "every HTTP server answers it somehow");
+pub(super) const HEALTH_INTERVAL: Preset =
+    Preset::new("health", "interval", "5s", "an address that is gone is out within ten seconds");
+pub(super) const HEALTH_TIMEOUT: Preset = Preset::new(
+    "health",
+    "timeout",
+    "2s",
+    "a server that needs longer to say that it lives is not well",
+);
+pub(super) const UNHEALTHY_AFTER: Preset =
+    Preset::new("health", "unhealthy_after", "2", "one lost answer is no outage");
+pub(super) const HEALTHY_AFTER: Preset = Preset::new(
+    "health",
+    "healthy_after",
+    "2",
+    "a restarting server can answer once and fall over again",
+);
+pub(super) const BREAKER_FAILURES: Preset = Preset::new(
+    "breaker",
+    "failures",
+    "5",
+    "failures in a row, which a healthy address does not have",
+);
+pub(super) const BREAKER_OPEN_FOR: Preset =
+    Preset::new("breaker", "open_for", "5s", "a restart takes about as long");
+pub(super) const AUDIT_QUEUE: Preset =
+    Preset::new("audit", "queue", "8192", "a second of heavy traffic; about 8 MB when it is full");
+pub(super) const LOG_FORMAT: Preset =
+    Preset::new("log", "format", "json", "machines read logs more often than people");
+pub(super) const LOG_FILTER: Preset =
+    Preset::new("log", "filter", "info", "what an operator wants to know, and no more");
+pub(super) const SCHEMA: Preset = Preset::new("policy", "schema", "public", "PostgREST's default");
+pub(super) const LIMIT_COST: Preset = Preset::new("limit", "cost", "1", "one request, one token");
+pub(super) const WHEN_AWAY: Preset =
+    Preset::new("limit", "when_away", "local_share", "neither an outage nor a free-for-all");
+pub(super) const WRITABLE: Preset =
+    Preset::new("table", "writable", "true", "what a role may write is for permissions to say");
+pub(super) const HOST: Preset =
+    Preset::new("match", "host", "\"*\"", "one host name is the common case");
+pub(super) const METHODS: Preset =
+    Preset::new("match", "methods", "any", "permissions tell reading from writing");
+pub(super) const STRIP_PREFIX: Preset =
+    Preset::new("route", "strip_prefix", "\"/\"", "the path is sent on as it is");
+pub(super) const MAX_BODY: Preset =
+    Preset::new("route", "max_body", "1MiB", "rows are small; raise it where files are uploaded");
+pub(super) const WEBSOCKET: Preset = Preset::new(
+    "route",
+    "websocket",
+    "false",
+    "an upgraded connection leaves the pipeline behind it",
+);
+pub(super) const AUDIT_RULE: Preset =
+    Preset::new("route", "audit", "writes_and_refusals", "reads are many and change nothing");
+pub(super) const CORS_METHODS: Preset =
+    Preset::new("cors", "methods", "[GET, POST, PUT, PATCH, DELETE]", "what supabase-js sends");
+pub(super) const CORS_CREDENTIALS: Preset =
+    Preset::new("cors", "credentials", "false", "supabase-js sends tokens in headers, not cookies");
+pub(super) const CORS_MAX_AGE: Preset =
+    Preset::new("cors", "max_age", "10m", "the longest that all browsers honour");
+pub(super) const ORGANIZATION_STATUS: Preset =
+    Preset::new("organization", "status", "active", "that is why it is listed");
+pub(super) const MEMBER_STATUS: Preset =
+    Preset::new("member", "status", "active", "that is why they are listed");
+pub(super) const JOINED: Preset =
+    Preset::new("member", "joined", "1970-01-01", "only matters to users of several organizations");
+
+/// All defaults, in the order of the documents.
+pub const ALL: &[Preset] = &[
+    HTTP2,
+    THREADS,
+    DRAIN,
+    UPSTREAM_POOL,
+    NODE,
+    TRUSTED_PROXIES,
+    MAX_HEADER_BYTES,
+    MAX_HEADER_COUNT,
+    MAX_TARGET_BYTES,
+    HEAD_TIMEOUT,
+    BODY_TIMEOUT,
+    KEEPALIVE_TIMEOUT,
+    REQUESTS_PER_ORGANIZATION,
+    CONNECTIONS_PER_ADDRESS,
+    MAX_TOKEN_BYTES,
+    REQUIRED_CLAIMS,
+    LEEWAY,
+    FILE_ALGORITHMS,
+    JWKS_REFRESH,
+    JWKS_TIMEOUT,
+    JWKS_WINDOW,
+    SERVICE_CLAIMS,
+    SERVICE_ADDRESSES,
+    ANONYMOUS_CLAIMS,
+    DIRECTORY_TTL,
+    DIRECTORY_MAX_STALE,
+    DIRECTORY_NEGATIVE_TTL,
+    DIRECTORY_TIMEOUT,
+    DIRECTORY_CAPACITY,
+    DIRECTORY_CONNECTIONS,
+    LIMITS_STORE,
+    MAX_BUCKETS,
+    REDIS_TIMEOUT,
+    REDIS_KEY_PREFIX,
+    REDIS_NODES,
+    UPSTREAM_IDENTITY,
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    RETRIES,
+    PATH_PREFIX,
+    VERIFY,
+    MINT_LIFETIME,
+    MINT_USER_ROLE,
+    MINT_SERVICE_ROLE,
+    MINT_ANONYMOUS_ROLE,
+    HEALTH_PATH,
+    HEALTH_INTERVAL,
+    HEALTH_TIMEOUT,
+    UNHEALTHY_AFTER,
+    HEALTHY_AFTER,
+    BREAKER_FAILURES,
+    BREAKER_OPEN_FOR,
+    AUDIT_QUEUE,
+    LOG_FORMAT,
+    LOG_FILTER,
+    SCHEMA,
+    LIMIT_COST,
+    WHEN_AWAY,
+    WRITABLE,
+    HOST,
+    METHODS,
+    STRIP_PREFIX,
+    MAX_BODY,
+    WEBSOCKET,
+    AUDIT_RULE,
+    CORS_METHODS,
+    CORS_CREDENTIALS,
+    CORS_MAX_AGE,
+    ORGANIZATION_STATUS,
+    MEMBER_STATUS,
+    JOINED,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_yaml_and_has_a_reason() {
+        for preset in ALL {
+            assert_ne!(preset.json(), Value::Null, "{preset:?}");
+            assert!(preset.why.len() > 10, "{preset:?}");
+        }
+    }
+}

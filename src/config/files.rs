@@ -1,0 +1,162 @@
+//! Where files come from: a disk, or memory (the embedded default, tests).
+//!
+//! Nothing else in this room opens a file. May import nothing of other rooms.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// No configuration file is larger; one that is was named by mistake.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Something that has files.
+pub trait Files {
+    /// The whole text of a file.
+    fn read(&self, path: &Path) -> io::Result<String>;
+    /// The names of the files in a directory, sorted.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+}
+
+/// The file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let meta = std::fs::metadata(path)?;
+        // A pipe or a device has no end that could be waited for.
+        if !meta.is_file() {
+            return Err(io::Error::other("is not a regular file"));
+        }
+        if meta.len() > MAX_BYTES {
+            return Err(io::Error::other("is larger than 4 MiB"));
+        }
+        std::fs::read_to_string(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(directory)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// Files in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Memory(BTreeMap<PathBuf, String>);
+
+impl Memory {
+    /// No files yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a file.
+    #[must_use]
+    pub fn with(mut self, path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        self.0.insert(path.into(), text.into());
+        self
+    }
+}
+
+impl Files for Memory {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        self.0.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let inside = self.0.keys().filter(|path| path.parent() == Some(directory));
+        let names: Vec<String> =
+            inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+        match names.is_empty() {
+            true => Err(io::Error::from(io::ErrorKind::NotFound)),
+            false => Ok(names),
+        }
+    }
+}
+
+/// `path` as seen from the directory of a file, without `.` and `..` where they can be resolved by
+/// the text alone.
+pub(super) fn beside(directory: &Path, path: &str) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in directory.join(path).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(out.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                out.pop();
+            }
+            Component::ParentDir
+            | Component::Normal(_)
+            | Component::RootDir
+            | Component::Prefix(_) => {
+                out.push(part);
+            }
+        }
+    }
+    out
+}
+
+/// The files that a pattern names: `*` stands for any text inside the last part of the path.
+/// Sorted by name; hidden files only where the pattern begins with a dot.
+pub(super) fn matching(files: &dyn Files, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+    let last = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if !last.contains('*') {
+        return Ok(vec![pattern.to_owned()]);
+    }
+    let directory = pattern.parent().unwrap_or(Path::new(""));
+    let names = files.list(directory)?;
+    Ok(names
+        .iter()
+        .filter(|name| name.starts_with('.') == last.starts_with('.') && fits(last, name))
+        .map(|name| directory.join(name))
+        .collect())
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
+    let Some(rest) = name.strip_prefix(head) else { return false };
+    rest.char_indices()
+        .map(|(at, _)| at)
+        .chain([rest.len()])
+        .any(|at| rest.get(at..).is_some_and(|rest| fits(tail, rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_seen_from_the_file_that_states_them() {
+        let cases = [
+            ("config", "../policies/*.yaml", "policies/*.yaml"),
+            ("", "../a.yaml", "../a.yaml"),
+            ("/etc/tollgate", "./keys.json", "/etc/tollgate/keys.json"),
+            ("config", "/run/secrets/x", "/run/secrets/x"),
+        ];
+        for (directory, path, expected) in cases {
+            assert_eq!(beside(Path::new(directory), path), Path::new(expected));
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text_in_the_last_part() {
+        let files = Memory::new()
+            .with("p/base.yaml", "")
+            .with("p/extra.yaml", "")
+            .with("p/notes.md", "")
+            .with("p/.hidden.yaml", "")
+            .with("q/other.yaml", "");
+        let found = matching(&files, Path::new("p/*.yaml")).unwrap();
+        assert_eq!(found, [Path::new("p/base.yaml"), Path::new("p/extra.yaml")]);
+        let found = matching(&files, Path::new("p/*x*.yaml")).unwrap();
+        assert_eq!(found, [Path::new("p/extra.yaml")]);
+    }
+}

@@ -1,0 +1,175 @@
+//! The way from a path to a snapshot.
+//!
+//! May import `domain` and `policy`.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::policy::Snapshot;
+use crate::policy::snapshot::SnapshotVersion;
+
+use super::compile::{self, Base};
+use super::context::{Context, Environment, Interpolation};
+use super::decode::{At, Decode, Filled, Name};
+use super::directory::DirectoryFile;
+use super::files::{Disk, Files, Memory};
+use super::gateway::{DirectoryFields, Gateway};
+use super::leaf::FilePath;
+use super::policies::PolicyFile;
+use super::problem::{Problem, Problems};
+use super::settings::{DirectorySettings, Listener, PostgresDirectory, Settings};
+use super::yaml::Span;
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the process is started with.
+    pub settings: Settings,
+    /// What decides.
+    pub snapshot: Snapshot,
+    /// What somebody should look at.
+    pub warnings: Vec<Problem>,
+    /// Every file that was read: a change of any of them is worth a reload.
+    pub files: Vec<PathBuf>,
+}
+
+/// Loads a gateway configuration from disk.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Problems> {
+    load_from(&Disk, path, environment)
+}
+
+/// Loads a gateway configuration from anywhere.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load_from(
+    files: &dyn Files,
+    path: &Path,
+    environment: Environment<'_>,
+) -> Result<Loaded, Problems> {
+    let mut cx = Context::new(files, environment);
+    let parts = read(path, &mut cx);
+    let failed = cx.failed();
+    let (problems, files, version) = cx.finish();
+    match parts {
+        Some((settings, mut snapshot)) if !failed => {
+            snapshot.version = SnapshotVersion(version);
+            Ok(Loaded { settings, snapshot, warnings: problems, files })
+        }
+        Some(_) | None => Err(Problems(problems)),
+    }
+}
+
+/// Loads the configuration of the demonstration, which is part of the program. It asks the
+/// environment for `TOLLGATE_DEMO_UPSTREAM`, the address of a PostgREST to stand before.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load_embedded(environment: Environment<'_>) -> Result<Loaded, Problems> {
+    load_from(&embedded(), Path::new("demo/gateway.yaml"), environment)
+}
+
+/// The files of the demonstration.
+pub fn embedded() -> Memory {
+    Memory::new()
+        .with("demo/gateway.yaml", include_str!("../../config/demo/gateway.yaml"))
+        .with("demo/policy.yaml", include_str!("../../config/demo/policy.yaml"))
+        .with("demo/directory.yaml", include_str!("../../config/demo/directory.yaml"))
+}
+
+fn read(path: &Path, cx: &mut Context<'_>) -> Option<(Settings, Snapshot)> {
+    let root = cx.open(path, None, Interpolation::On)?;
+    let gateway = Gateway::decode(&root, cx)?;
+    let mut policies = Vec::new();
+    for (path, span) in policy_files(&gateway.policies, cx) {
+        let node = cx.open(&path, Some(span), Interpolation::Off);
+        policies.extend(node.and_then(|node| PolicyFile::decode(&node, cx)));
+    }
+    let directory = match gateway.directory {
+        Some(DirectoryFields::File(At { value, span })) => cx
+            .open(&value, Some(span), Interpolation::Off)
+            .and_then(|node| DirectoryFile::decode(&node, cx))
+            .map(Directory::File),
+        Some(DirectoryFields::Postgres(postgres)) => Some(Directory::Postgres(postgres)),
+        None => None,
+    };
+    let joined = compile::join(policies, cx);
+    let plans: BTreeSet<Name> = joined.plans.keys().cloned().collect();
+    let roles: BTreeSet<Name> = joined.roles.keys().cloned().collect();
+    let directory = match directory? {
+        Directory::File(file) => {
+            DirectorySettings::File(Arc::new(file.compile(&plans, &roles, cx)))
+        }
+        Directory::Postgres(postgres) => DirectorySettings::Postgres(postgres),
+    };
+    let base =
+        Base { edge: gateway.edge, identity: gateway.identity, upstreams: gateway.upstreams };
+    let snapshot = compile::snapshot(base, &joined, cx);
+    listeners(gateway.listen.as_ref(), gateway.admin.as_ref(), cx);
+    let settings = Settings {
+        listeners: gateway.listen?.0.into_iter().map(|at| at.value).collect(),
+        admin: gateway.admin.map(|at| at.value),
+        server: gateway.server?,
+        directory,
+        limits: gateway.limits_store?,
+        audit: gateway.audit,
+        log: gateway.log?,
+    };
+    Some((settings, snapshot?))
+}
+
+enum Directory {
+    File(DirectoryFile),
+    Postgres(PostgresDirectory),
+}
+
+/// The files that the patterns name, each once, in the order of the patterns.
+fn policy_files(patterns: &[At<FilePath>], cx: &mut Context<'_>) -> Vec<(PathBuf, Span)> {
+    let mut out: Vec<(PathBuf, Span)> = Vec::new();
+    for At { value: FilePath(pattern), span } in patterns {
+        let shown = pattern.display();
+        match cx.matching(pattern) {
+            Ok(found) if found.is_empty() => {
+                cx.error(*span, format!("no file fits `{shown}`"))
+                    .hint("paths are seen from the file that states them");
+            }
+            Ok(found) => {
+                for path in found {
+                    if !out.iter().any(|(other, _)| *other == path) {
+                        out.push((path, *span));
+                    }
+                }
+            }
+            Err(error) => {
+                cx.error(*span, format!("cannot list `{shown}`: {error}"));
+            }
+        }
+    }
+    out
+}
+
+/// Two listeners cannot share an address.
+fn listeners(
+    listen: Option<&Filled<At<Listener>>>,
+    admin: Option<&At<SocketAddr>>,
+    cx: &mut Context<'_>,
+) {
+    let clients = listen.into_iter().flat_map(|listen| &listen.0);
+    let all: Vec<(SocketAddr, Span)> = clients
+        .map(|at| (at.value.address, at.span))
+        .chain(admin.map(|at| (at.value, at.span)))
+        .collect();
+    for (index, (address, span)) in all.iter().enumerate() {
+        // Port 0 asks for a free port, which is another one each time.
+        let taken = all.iter().take(index).find(|(other, _)| other == address);
+        if let Some((_, first)) = taken.filter(|_| address.port() != 0) {
+            cx.error(*span, format!("the address `{address}` is listened on twice"))
+                .related(*first, "the first one");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The directory queries that fit the schema in `deploy/sql`.
+//!
+//! May import nothing of other rooms.
+
+use std::sync::Arc;
+
+use super::settings::DirectoryQueries;
+
+impl Default for DirectoryQueries {
+    fn default() -> Self {
+        let organization = |column: &str| -> Arc<str> {
+            Arc::from(format!(
+                "select o.id, o.slug, o.status, o.plan, \
+                 array(select f.feature from tollgate.organization_features f \
+                 where f.organization_id = o.id and f.enabled order by f.feature) as features \
+                 from tollgate.organizations o where o.{column} = $1"
+            ))
+        };
+        const MEMBER: &str = "select m.organization_id as organization, m.role, m.status, \
+             extract(epoch from m.joined_at)::bigint as joined_at \
+             from tollgate.organization_members m";
+        Self {
+            organization_by_id: organization("id"),
+            organization_by_slug: organization("slug"),
+            membership: Arc::from(format!(
+                "{MEMBER} where m.user_id = $1 and m.organization_id = $2"
+            )),
+            default_membership: Arc::from(format!(
+                "{MEMBER} join tollgate.organizations o on o.id = m.organization_id \
+                 where m.user_id = $1 and m.status = 'active' and o.status = 'active' \
+                 order by m.joined_at desc, m.organization_id limit 1"
+            )),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Routes with their names resolved, and what has to hold between a route and what it names.
+//!
+//! May import `domain` and `policy`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::policy::limits::{Limit, Plan, Scope};
+use crate::policy::path::PathPattern;
+use crate::policy::response::ResponsePolicy;
+use crate::policy::roles::RoleTable;
+use crate::policy::route::{
+    Condition, CredentialRule, Destination, HostMatch, PermissionRule, Route, TenantRule,
+    TenantSource,
+};
+use crate::policy::upstream::{Upstream, UpstreamKind};
+
+use super::compile::{Joined, unknown};
+use super::context::Context;
+use super::decode::{At, Name};
+use super::routes::{ConditionFields, Passage, PermissionFields, RouteFields, Target};
+use super::yaml::Span;
+
+/// What routes name.
+pub(super) struct Whole<'w> {
+    /// `None` where they were refused.
+    pub(super) upstreams: Option<&'w [(Arc<Upstream>, Span)]>,
+    pub(super) plans: &'w BTreeMap<Name, Plan>,
+    pub(super) limits: &'w BTreeMap<Name, Arc<Limit>>,
+    pub(super) roles: &'w RoleTable,
+    pub(super) response: &'w Arc<ResponsePolicy>,
+}
+
+/// Resolves all routes.
+pub(super) fn routes(joined: &Joined, whole: &Whole<'_>, cx: &mut Context<'_>) -> Vec<Arc<Route>> {
+    overlaps(&joined.routes, cx);
+    joined
+        .routes
+        .iter()
+        .filter_map(|route| resolve(&route.value, route.span, whole, cx))
+        .map(Arc::new)
+        .collect()
+}
+
+/// Two routes of which neither is the more specific must not fit the same request.
+fn overlaps(routes: &[At<RouteFields>], cx: &mut Context<'_>) {
+    for (index, route) in routes.iter().enumerate() {
+        for earlier in routes.iter().take(index) {
+            let (a, b) = (&earlier.value.when, &route.value.when);
+            if a.host.value == b.host.value
+                && a.path.value.ambiguous_with(&b.path.value)
+                && a.methods.overlaps(&b.methods)
+            {
+                let (first, second) = (&earlier.value.name, &route.value.name);
+                cx.error(
+                    b.path.span,
+                    format!(
+                        "the routes `{}` and `{}` fit the same requests",
+                        first.value, second.value
+                    ),
+                )
+                .related(a.path.span, format!("the path of `{}`", first.value))
+                .hint("tell them apart by host, path or methods");
+            }
+        }
+    }
+}
+
+fn resolve(
+    fields: &RouteFields,
+    span: Span,
+    whole: &Whole<'_>,
+    cx: &mut Context<'_>,
+) -> Option<Route> {
+    let response = match &fields.response {
+        None => Arc::clone(whole.response),
+        Some(own) => Arc::new(own.over(whole.response)),
+    };
+    let when = &fields.when;
+    let shut = Route {
+        name: fields.name.value.clone(),
+        host: when.host.value.clone(),
+        path: when.path.value.clone(),
+        methods: when.methods.clone(),
+        destination: Destination::Closed,
+        credential: CredentialRule::Open,
+        tenant: TenantRule::None,
+        permission: PermissionRule::None,
+        conditions: Vec::new(),
+        limits: Vec::new(),
+        max_body_bytes: 0,
+        read_timeout: None,
+        websocket: false,
+        response,
+        audit: fields.audit,
+        source: cx.source(span),
+    };
+    let passage = match &fields.target {
+        Target::Closed => return Some(shut),
+        Target::Upstream(passage) => passage,
+    };
+    prefix(passage, &when.path.value, cx);
+    sources(passage, &when.host.value, &when.path.value, cx);
+    let destination = destination(passage, whole, fields, cx);
+    let conditions = conditions(passage, whole, cx);
+    let limits = limits(passage, whole, cx);
+    let permission = permission(passage, &when.path.value, whole, cx);
+    Some(Route {
+        destination: destination?,
+        credential: passage.credential.value,
+        tenant: passage.tenant.value.clone(),
+        permission: permission?,
+        conditions,
+        limits,
+        max_body_bytes: passage.max_body_bytes,
+        read_timeout: passage.read_timeout,
+        websocket: passage.websocket,
+        ..shut
+    })
+}
+
+fn prefix(passage: &Passage, path: &PathPattern, cx: &mut Context<'_>) {
+    let At { value: prefix, span } = &passage.strip_prefix;
+    let tail = path.as_str().strip_prefix(prefix.as_ref());
+    if !tail.is_some_and(|tail| tail.is_empty() || tail.starts_with('/')) {
+        cx.error(*span, format!("the path `{path}` does not begin with the prefix `{prefix}`"))
+            .hint("strip what the path of the route states in front");
+    }
+}
+
+fn destination(
+    passage: &Passage,
+    whole: &Whole<'_>,
+    fields: &RouteFields,
+    cx: &mut Context<'_>,
+) -> Option<Destination> {
+    let named = &passage.upstream;
+    let upstreams = whole.upstreams?;
+    let found = upstreams.iter().position(|(upstream, _)| upstream.name == named.value);
+    let Some((index, (upstream, _))) = found.and_then(|i| Some((i, upstreams.get(i)?))) else {
+        let names: Vec<&Name> = upstreams.iter().map(|(upstream, _)| &upstream.name).collect();
+        unknown("upstream", named, names, cx);
+        return None;
+    };
+    if upstream.kind == UpstreamKind::Postgrest {
+        confined(passage, fields, cx);
+    }
+    let strip_prefix = passage.strip_prefix.value.clone();
+    Some(Destination::Upstream { upstream: index, strip_prefix })
+}
+
+/// A PostgREST upstream is reached only for one organization and one table of the catalogue.
+fn confined(passage: &Passage, fields: &RouteFields, cx: &mut Context<'_>) {
+    if passage.tenant.value == TenantRule::None {
+        cx.error(passage.tenant.span, "a route to PostgREST needs an organization")
+            .related(passage.upstream.span, "its upstream is of kind `postgrest`")
+            .hint(
+                "state `tenant` sources: without them, every row of every organization is in reach",
+            );
+        return;
+    }
+    match &passage.permission.value {
+        PermissionFields::Table(capture) => {
+            let path = &fields.when.path;
+            let rest = path.value.as_str().strip_prefix(passage.strip_prefix.value.as_ref());
+            if rest != Some(format!("/{{{}}}", capture.value).as_str()) {
+                let prefix = &passage.strip_prefix.value;
+                cx.error(path.span, "PostgREST must be sent the name of one table")
+                    .hint(format!("write the path `{prefix}/{{{}}}`", capture.value));
+            }
+        }
+        PermissionFields::None | PermissionFields::Member | PermissionFields::Named(..) => {
+            cx.error(passage.permission.span, "a route to PostgREST needs a table permission")
+                .related(passage.upstream.span, "its upstream is of kind `postgrest`")
+                .hint("write `permission: { table: table }`, with `{table}` in the path");
+        }
+    }
+}
+
+/// Whether the sources of the organization can be there at all.
+fn sources(passage: &Passage, host: &HostMatch, path: &PathPattern, cx: &mut Context<'_>) {
+    let At { value, span } = &passage.tenant;
+    let TenantRule::Sources(sources) = value else {
+        untenanted(passage, cx);
+        return;
+    };
+    if passage.credential.value == CredentialRule::Open {
+        cx.error(passage.credential.span, "an open route knows nobody who could be a member")
+            .related(*span, "but it asks for an organization")
+            .hint("state `credential: user`, or `tenant: none`");
+    }
+    for (index, source) in sources.iter().enumerate() {
+        if sources.iter().take(index).any(|earlier| earlier == source) {
+            cx.error(*span, "a source of the organization is listed twice");
+        }
+        match source {
+            TenantSource::Host if !matches!(host, HostMatch::Subdomain(_)) => {
+                cx.error(*span, "the source `host` needs a host such as `*.example.com`")
+                    .hint("state it in `match`, or remove the source");
+            }
+            TenantSource::Path(capture) if !path.has_capture(capture) => {
+                cx.error(*span, format!("the path `{path}` has no capture `{capture}`"))
+                    .hint(format!("write `{{{capture}}}` in place of a segment"));
+            }
+            TenantSource::Host | TenantSource::Path(_) => {}
+            TenantSource::Claim(_) | TenantSource::Header | TenantSource::Default => {}
+        }
+    }
+}
+
+/// Roles, plans and features belong to organizations.
+fn untenanted(passage: &Passage, cx: &mut Context<'_>) {
+    let none = passage.tenant.span;
+    let needs = "state `tenant` sources, or remove it";
+    match passage.permission.value {
+        PermissionFields::None => {}
+        PermissionFields::Member | PermissionFields::Named(..) | PermissionFields::Table(_) => {
+            cx.error(passage.permission.span, "a permission needs an organization")
+                .related(none, "the route belongs to none")
+                .hint(needs);
+        }
+    }
+    for condition in &passage.require {
+        cx.error(condition.span, "a condition needs an organization")
+            .related(none, "the route belongs to none")
+            .hint(needs);
+    }
+}
+
+fn permission(
+    passage: &Passage,
+    path: &PathPattern,
+    whole: &Whole<'_>,
+    cx: &mut Context<'_>,
+) -> Option<PermissionRule> {
+    let span = passage.permission.span;
+    match &passage.permission.value {
+        PermissionFields::None => Some(PermissionRule::None),
+        PermissionFields::Member => Some(PermissionRule::Member),
+        PermissionFields::Table(capture) => {
+            if !path.has_capture(&capture.value) {
+                cx.error(
+                    capture.span,
+                    format!("the path `{path}` has no capture `{}`", capture.value),
+                )
+                .hint(format!("write `{{{}}}` in place of the table", capture.value));
+            }
+            Some(PermissionRule::Table(capture.value.clone()))
+        }
+        PermissionFields::Named(resource, action) => {
+            // Missing only where the roles could not be compiled, which was reported.
+            let id = whole.roles.permission(resource, action)?;
+            if !whole.roles.roles().any(|role| role.allows(id)) {
+                cx.error(span, format!("no role has the permission `{resource}:{action}`"))
+                    .hint("grant it to a role, correct its name, or write `close: true`");
+            }
+            Some(PermissionRule::Permission(id))
+        }
+    }
+}
+
+fn conditions(passage: &Passage, whole: &Whole<'_>, cx: &mut Context<'_>) -> Vec<Condition> {
+    let mut out = Vec::new();
+    for At { value, .. } in &passage.require {
+        match value {
+            ConditionFields::Feature(feature) => out.push(Condition::Feature(feature.clone())),
+            ConditionFields::Plan(plan) => match whole.plans.get(&plan.value) {
+                Some(found) => {
+                    let name = plan.value.clone();
+                    out.push(Condition::PlanAtLeast { name, level: found.level });
+                }
+                None => unknown("plan", plan, whole.plans.keys(), cx),
+            },
+        }
+    }
+    out
+}
+
+fn limits(passage: &Passage, whole: &Whole<'_>, cx: &mut Context<'_>) -> Vec<Arc<Limit>> {
+    let mut out: Vec<Arc<Limit>> = Vec::new();
+    for name in &passage.limits {
+        let Some(limit) = whole.limits.get(&name.value) else {
+            unknown("limit", name, whole.limits.keys(), cx);
+            continue;
+        };
+        if out.iter().any(|earlier| earlier.name == limit.name) {
+            cx.error(name.span, format!("the limit `{}` is listed twice", name.value))
+                .hint("state a higher `cost` to charge more");
+        }
+        let never = match limit.scope {
+            Scope::Organization => passage.tenant.value == TenantRule::None,
+            Scope::User | Scope::Key => passage.credential.value == CredentialRule::Open,
+            Scope::Route | Scope::Address => false,
+        };
+        if never {
+            let scope = limit.scope.as_str();
+            cx.error(name.span, format!("the limit `{}` can never be charged here", name.value))
+                .hint(format!("its scope is `{scope}`, and this route knows none"));
+        }
+        out.push(Arc::clone(limit));
+    }
+    out
+}

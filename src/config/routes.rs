@@ -1,0 +1,471 @@
+//! Routes as they are written, each by itself; `compile` resolves the names in them.
+//!
+//! May import `domain` and `policy`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::policy::path::PathPattern;
+use crate::policy::route::{
+    AuditRule, CredentialRule, HostMatch, MethodMatch, TenantRule, TenantSource,
+};
+
+use super::answers::ResponseFields;
+use super::context::Context;
+use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table, expected, shown};
+use super::defaults as preset;
+use super::leaf::{Size, refuse, text, word, words};
+use super::policies::plain_permission;
+use super::upstreams::{PathPrefix, is_host};
+use super::yaml::{Kind, Node};
+
+/// A route.
+pub(super) struct RouteFields {
+    pub(super) name: At<Name>,
+    pub(super) when: MatchFields,
+    pub(super) target: Target,
+    pub(super) response: Option<ResponseFields>,
+    pub(super) audit: AuditRule,
+}
+
+/// Where it leads, and by which policies.
+pub(super) enum Target {
+    Closed,
+    Upstream(Box<Passage>),
+}
+
+/// What a request must show and be to pass.
+pub(super) struct Passage {
+    pub(super) upstream: At<Name>,
+    pub(super) strip_prefix: At<Arc<str>>,
+    pub(super) credential: At<CredentialRule>,
+    pub(super) tenant: At<TenantRule>,
+    pub(super) permission: At<PermissionFields>,
+    pub(super) require: Vec<At<ConditionFields>>,
+    pub(super) limits: Vec<At<Name>>,
+    pub(super) max_body_bytes: u64,
+    pub(super) read_timeout: Option<Duration>,
+    pub(super) websocket: bool,
+}
+
+/// Keys that have no meaning on a closed route.
+const OPEN_ONLY: [&str; 10] = [
+    "strip_prefix",
+    "credential",
+    "tenant",
+    "permission",
+    "require",
+    "limits",
+    "max_body",
+    "read_timeout",
+    "websocket",
+    "upstream",
+];
+
+impl Fields for RouteFields {
+    const NAME: &'static str = "route";
+    const ABOUT: &'static str = "Which request goes where, and by which policies.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let name = table.required("name", "Its name, unique over all files.");
+        let when = table.required("match", "Which requests it takes.");
+        let which = table.one_of(&["upstream", "close"]);
+        let upstream = table.optional("upstream", "The upstream that it leads to.");
+        let close = table.optional::<At<bool>>("close", "`true`: refuse with 403, for everyone.");
+        let strip_prefix = table.or::<At<PathPrefix>>(
+            "strip_prefix",
+            &preset::STRIP_PREFIX,
+            "Taken off the front of the path before it is sent on.",
+        );
+        let credential = table.optional(
+            "credential",
+            "What callers must show: `open` (nothing), `key` (an API key or any token), `user` (a \
+             user's token or a service credential), `service`.",
+        );
+        let tenant = table.optional(
+            "tenant",
+            "How the organization is found: `none`, or sources that must agree: `header` \
+             (x-organization-id), `host` (the label in place of `*`), `{ claim: path }`, \
+             `{ path: capture }`, and `default` (the default membership) where none of them is \
+             present.",
+        );
+        let permission = table.optional(
+            "permission",
+            "What callers must be allowed: `none`, `member`, `resource:action`, or \
+             `{ table: capture }` for read, write and delete by method.",
+        );
+        let require = table.some("require", "Conditions on the organization.");
+        let limits = table.some("limits", "Limits that a request is charged to: all or none.");
+        let max_body =
+            table.or::<Size>("max_body", &preset::MAX_BODY, "Cap on the bytes of a request body.");
+        let read_timeout = table.optional(
+            "read_timeout",
+            "Time between two reads of the upstream's answer; the upstream's own if not stated.",
+        );
+        let websocket =
+            table.or("websocket", &preset::WEBSOCKET, "Whether `Upgrade: websocket` may pass.");
+        let response =
+            table.optional("response", "Added to what the policy's own `response` says.");
+        let audit = table.or(
+            "audit",
+            &preset::AUDIT_RULE,
+            "What is written to the audit log: `all`, `writes_and_refusals` or `refusals`.",
+        );
+        let target = if which? == "close" {
+            closed(close, table)
+        } else {
+            for key in ["credential", "tenant"] {
+                if !table.has(key) {
+                    table.error(table.span, format!("key `{key}` is missing"), "");
+                }
+            }
+            let untenanted = matches!(&tenant, Some(At { value: TenantRule::None, .. }));
+            let permission = match permission {
+                None if untenanted && !table.has("permission") => {
+                    Some(At { value: PermissionFields::None, span: table.span })
+                }
+                None if !table.has("permission") => {
+                    let hint = "state what a member must be allowed, or `member` for all members";
+                    table.error(table.span, "key `permission` is missing", hint);
+                    None
+                }
+                stated => stated,
+            };
+            passage(upstream, strip_prefix, credential, tenant, permission).map(|start| {
+                Target::Upstream(Box::new(Passage {
+                    require,
+                    limits,
+                    max_body_bytes: max_body.map_or(0, |size| size.0),
+                    read_timeout,
+                    websocket: websocket.unwrap_or(false),
+                    ..start
+                }))
+            })
+        };
+        Some(Self { name: name?, when: when?, target: target?, response, audit: audit? })
+    }
+}
+
+fn closed(close: Option<At<bool>>, table: &mut Table<'_, '_>) -> Option<Target> {
+    if !close.as_ref()?.value {
+        let hint = "state an `upstream`, or `close: true`";
+        table.error(table.key_span("close"), "`close: false` leads nowhere", hint);
+        return None;
+    }
+    for key in OPEN_ONLY {
+        if table.has(key) {
+            let message = format!("`{key}` has no meaning beside `close`");
+            table.error(table.key_span(key), message, "remove it");
+        }
+    }
+    Some(Target::Closed)
+}
+
+fn passage(
+    upstream: Option<At<Name>>,
+    strip_prefix: Option<At<PathPrefix>>,
+    credential: Option<At<CredentialRule>>,
+    tenant: Option<At<TenantRule>>,
+    permission: Option<At<PermissionFields>>,
+) -> Option<Passage> {
+    let strip_prefix = strip_prefix?;
+    Some(Passage {
+        upstream: upstream?,
+        strip_prefix: At { value: strip_prefix.value.0, span: strip_prefix.span },
+        credential: credential?,
+        tenant: tenant?,
+        permission: permission?,
+        require: Vec::new(),
+        limits: Vec::new(),
+        max_body_bytes: 0,
+        read_timeout: None,
+        websocket: false,
+    })
+}
+
+/// Which requests a route takes.
+pub(super) struct MatchFields {
+    pub(super) host: At<HostMatch>,
+    pub(super) path: At<PathPattern>,
+    pub(super) methods: MethodMatch,
+}
+
+impl Fields for MatchFields {
+    const NAME: &'static str = "match";
+    const ABOUT: &'static str = "Which requests a route takes.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let host = table.or(
+            "host",
+            &preset::HOST,
+            "`*` for all, a host, or `*.example.com` for one label before a host.",
+        );
+        let path = table.required(
+            "path",
+            "`/rest/v1/{table}`: `{name}` takes one segment, `{name*}` at the end takes the rest.",
+        );
+        let methods = table.or(
+            "methods",
+            &preset::METHODS,
+            "`any`, or a list. GET brings HEAD along; OPTIONS always fits.",
+        );
+        Some(Self { host: host?, path: path?, methods: methods? })
+    }
+}
+
+impl Decode for HostMatch {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let stated = text(node, cx)?;
+        if stated == "*" {
+            return Some(Self::Any);
+        }
+        let hint = if stated.contains(':') {
+            "hosts are compared without their port: remove it"
+        } else if stated.bytes().any(|b| b.is_ascii_uppercase()) {
+            "hosts are compared in lowercase: write it so"
+        } else {
+            "write `*`, `api.example.com` or `*.example.com`"
+        };
+        let lower = !stated.bytes().any(|b| b.is_ascii_uppercase());
+        let (name, wild) = match stated.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (stated, false),
+        };
+        if !lower || !is_host(name) {
+            return refuse(node, "a host", stated, hint, cx);
+        }
+        Some(match wild {
+            true => Self::Subdomain(Box::from(stated.strip_prefix('*').unwrap_or(stated))),
+            false => Self::Exact(Box::from(name)),
+        })
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        json!({ "type": "string", "examples": ["*", "api.example.com", "*.example.com"] })
+    }
+}
+
+impl Decode for PathPattern {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let stated = text(node, cx)?;
+        match Self::parse(stated) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                cx.error(node.span, format!("`{}` is not a path pattern: {error}", shown(stated)));
+                None
+            }
+        }
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        json!({ "type": "string", "pattern": "^/" })
+    }
+}
+
+impl Decode for MethodMatch {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        if matches!(&node.kind, Kind::Text { text, .. } if text == "any") {
+            return Some(Self::Any);
+        }
+        if !matches!(node.kind, Kind::List(_)) {
+            expected("`any` or a list of methods", node, cx);
+            return None;
+        }
+        Filled::<Method>::decode(node, cx).map(|methods| Self::Listed(methods.0))
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        json!({ "anyOf": [{ "const": "any" }, Filled::<Method>::shape(shapes)] })
+    }
+}
+
+impl Decode for CredentialRule {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        word(node, CREDENTIALS, "credential", cx)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        words(CREDENTIALS)
+    }
+}
+
+const CREDENTIALS: &[(&str, CredentialRule)] = &[
+    ("open", CredentialRule::Open),
+    ("key", CredentialRule::Key),
+    ("user", CredentialRule::User),
+    ("service", CredentialRule::Service),
+];
+
+impl Decode for AuditRule {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        word(node, AUDIT_RULES, "audit rule", cx)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        words(AUDIT_RULES)
+    }
+}
+
+const AUDIT_RULES: &[(&str, AuditRule)] = &[
+    ("all", AuditRule::All),
+    ("writes_and_refusals", AuditRule::WritesAndRefusals),
+    ("refusals", AuditRule::Refusals),
+];
+
+impl Decode for TenantRule {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match &node.kind {
+            Kind::Text { .. } => {
+                word(node, &[("none", ())], "tenant rule", cx)?;
+                Some(Self::None)
+            }
+            Kind::List(items) => {
+                let Filled(sources) = Filled::<TenantSource>::decode(node, cx)?;
+                // One that was refused must not widen the rest.
+                (sources.len() == items.len()).then_some(Self::Sources(sources))
+            }
+            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float | Kind::Map(_) => {
+                expected("`none` or a list of sources", node, cx);
+                None
+            }
+        }
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        json!({ "anyOf": [{ "const": "none" }, Filled::<TenantSource>::shape(shapes)] })
+    }
+}
+
+impl Decode for TenantSource {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match &node.kind {
+            Kind::Map(_) => SourceFields::decode(node, cx).map(|fields| fields.0),
+            Kind::Text { .. } => word(node, SOURCES, "source", cx),
+            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float | Kind::List(_) => {
+                expected("a source of the organization", node, cx);
+                None
+            }
+        }
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        json!({ "anyOf": [words(SOURCES), SourceFields::shape(shapes)] })
+    }
+}
+
+const SOURCES: &[(&str, TenantSource)] = &[
+    ("header", TenantSource::Header),
+    ("host", TenantSource::Host),
+    ("default", TenantSource::Default),
+];
+
+struct SourceFields(TenantSource);
+
+impl Fields for SourceFields {
+    const NAME: &'static str = "tenant source";
+    const ABOUT: &'static str = "Where a request names its organization.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let which = table.one_of(&["claim", "path"]);
+        let claim = table.optional::<ClaimPath>(
+            "claim",
+            "A claim of the token, as a path of keys: `app_metadata.org_id`.",
+        );
+        let path = table.optional("path", "A capture of the route's path: an id or a slug.");
+        Some(Self(match which? {
+            "claim" => TenantSource::Claim(claim?.0),
+            _ => TenantSource::Path(path?),
+        }))
+    }
+}
+
+struct ClaimPath(Vec<Box<str>>);
+
+impl Decode for ClaimPath {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let stated = text(node, cx)?;
+        let keys: Vec<Box<str>> = stated.split('.').map(Box::from).collect();
+        if keys.iter().any(|key| key.is_empty()) || keys.len() > 8 {
+            return refuse(node, "a claim path", stated, "write `app_metadata.org_id`", cx);
+        }
+        let writable = ["user_metadata", "raw_user_meta_data"];
+        if let Some(key) = keys.iter().find(|key| writable.contains(&&***key)) {
+            cx.error(node.span, format!("users can write `{key}` themselves"))
+                .hint("take the organization from `app_metadata`, which only the server writes");
+            return None;
+        }
+        Some(Self(keys))
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        json!({ "type": "string", "examples": ["app_metadata.org_id"] })
+    }
+}
+
+/// What callers must be allowed to do.
+pub(super) enum PermissionFields {
+    None,
+    Member,
+    Named(Arc<str>, Arc<str>),
+    Table(At<Name>),
+}
+
+impl Decode for PermissionFields {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match &node.kind {
+            Kind::Map(_) => TablePermission::decode(node, cx).map(|fields| Self::Table(fields.0)),
+            Kind::Text { text, .. } if text == "none" => Some(Self::None),
+            Kind::Text { text, .. } if text == "member" => Some(Self::Member),
+            Kind::Text { .. } => {
+                plain_permission(node, cx).map(|(resource, action)| Self::Named(resource, action))
+            }
+            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float | Kind::List(_) => {
+                expected("a permission", node, cx);
+                None
+            }
+        }
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        json!({ "anyOf": [
+            { "enum": ["none", "member"] },
+            { "type": "string", "pattern": "^[^:*]+:[^:*]+$" },
+            TablePermission::shape(shapes),
+        ] })
+    }
+}
+
+struct TablePermission(At<Name>);
+
+impl Fields for TablePermission {
+    const NAME: &'static str = "table permission";
+    const ABOUT: &'static str = "Read, write or delete on the table that the path names.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        table.required("table", "The capture of the route's path that names the table.").map(Self)
+    }
+}
+
+/// A condition on the organization.
+pub(super) enum ConditionFields {
+    Feature(Name),
+    Plan(At<Name>),
+}
+
+impl Fields for ConditionFields {
+    const NAME: &'static str = "condition";
+    const ABOUT: &'static str = "A condition on the organization.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let which = table.one_of(&["feature", "plan"]);
+        let feature = table.optional("feature", "The feature is on for the organization.");
+        let plan = table.optional("plan", "The organization's plan is of at least this level.");
+        match which? {
+            "feature" => feature.map(Self::Feature),
+            _ => plan.map(Self::Plan),
+        }
+    }
+}
