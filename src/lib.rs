@@ -1,6 +1,7 @@
 //! Tollgate.
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod pipeline;

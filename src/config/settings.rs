@@ -11,7 +11,7 @@ use crate::domain::directory::DirectoryData;
 use crate::domain::secret::Secret;
 
 /// Everything that a process is started with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where clients connect; at least one.
     pub listeners: Vec<Listener>,
@@ -65,7 +65,7 @@ pub struct ServerSettings {
 }
 
 /// Where organizations and members are kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DirectorySettings {
     /// In a file, read with the policies and reloaded with them.
     File(Arc<DirectoryData>),
@@ -74,7 +74,7 @@ pub enum DirectorySettings {
 }
 
 /// A directory in PostgreSQL.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresDirectory {
     /// `postgres://user:password@host:port/database?sslmode=…`.
     pub url: Secret,
@@ -109,7 +109,7 @@ pub struct DirectoryQueries {
 }
 
 /// Where buckets are kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LimitStoreSettings {
     /// In this process.
     Memory {
@@ -121,7 +121,7 @@ pub enum LimitStoreSettings {
 }
 
 /// A shared store of buckets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
     /// `redis://…` or `rediss://…`.
     pub url: Secret,

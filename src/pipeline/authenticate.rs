@@ -83,7 +83,7 @@ pub fn prove<'h>(
     trace: &mut Trace,
     now: Now,
 ) -> Result<Authenticated<'h>, Stop> {
-    trace.stage = Stage::Authenticate;
+    trace.enter(Stage::Authenticate);
     let route = Arc::clone(routed.route());
     if route.credential == CredentialRule::Open {
         trace.principal = Some(Principal::Anonymous);

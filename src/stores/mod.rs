@@ -7,7 +7,6 @@
 
 pub mod directory;
 pub mod keys;
-pub mod guards;
 pub mod limits;
 pub mod node;
 pub mod tokens;

@@ -242,59 +242,6 @@ impl Label for FaultLabel {
     }
 }
 
-/// Which store of buckets was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BucketStore {
-    /// In this process.
-    Memory,
-    /// Redis.
-    Redis,
-}
-
-impl Label for BucketStore {
-    const NAME: &'static str = "store";
-    const ALL: &'static [Self] = &[Self::Memory, Self::Redis];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn value(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Redis => "redis",
-        }
-    }
-}
-
-/// What a store of buckets said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChargeOutcome {
-    /// All buckets were charged.
-    Granted,
-    /// One had too little, none was charged.
-    Refused,
-    /// No answer in time, or the breaker is open.
-    Away,
-}
-
-impl Label for ChargeOutcome {
-    const NAME: &'static str = "outcome";
-    const ALL: &'static [Self] = &[Self::Granted, Self::Refused, Self::Away];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn value(self) -> &'static str {
-        match self {
-            Self::Granted => "granted",
-            Self::Refused => "refused",
-            Self::Away => "away",
-        }
-    }
-}
-
 /// Which memory was looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheLabel {
@@ -390,8 +337,6 @@ mod tests {
         in_order::<StatusClass>();
         in_order::<StageLabel>();
         in_order::<FaultLabel>();
-        in_order::<BucketStore>();
-        in_order::<ChargeOutcome>();
         in_order::<CacheLabel>();
         in_order::<CacheOutcome>();
         in_order::<Outcome>();

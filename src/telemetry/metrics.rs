@@ -12,10 +12,11 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 
 use super::family::{Counters, Histograms};
 use super::labels::{
-    BucketStore, CacheLabel, CacheOutcome, ChargeOutcome, FaultLabel, MethodClass, Outcome,
-    StageLabel, StatusClass, UpstreamLabel,
+    CacheLabel, CacheOutcome, FaultLabel, MethodClass, Outcome, StageLabel, StatusClass,
+    UpstreamLabel,
 };
 use super::process;
+use super::reading::Reading;
 
 /// One request in so many has its stages timed.
 pub const STAGE_SAMPLE: u128 = 64;
@@ -28,15 +29,13 @@ const CALL: [f64; 9] = [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.
 const REQUEST: [f64; 12] = [1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// Everything that is counted.
-#[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    sources: Mutex<Vec<Box<Source>>>,
     /// Requests and their answers.
     pub requests: RequestMetrics,
     /// Upstreams.
     pub upstreams: UpstreamMetrics,
-    /// Stores of buckets.
-    pub limiter: LimiterMetrics,
     /// Memories and the calls that fill them.
     pub lookups: LookupMetrics,
     /// The audit log.
@@ -47,6 +46,8 @@ pub struct Metrics {
     snapshot: Mutex<IntGaugeVec>,
     snapshot_loaded: IntGauge,
 }
+
+type Source = dyn Fn() -> Vec<Reading> + Send + Sync;
 
 impl Metrics {
     /// Registers everything. Fails only if two metrics have one name.
@@ -67,7 +68,6 @@ impl Metrics {
         let metrics = Self {
             requests: RequestMetrics::register(&registry)?,
             upstreams: UpstreamMetrics::register(&registry)?,
-            limiter: LimiterMetrics::register(&registry)?,
             lookups: LookupMetrics::register(&registry)?,
             audit: AuditMetrics::register(&registry)?,
             connections: ConnectionMetrics::register(&registry)?,
@@ -82,6 +82,7 @@ impl Metrics {
                 "tollgate_snapshot_loaded_timestamp_seconds",
                 "When the policy in force was loaded, in seconds since 1970.",
             )?,
+            sources: Mutex::default(),
             registry,
         };
         metrics.probe(
@@ -104,6 +105,15 @@ impl Metrics {
         self.registry.register(Box::new(Probe { gauge, read: Box::new(read) }))
     }
 
+    /// Adds the numbers of a part that counts by itself; they are read when metrics are asked for.
+    pub fn read_from(&self, source: impl Fn() -> Vec<Reading> + Send + Sync + 'static) {
+        self.sources().push(Box::new(source));
+    }
+
+    fn sources(&self) -> std::sync::MutexGuard<'_, Vec<Box<Source>>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A policy is in force from now on.
     pub fn snapshot_in_force(&self, version: &str, unix_secs: u64) {
         let family = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,12 +131,19 @@ impl Metrics {
 
     /// All metrics in Prometheus' text format (version 0.0.4).
     pub fn exposition(&self) -> prometheus::Result<String> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        let mut text = TextEncoder::new().encode_to_string(&self.registry.gather())?;
+        for source in self.sources().iter() {
+            for reading in source() {
+                reading.write(&mut text).map_err(|e| prometheus::Error::Msg(e.to_string()))?;
+            }
+        }
+        Ok(text)
     }
+}
 
-    /// The names of all metrics that have a series, sorted.
-    pub fn names(&self) -> Vec<String> {
-        self.registry.gather().iter().map(|family| family.name().to_owned()).collect()
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 
@@ -246,48 +263,6 @@ impl UpstreamMetrics {
     /// A request is tried again.
     pub fn retried(&self, upstream: UpstreamLabel) {
         self.retries.inc(upstream);
-    }
-}
-
-/// Stores of buckets.
-#[derive(Debug, Clone)]
-pub struct LimiterMetrics {
-    charges: Counters<(BucketStore, ChargeOutcome)>,
-    seconds: Histograms<BucketStore>,
-    /// 1 while the shared store is not asked because it failed.
-    pub breaker_open: IntGauge,
-}
-
-impl LimiterMetrics {
-    fn register(registry: &Registry) -> prometheus::Result<Self> {
-        Ok(Self {
-            charges: Counters::register(
-                registry,
-                "tollgate_limiter_charges_total",
-                "Charges, by the store that was asked and what it said.",
-            )?,
-            seconds: Histograms::register(
-                registry,
-                "tollgate_limiter_seconds",
-                "Time of one call to the shared store of buckets.",
-                &CALL,
-            )?,
-            breaker_open: gauge(
-                registry,
-                "tollgate_limiter_breaker_open",
-                "1 while the shared store of buckets is not asked because it failed.",
-            )?,
-        })
-    }
-
-    /// A store answered a charge.
-    pub fn charged(&self, store: BucketStore, outcome: ChargeOutcome) {
-        self.charges.inc((store, outcome));
-    }
-
-    /// A call to a store took so long.
-    pub fn took(&self, store: BucketStore, took: Duration) {
-        self.seconds.observe(store, took);
     }
 }
 

@@ -8,4 +8,5 @@ pub mod labels;
 pub mod log;
 pub mod metrics;
 pub mod process;
+pub mod reading;
 pub mod stages;

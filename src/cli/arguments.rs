@@ -1,0 +1,255 @@
+//! The command line as clap reads it, and the help that it shows.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Edge gateway for Supabase and PostgREST stacks that many organizations share.
+///
+/// Every client request goes through it: it proves who is calling, finds the one organization the
+/// call is for, keeps the request inside that organization, charges it against rate limits, and
+/// records what it decided.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, propagate_version = true, after_help = AFTER)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "\
+Examples:
+  tollgate demo                                  see it work, with nothing else installed
+  tollgate check --config config/gateway.yaml    all mistakes of a configuration at once
+  tollgate serve --config config/gateway.yaml    run it
+
+Exit status: 0 done, 1 failed, 2 wrong arguments or configuration.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway
+    Serve(Serve),
+    /// Run the whole gateway in one process with sample data, and show what to try
+    Demo(Demo),
+    /// Check configurations and policies, and show everything that is wrong with them
+    Check(Check),
+    /// Decide one request without sending it on, and show every step of the decision
+    Explain(Explain),
+    /// Make a test token, signed with a shared secret of the configuration
+    Token(Token),
+    /// Create or update the tables of the organization directory in PostgreSQL
+    Migrate(Migrate),
+    /// Print the JSON Schema of a configuration file, for editors
+    Schema(Schema),
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// The gateway's configuration file; the policies that it names are read with it
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        env = "TOLLGATE_CONFIG",
+        default_value = "config/gateway.yaml"
+    )]
+    pub config: PathBuf,
+}
+
+/// `tollgate serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The configuration is read again on SIGHUP and when one of its files changes. A configuration with
+errors changes nothing: the log says what is wrong, and the policy in force stays.
+
+SIGTERM stops accepting, lets requests in flight end (server.drain) and exits. SIGINT exits at once.
+To replace the program without a refused connection, set server.upgrade_socket, start the new one
+with --upgrade, and send SIGQUIT to the old one.
+
+Examples:
+  tollgate serve --config config/gateway.yaml
+  kill -HUP $(pidof tollgate)                    read the configuration again")]
+pub struct Serve {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Take the listening sockets over from the process that runs now
+    #[arg(long)]
+    pub upgrade: bool,
+}
+
+/// `tollgate demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing of the machine is needed or touched: limits are kept in this process, the organizations are
+two samples, the service behind the gateway is a small one inside the program, and the audit log is
+written to a temporary directory that is removed at the end.
+
+Examples:
+  tollgate demo
+  tollgate demo --listen 127.0.0.1:0 --admin 127.0.0.1:0 --json    for scripts: free ports")]
+pub struct Demo {
+    /// Where clients connect; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Where health and metrics are served; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9901")]
+    pub admin: SocketAddr,
+    /// Print one JSON object with the addresses and sample tokens, on one line, and keep serving
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `tollgate check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Everything that is wrong is shown at once, each mistake with its file, line and column, the line
+itself and what to do. Environment variables and secret files that the configuration names have to
+be there, as for `tollgate serve`.
+
+Examples:
+  tollgate check
+  tollgate check --config config/gateway.yaml --config config/production.yaml
+  tollgate check --json | jq '.problems[].message'
+
+Exit status: 0 no errors (warnings are shown), 2 errors.")]
+pub struct Check {
+    /// The gateway's configuration file; can be given more than once
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        env = "TOLLGATE_CONFIG",
+        default_value = "config/gateway.yaml"
+    )]
+    pub config: Vec<PathBuf>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `tollgate explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The request goes through the code that live requests go through, up to the point where it would be
+sent on. Nothing is sent and nothing is charged. The organization directory and key sets are asked
+as configured; a directory or key set that is away is shown as it would be to a client.
+
+Examples:
+  tollgate explain GET /rest/v1/projects --as alice
+  tollgate explain GET 'https://api.example.com/rest/v1/projects?select=id' --token \"$TOKEN\"
+  tollgate explain POST /rest/v1/projects --as alice --body '{\"name\":\"x\"}'
+  tollgate explain DELETE '/rest/v1/projects?id=eq.1' -H 'x-organization-id: acme' --as bob --json
+
+Exit status: 0 decided (whatever the verdict), 1 failed, 2 wrong arguments or configuration.")]
+pub struct Explain {
+    /// The request's method
+    pub method: String,
+    /// The request's URL, or its path and query alone
+    pub url: String,
+    /// A header field of the request; can be given more than once
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// A bearer token, put into `Authorization`
+    #[arg(long, value_name = "JWT", conflicts_with = "as_user")]
+    pub token: Option<String>,
+    /// A user id: a token is made for it as by `tollgate token`, and then verified like any other
+    #[arg(long = "as", value_name = "USER")]
+    pub as_user: Option<String>,
+    /// The request's body: text, `@FILE`, or `-` for standard input
+    #[arg(long, value_name = "TEXT|@FILE|-")]
+    pub body: Option<String>,
+    /// The client's address
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub from: IpAddr,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `tollgate token`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The token is signed with a shared secret (HS256) of one of the configuration's issuers, so that the
+gateway accepts it. An issuer that has public keys only cannot be stood in for; give the secret of
+another with --key-file. Tokens are for tests: give them short lives.
+
+Examples:
+  tollgate token --user alice
+  tollgate token --user alice --lifetime 8h
+  tollgate token --claims '{\"sub\":\"alice\",\"role\":\"authenticated\",\"org_id\":\"…\"}'
+  curl -H \"Authorization: Bearer $(tollgate token --user alice)\" http://127.0.0.1:8080/rest/v1/projects")]
+pub struct Token {
+    /// The token's `sub`
+    #[arg(long, required_unless_present = "claims")]
+    pub user: Option<String>,
+    /// Claims as a JSON object; they win over what the other options and the issuer state
+    #[arg(long, value_name = "JSON")]
+    pub claims: Option<String>,
+    /// The issuer, by its name in the configuration; the first with a shared secret by default
+    #[arg(long, value_name = "NAME")]
+    pub issuer: Option<String>,
+    /// Sign with the secret in this file instead of the configuration's (the last line end is
+    /// not part of it)
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// How long the token is valid: `90s`, `15m`, `8h`, `2d`
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = super::token::lifetime)]
+    pub lifetime: std::time::Duration,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `tollgate migrate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The schema is that of deploy/sql. Migrations that were applied before are left out, so running it
+again changes nothing; each runs in a transaction of its own.
+
+Examples:
+  tollgate migrate --config config/gateway.yaml          the directory's database
+  tollgate migrate --database postgres://… --dry-run     what would be done")]
+pub struct Migrate {
+    /// The database, instead of the one that the configuration names for the directory
+    #[arg(long, value_name = "URL", env = "TOLLGATE_DATABASE")]
+    pub database: Option<String>,
+    /// Show what would be applied, and apply nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `tollgate schema`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tollgate schema > gateway.schema.json
+  tollgate schema policy > policy.schema.json
+
+In an editor with yaml-language-server, the first line of a file names its schema:
+  # yaml-language-server: $schema=./gateway.schema.json")]
+pub struct Schema {
+    /// Which kind of file
+    #[arg(value_enum, default_value_t = FileKind::Gateway)]
+    pub kind: FileKind,
+}
+
+/// The kinds of configuration files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FileKind {
+    /// What a process is started with, and upstreams, issuers, keys
+    Gateway,
+    /// Roles, plans, limits, routes, tables
+    Policy,
+    /// Organizations and members
+    Directory,
+}

@@ -1,0 +1,184 @@
+//! `tollgate explain`: one request through the code of the live path, up to where it would be sent
+//! on; nothing is sent, nothing is charged.
+
+mod report;
+mod request;
+mod text;
+mod upstream;
+
+use http::Version;
+
+use crate::config::{self, Loaded};
+use crate::domain::charge::Charge;
+use crate::domain::head::Arrival;
+use crate::domain::refusal::Refusal;
+use crate::pipeline::response::DirectAnswer;
+use crate::pipeline::{Chargeable, Passed, Settled, Stop, Trace, decide, response};
+use crate::policy::Snapshot;
+use crate::stores::limits::memory::MemoryStore;
+use crate::stores::node::Facts;
+
+use super::arguments::Explain;
+use super::assembly::Parts;
+use super::{Done, Failure, environment, print, token};
+use report::{LimitReport, Report, RequestLine, StageVerdict, UpstreamReport, Verdict};
+use request::Request;
+
+pub(super) fn run(arguments: &Explain) -> Result<Done, Failure> {
+    let loaded = config::load(&arguments.config.config, &environment)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let parts = Parts::new(&loaded.settings, runtime.handle().clone())?;
+    let made = match &arguments.as_user {
+        Some(user) => Some(token::for_user(&loaded.snapshot.identity, user, parts.clock.now())?),
+        None => None,
+    };
+    let request = Request::from(arguments, made.as_deref().or(arguments.token.as_deref()))?;
+    let report = runtime.block_on(explain(&loaded, &parts, &request, arguments));
+    // A fetch that still runs must not keep the answer from being printed.
+    runtime.shutdown_background();
+    let text = if arguments.json {
+        format!("{}\n", serde_json::to_string(&report).map_err(anyhow::Error::from)?)
+    } else {
+        text::text(&report)
+    };
+    print(&text)?;
+    Ok(Done::Well)
+}
+
+/// What the request comes to.
+enum End {
+    Forwarded(UpstreamReport),
+    Refused(Refusal),
+    Answered(Box<DirectAnswer>),
+}
+
+async fn explain(loaded: &Loaded, parts: &Parts, request: &Request, arguments: &Explain) -> Report {
+    let snapshot = &loaded.snapshot;
+    let mut trace = Trace::explaining();
+    let mut limits = Vec::new();
+    let end = match ask_and_decide(loaded, parts, request, arguments, &mut trace).await {
+        Ok(chargeable) => {
+            limits = charged(chargeable.charge(), &trace);
+            match settle(chargeable, parts, &mut trace) {
+                Ok(passed) => upstream::request(passed, request, parts.clock.now())
+                    .map_or_else(End::Refused, End::Forwarded),
+                Err(refusal) => End::Refused(refusal),
+            }
+        }
+        Err(Stop::Refused(refusal)) => End::Refused(refusal),
+        Err(Stop::Answered(answer)) => End::Answered(answer),
+        Err(Stop::Ask(_)) => End::Refused(Refusal::Internal("a question was left open")),
+    };
+    report(request, snapshot, &trace, limits, end)
+}
+
+/// The core decides, and asks until it knows enough, as it does for live requests.
+async fn ask_and_decide(
+    loaded: &Loaded,
+    parts: &Parts,
+    request: &Request,
+    arguments: &Explain,
+    trace: &mut Trace,
+) -> Result<Chargeable, Stop> {
+    let arrival = Arrival {
+        method: &request.method,
+        target: request.target.as_bytes(),
+        authority: None,
+        version: Version::HTTP_11,
+        headers: &request.headers,
+        peer: arguments.from,
+        secure: request.secure,
+        entropy: uuid::Uuid::new_v4().as_u128(),
+    };
+    let node = parts.knowledge(&loaded.snapshot);
+    let mut facts = Facts::new(&node);
+    loop {
+        let now = parts.clock.now();
+        match decide(&arrival, &loaded.snapshot, &facts, trace, now) {
+            Err(Stop::Ask(question)) => facts.find_out(question).await?,
+            decided => return decided,
+        }
+        trace.restart();
+    }
+}
+
+/// Charges buckets of its own that are full: what is left over of the shared ones is nobody's
+/// business here, and nothing of them is spent.
+fn settle(chargeable: Chargeable, parts: &Parts, trace: &mut Trace) -> Result<Passed, Refusal> {
+    let buckets = MemoryStore::new(std::num::NonZeroU32::MIN.saturating_add(63));
+    let answer = buckets.take(chargeable.charge(), parts.clock.now());
+    match chargeable.settle(answer, trace)? {
+        Settled::Passed(passed) => Ok(*passed),
+        Settled::ChargeHere(_) => Err(Refusal::Internal("a store in this process was away")),
+    }
+}
+
+fn charged(charge: &Charge, trace: &Trace) -> Vec<LimitReport> {
+    let route = trace.route.as_ref();
+    charge
+        .buckets
+        .iter()
+        .map(|bucket| {
+            let limit = route.and_then(|r| r.limits.iter().find(|l| l.name == bucket.limit));
+            report::limit(bucket, limit.map(|limit| limit.source.to_string()))
+        })
+        .collect()
+}
+
+fn report(
+    request: &Request,
+    snapshot: &Snapshot,
+    trace: &Trace,
+    limits: Vec<LimitReport>,
+    end: End,
+) -> Report {
+    let (verdict, ended) = match &end {
+        End::Forwarded(_) => (Verdict::Forwarded, None),
+        End::Refused(_) => (Verdict::Refused, Some(StageVerdict::Refused)),
+        End::Answered(_) => (Verdict::Answered, Some(StageVerdict::Answered)),
+    };
+    let route = trace.route.as_ref();
+    let decided_by = trace.decided_by.as_ref().or(route.map(|route| &route.source));
+    let mut report = Report {
+        request: RequestLine {
+            method: request.method.to_string(),
+            host: request.host(),
+            target: request.target.clone(),
+        },
+        verdict,
+        request_id: trace.request_id.as_ref().map(|id| id.as_str().to_owned()),
+        snapshot: snapshot.version.to_string(),
+        decided_by: decided_by.map(ToString::to_string),
+        stages: report::stages(trace, ended),
+        caller: report::caller(trace),
+        organization: report::organization(trace),
+        role: report::role(trace),
+        permission: trace.permission.as_ref().map(ToString::to_string),
+        limits,
+        refusal: None,
+        answer: None,
+        upstream: None,
+    };
+    match end {
+        End::Forwarded(upstream) => report.upstream = Some(upstream),
+        End::Refused(refusal) => {
+            let policy = route.map_or(&snapshot.response, |route| &route.response);
+            let kind = kind(snapshot, trace);
+            report.answer = Some(report::answer(&response::refusal(&refusal, kind, policy, trace)));
+            report.refusal = Some(report::refusal(&refusal));
+        }
+        End::Answered(answer) => report.answer = Some(report::answer(&answer)),
+    }
+    report
+}
+
+/// The kind of the upstream that the route leads to: it shapes errors.
+fn kind(snapshot: &Snapshot, trace: &Trace) -> Option<crate::policy::upstream::UpstreamKind> {
+    use crate::policy::route::Destination;
+    match &trace.route.as_ref()?.destination {
+        Destination::Upstream { upstream, .. } => {
+            snapshot.upstreams.get(*upstream).map(|upstream| upstream.kind)
+        }
+        Destination::Closed => None,
+    }
+}

@@ -1,0 +1,147 @@
+//! An explanation for people.
+
+use std::fmt::{self, Write};
+
+use super::report::{LimitReport, Report, StageVerdict, Verdict};
+
+/// The whole text.
+pub(super) fn text(report: &Report) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_all(report, &mut out);
+    out
+}
+
+fn write_all(report: &Report, out: &mut String) -> fmt::Result {
+    headline(report, out)?;
+    if let Some(id) = &report.request_id {
+        writeln!(out, "request id {id}, policy version {}", report.snapshot)?;
+    }
+    writeln!(out)?;
+    stages(report, out)?;
+    if let Some(by) = &report.decided_by {
+        writeln!(out, "\ndecided by {by}")?;
+    }
+    if !report.limits.is_empty() {
+        writeln!(out, "\nwould be charged, all or none:")?;
+        for limit in &report.limits {
+            write_limit(limit, out)?;
+        }
+    }
+    answer(report, out)?;
+    upstream(report, out)
+}
+
+fn headline(report: &Report, out: &mut String) -> fmt::Result {
+    let request = &report.request;
+    write!(out, "{} {} → ", request.method, request.target)?;
+    match (report.verdict, &report.refusal, &report.upstream) {
+        (Verdict::Refused, Some(refusal), _) => {
+            writeln!(out, "refused with {} {}", refusal.status, refusal.code)
+        }
+        (Verdict::Forwarded, _, Some(upstream)) => {
+            writeln!(out, "sent on to upstream `{}`", upstream.name)
+        }
+        (Verdict::Answered, _, _) => writeln!(out, "answered by the gateway itself"),
+        (Verdict::Refused, None, _) | (Verdict::Forwarded, _, None) => writeln!(out, "undecided"),
+    }
+}
+
+fn stages(report: &Report, out: &mut String) -> fmt::Result {
+    for stage in &report.stages {
+        let verdict = match stage.verdict {
+            StageVerdict::Passed => "ok",
+            StageVerdict::Refused => "refused",
+            StageVerdict::Answered => "answered",
+            StageVerdict::NotReached => "-",
+        };
+        let mut lines: Vec<String> = stage
+            .notes
+            .iter()
+            .map(|note| match &note.source {
+                Some(source) => format!("{}  [{source}]", note.text),
+                None => note.text.clone(),
+            })
+            .collect();
+        if stage.verdict == StageVerdict::Refused
+            && let Some(refusal) = &report.refusal
+        {
+            lines.push(refusal.reason.clone());
+        }
+        let first = lines.first().map_or("", String::as_str);
+        writeln!(out, "{}", format!("  {:13} {verdict:9} {first}", stage.stage).trim_end())?;
+        for line in lines.iter().skip(1) {
+            writeln!(out, "  {:13} {:9} {line}", "", "")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_limit(limit: &LimitReport, out: &mut String) -> fmt::Result {
+    let source = limit.source.as_ref().map(|source| format!("  [{source}]")).unwrap_or_default();
+    writeln!(
+        out,
+        "  {}: {} of {}, for {} ({}/{}; {} when the store is away){source}",
+        limit.limit,
+        limit.cost,
+        limit.burst,
+        limit.subject,
+        limit.tokens,
+        period(limit.period_millis),
+        limit.when_away,
+    )
+}
+
+/// As configurations write it.
+fn period(millis: u32) -> String {
+    match millis {
+        1_000 => "s".into(),
+        60_000 => "min".into(),
+        3_600_000 => "h".into(),
+        millis => format!("{millis}ms"),
+    }
+}
+
+fn answer(report: &Report, out: &mut String) -> fmt::Result {
+    let Some(answer) = &report.answer else { return Ok(()) };
+    writeln!(out, "\nthe client gets:\n  {}", answer.status)?;
+    fields(&answer.headers, out)?;
+    body(&answer.body, out)
+}
+
+fn upstream(report: &Report, out: &mut String) -> fmt::Result {
+    let Some(upstream) = &report.upstream else { return Ok(()) };
+    writeln!(
+        out,
+        "\nupstream `{}` ({}, {}) gets:\n  {} {}",
+        upstream.name,
+        upstream.kind,
+        upstream.addresses.join(", "),
+        upstream.method,
+        upstream.target,
+    )?;
+    fields(&upstream.headers, out)?;
+    body(upstream.body.as_deref().unwrap_or_default(), out)?;
+    if let Some(claims) = &upstream.minted_claims {
+        writeln!(out, "\nthe token minted for it says:\n  {claims}")?;
+    }
+    Ok(())
+}
+
+fn fields(fields: &[(String, String)], out: &mut String) -> fmt::Result {
+    for (name, value) in fields {
+        writeln!(out, "  {name}: {value}")?;
+    }
+    Ok(())
+}
+
+fn body(body: &str, out: &mut String) -> fmt::Result {
+    if body.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    for line in body.lines() {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
+}

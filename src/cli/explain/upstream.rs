@@ -1,0 +1,152 @@
+//! What the upstream would get.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::Value;
+
+use crate::domain::clock::Now;
+use crate::domain::refusal::Refusal;
+use crate::pipeline::Passed;
+use crate::pipeline::body::Announced;
+use crate::pipeline::isolate::Forward;
+use crate::pipeline::upstream::{IdentityPlan, mint};
+use crate::policy::upstream::UpstreamIdentity;
+
+use super::report::UpstreamReport;
+use super::request::Request;
+
+/// Fields whose values are secrets, whoever sent them.
+const SECRET: [&str; 6] =
+    ["authorization", "apikey", "cookie", "proxy-authorization", "x-api-key", "set-cookie"];
+
+/// The request as it would be sent, or why its body would be refused.
+pub(super) fn request(
+    mut passed: Passed,
+    request: &Request,
+    now: Now,
+) -> Result<UpstreamReport, Refusal> {
+    passed.body().announced(announced(request))?;
+    let body = passed.body().pass(request.body.clone(), true)?;
+    let (authorization, minted_claims) = identity(&passed, now)?;
+    let upstream = passed.upstream();
+    let address = |a: &crate::policy::upstream::UpstreamAddress| format!("{}:{}", a.host, a.port);
+    Ok(UpstreamReport {
+        name: upstream.name.to_string(),
+        kind: upstream.kind.as_str(),
+        addresses: upstream.addresses.iter().map(address).collect(),
+        method: request.method.to_string(),
+        target: passed.target().to_owned(),
+        headers: shown(&head(&passed, request, authorization, body.as_ref())),
+        minted_claims,
+        body: body.map(|body| String::from_utf8_lossy(&body).into_owned()),
+        idempotent: passed.idempotent(),
+        websocket: passed.websocket(),
+    })
+}
+
+/// What the head says of the body. The edge has made sure that it says one thing.
+fn announced(request: &Request) -> Announced {
+    let length = request.headers.get(header::CONTENT_LENGTH);
+    match length.and_then(|length| length.to_str().ok()?.parse().ok()) {
+        Some(length) => Announced::Length(length),
+        None if request.headers.contains_key(header::TRANSFER_ENCODING) => Announced::Unknown,
+        None => Announced::Nothing,
+    }
+}
+
+/// The `Authorization` value, and the claims of a token that was minted for it.
+fn identity(passed: &Passed, now: Now) -> Result<(Option<HeaderValue>, Option<Value>), Refusal> {
+    match passed.identity() {
+        IdentityPlan::Nothing => Ok((None, None)),
+        IdentityPlan::Bearer(value) => Ok((Some(value.clone()), None)),
+        IdentityPlan::Mint(caller) => {
+            let policy = match &passed.upstream().identity {
+                UpstreamIdentity::Minted(policy)
+                | UpstreamIdentity::PassThrough { translate: Some(policy) } => policy,
+                UpstreamIdentity::PassThrough { translate: None } | UpstreamIdentity::None => {
+                    return Err(Refusal::Internal("a token without a policy to mint it"));
+                }
+            };
+            let minted = mint::mint(policy, caller, now)?;
+            let claims = claims(&minted.authorization);
+            Ok((Some(minted.authorization), claims))
+        }
+    }
+}
+
+fn claims(authorization: &HeaderValue) -> Option<Value> {
+    let token = authorization.to_str().ok()?;
+    let payload = token.split('.').nth(1)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+}
+
+/// The head as the proxy makes it of the client's.
+fn head(
+    passed: &Passed,
+    request: &Request,
+    authorization: Option<HeaderValue>,
+    body: Option<&Bytes>,
+) -> HeaderMap {
+    let mut headers = match passed.forward() {
+        Forward::Nothing => HeaderMap::new(),
+        Forward::AllBut(strip) => {
+            let mut headers = request.headers.clone();
+            for name in strip {
+                headers.remove(name);
+            }
+            headers.remove(header::EXPECT);
+            headers.remove(header::AUTHORIZATION);
+            headers
+        }
+    };
+    for (name, value) in passed.fields() {
+        headers.insert(name.clone(), value.clone());
+    }
+    if let Some(value) = authorization {
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    if let Some(body) = body {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    headers
+}
+
+fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| (name.to_string(), value_shown(name, value))).collect()
+}
+
+fn value_shown(name: &HeaderName, value: &HeaderValue) -> String {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    if !value.is_sensitive() && !SECRET.contains(&name.as_str()) {
+        return text.into_owned();
+    }
+    match text.split_once(' ') {
+        Some((scheme, _)) if *name == header::AUTHORIZATION => format!("{scheme} ***"),
+        _ => "***".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_whoever_sent_them() {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_static("Bearer a.b.c"));
+        headers.insert("apikey", HeaderValue::from_static("sb_secret_x"));
+        headers.insert("accept", HeaderValue::from_static("*/*"));
+        let mut marked = HeaderValue::from_static("hidden");
+        marked.set_sensitive(true);
+        headers.insert("x-own", marked);
+        let shown = shown(&headers);
+        let text = format!("{shown:?}");
+        for secret in ["a.b.c", "sb_secret_x", "hidden"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        assert!(shown.contains(&("authorization".into(), "Bearer ***".into())));
+        assert!(shown.contains(&("accept".into(), "*/*".into())));
+    }
+}

@@ -1,0 +1,109 @@
+//! The commands. `main` hands the arguments in and exits with what comes back.
+//!
+//! This room puts the others together and may import all of them; nothing imports it.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::problem::Problems;
+
+pub mod arguments;
+mod assembly;
+mod check;
+mod explain;
+mod schema;
+mod token;
+
+use arguments::{Arguments, Command};
+
+/// Reads the arguments and does what they say.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come here too, and go to standard output.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let outcome = match arguments.command {
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Token(arguments) => token::run(&arguments),
+        Command::Serve(_) | Command::Demo(_) | Command::Migrate(_) => {
+            Err(Failure::usage("this command is not there yet"))
+        }
+    };
+    match outcome {
+        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::FoundErrors) => ExitCode::from(2),
+        // Who reads the output may stop reading it (`tollgate schema | head`).
+        Err(Failure::Failed(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "{failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// How a command ended that did its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// Nothing is wrong.
+    Well,
+    /// The work was to look for errors, and there are some.
+    FoundErrors,
+}
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// An argument makes no sense, beyond what clap can tell.
+    #[error("error: {0}")]
+    Usage(String),
+    /// The configuration has errors.
+    #[error("{0}")]
+    Config(#[from] Problems),
+    /// Something went wrong.
+    #[error("error: {0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Failure {
+    fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Failed(_) => 1,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Writes to standard output, to its end.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// A variable of the process's environment.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
