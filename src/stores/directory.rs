@@ -11,14 +11,24 @@ use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::Lookup;
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 
+mod connections;
 pub mod file;
+mod flights;
+mod invalidation;
+pub mod postgres;
+mod rows;
+mod shelf;
+pub(super) mod url;
 
 pub use file::FileDirectory;
+pub use postgres::PostgresStore;
 
 /// Where organizations and members are kept.
 pub enum Directory {
     /// In a file: everything is known.
     File(FileDirectory),
+    /// In PostgreSQL.
+    Postgres(Arc<PostgresStore>),
 }
 
 impl Directory {
@@ -30,6 +40,7 @@ impl Directory {
     ) -> Option<Lookup<Arc<Organization>>> {
         match self {
             Self::File(file) => Some(file.organization(selector)),
+            Self::Postgres(postgres) => postgres.organization(selector, now),
         }
     }
 
@@ -42,6 +53,7 @@ impl Directory {
     ) -> Option<Lookup<Arc<Membership>>> {
         match self {
             Self::File(file) => Some(file.membership(user, organization)),
+            Self::Postgres(postgres) => postgres.membership(user, organization, now),
         }
     }
 
@@ -49,6 +61,7 @@ impl Directory {
     pub fn default_membership(&self, user: &UserId, now: Now) -> Option<Lookup<Arc<Membership>>> {
         match self {
             Self::File(file) => Some(file.default_membership(user)),
+            Self::Postgres(postgres) => postgres.default_membership(user, now),
         }
     }
 
@@ -56,6 +69,7 @@ impl Directory {
     pub async fn find_organization(&self, selector: &OrgSelector) -> Lookup<Arc<Organization>> {
         match self {
             Self::File(file) => file.organization(selector),
+            Self::Postgres(postgres) => postgres.find_organization(selector).await,
         }
     }
 
@@ -67,6 +81,7 @@ impl Directory {
     ) -> Lookup<Arc<Membership>> {
         match self {
             Self::File(file) => file.membership(user, organization),
+            Self::Postgres(postgres) => postgres.find_membership(user, organization).await,
         }
     }
 
@@ -74,6 +89,7 @@ impl Directory {
     pub async fn find_default_membership(&self, user: &UserId) -> Lookup<Arc<Membership>> {
         match self {
             Self::File(file) => file.default_membership(user),
+            Self::Postgres(postgres) => postgres.find_default_membership(user).await,
         }
     }
 
@@ -81,6 +97,7 @@ impl Directory {
     pub fn is_reachable(&self) -> bool {
         match self {
             Self::File(_) => true,
+            Self::Postgres(postgres) => postgres.is_reachable(),
         }
     }
 }

@@ -8,5 +8,6 @@
 pub mod directory;
 pub mod keys;
 pub mod limits;
+pub mod migrate;
 pub mod node;
 pub mod tokens;

@@ -2,6 +2,7 @@
 //!
 //! Everything is in memory and indexed; a reload replaces it in one step.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -80,8 +81,8 @@ impl Index {
                 .is_some_and(|organization| organization.status == OrgStatus::Active);
             let user = index.users.entry(membership.user.clone()).or_default();
             if served && membership.status == MemberStatus::Active {
-                // Ties go to the greater id, as in the database's `order by`.
-                let rank = |m: &Membership| (m.joined_at, m.organization);
+                // Ties go to the smaller id, as in the database's `order by`.
+                let rank = |m: &Membership| (m.joined_at, Reverse(m.organization));
                 let later =
                     user.default.as_ref().is_none_or(|first| rank(first) < rank(&membership));
                 if later {
