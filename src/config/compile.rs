@@ -131,6 +131,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
         limits: &limits,
         roles: &roles,
         response: &response,
+        complete: !cx.failed(),
     };
     let routes = resolve::routes(joined, &whole, cx);
     let upstreams = upstreams?;
@@ -300,13 +301,20 @@ fn roles(joined: &Joined, cx: &mut Context<'_>) -> RoleTable {
         Ok(table) => return table,
         Err(errors) => errors,
     };
+    let mut circles: Vec<BTreeSet<String>> = Vec::new();
     for error in errors {
         match &error {
-            RoleError::Cycle { role, .. } | RoleError::UnknownParent { role, .. } => {
+            RoleError::Cycle { role, cycle, .. } => {
+                // Each role of a circle reports it.
+                let circle = cycle.iter().cloned().collect();
+                if circles.contains(&circle) {
+                    continue;
+                }
+                circles.push(circle);
                 let span = joined.roles.get(role).map(|at| at.span).unwrap_or_default();
                 cx.error(span, error.to_string()).hint("remove one `inherits` of the circle");
             }
-            RoleError::TooMany => {
+            RoleError::UnknownParent { .. } | RoleError::TooMany => {
                 cx.error(Span::default(), error.to_string());
             }
         }

@@ -40,6 +40,7 @@ struct Opened {
     name: Arc<str>,
     directory: PathBuf,
     text: String,
+    interpolation: Interpolation,
 }
 
 struct Found {
@@ -100,7 +101,8 @@ impl<'a> Context<'a> {
                 let span = named_at.unwrap_or(Span { file, ..Span::default() });
                 if named_at.is_none() {
                     let directory = PathBuf::new();
-                    self.opened.push(Opened { name: name.clone(), directory, text: String::new() });
+                    let text = String::new();
+                    self.opened.push(Opened { name: name.clone(), directory, text, interpolation });
                 }
                 self.error(span, format!("cannot read `{name}`: {error}"));
                 return None;
@@ -108,14 +110,19 @@ impl<'a> Context<'a> {
         };
         let directory = path.parent().unwrap_or(Path::new("")).to_owned();
         let (node, error) = yaml::parse(file, &text);
-        self.opened.push(Opened { name, directory, text });
+        self.opened.push(Opened { name, directory, text, interpolation });
         if let Some(error) = error {
+            self.hide_line(error.span);
             let said = self.error(error.span, error.message);
             if let Some(hint) = error.hint {
                 said.hint(hint);
             }
         }
         let mut node = node?;
+        if node.kind == Kind::Null {
+            self.error(Span { file, ..Span::default() }, "the file is empty");
+            return None;
+        }
         self.interpolate(&mut node, interpolation);
         Some(node)
     }
@@ -162,8 +169,12 @@ impl<'a> Context<'a> {
         Said(self.found.last_mut())
     }
 
-    /// Masks a value in every line that is shown.
+    /// Masks a value in every line that is shown. Only the gateway file has secrets.
     pub(super) fn hide(&mut self, node: &Node) {
+        let file = self.opened.get(usize::from(node.span.file));
+        if file.is_none_or(|file| file.interpolation == Interpolation::Off) {
+            return;
+        }
         match &node.kind {
             Kind::List(items) => items.iter().for_each(|item| self.hide(item)),
             Kind::Map(entries) => entries.iter().for_each(|entry| self.hide(&entry.value)),
@@ -181,6 +192,27 @@ impl<'a> Context<'a> {
     /// Whether something of this name is there, though it cannot be used.
     pub(super) fn refused(&self, name: &str) -> bool {
         self.refused.contains(name)
+    }
+
+    /// Masks what may be a secret in a line that could not be read: there is no tree to tell.
+    fn hide_line(&mut self, span: Span) {
+        const KEYS: [&str; 8] =
+            ["hs256", "hs384", "hs512", "secret", "publishable", "url", "api_key", "pem"];
+        let Some(opened) = self.opened.get(usize::from(span.file)) else { return };
+        let mut offset = 0;
+        for (line, number) in opened.text.split_inclusive('\n').zip(1u32..) {
+            let value = KEYS
+                .iter()
+                .filter_map(|key| Some((line.find(&format!("{key}:"))?, key.len() + 1)))
+                .map(|(at, len)| at + len)
+                .min();
+            if let Some(at) = value.filter(|_| number == span.line) {
+                let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+                let len = small(line.trim_end().len().saturating_sub(at));
+                self.secrets.push(Span { offset: small(offset + at), len, ..span });
+            }
+            offset += line.len();
+        }
     }
 
     /// The place for compiled policies.
@@ -254,6 +286,9 @@ impl<'a> Context<'a> {
                     *text = self.expand(text, node.span);
                 }
                 Interpolation::Off => {
+                    // Empty and interpolated: whoever reads it knows that it was reported.
+                    *interpolated = true;
+                    text.clear();
                     self.error(node.span, "`${…}` is not read in this file")
                         .hint("variables and secret files are read in gateway.yaml only");
                 }

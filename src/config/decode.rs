@@ -59,8 +59,16 @@ pub(super) struct Table<'t, 'c> {
 }
 
 enum Mode<'t, 'c> {
-    Read { entries: &'t [Entry], asked: Vec<&'static str>, cx: &'t mut Context<'c> },
-    Describe { object: Object, shapes: &'t mut Shapes },
+    Read {
+        entries: &'t [Entry],
+        asked: Vec<&'static str>,
+        absent: Vec<(&'static str, &'static str)>,
+        cx: &'t mut Context<'c>,
+    },
+    Describe {
+        object: Object,
+        shapes: &'t mut Shapes,
+    },
 }
 
 /// The schema of a map, while it is described.
@@ -82,10 +90,17 @@ impl<'t, 'c> Table<'t, 'c> {
             object.required.push(key);
         }
         let value = self.optional(key, about);
-        if !self.has(key) {
-            self.error(self.span, format!("key `{key}` is missing"), "");
-        }
+        self.needs(key, "");
         value
+    }
+
+    /// Reports a key if it is not there; an empty hint is none.
+    pub(super) fn needs(&mut self, key: &'static str, hint: &'static str) {
+        let there = self.has(key);
+        match &mut self.mode {
+            Mode::Read { absent, .. } if !there => absent.push((key, hint)),
+            Mode::Read { .. } | Mode::Describe { .. } => {}
+        }
     }
 
     /// A key that may be there. `None` also where its value was refused.
@@ -194,7 +209,7 @@ impl<'t, 'c> Table<'t, 'c> {
 
     fn find(&mut self, key: &'static str) -> Option<(&'t Node, &mut Context<'c>)> {
         match &mut self.mode {
-            Mode::Read { entries, asked, cx } => {
+            Mode::Read { entries, asked, cx, .. } => {
                 asked.push(key);
                 let entries: &'t [Entry] = entries;
                 let entry = entries.iter().find(|entry| entry.key == key)?;
@@ -216,9 +231,11 @@ impl<'t, 'c> Table<'t, 'c> {
         object.properties.insert(key.into(), shape);
     }
 
-    /// Reports keys that nobody asked for.
-    fn unknown(&mut self) {
-        let Mode::Read { entries, asked, cx } = &mut self.mode else { return };
+    /// Reports keys that nobody asked for, and those that are missing unless one of the former
+    /// was probably meant.
+    fn finish(&mut self) {
+        let span = self.span;
+        let Mode::Read { entries, asked, absent, cx } = &mut self.mode else { return };
         for entry in *entries {
             if asked.contains(&entry.key.as_str()) {
                 continue;
@@ -227,10 +244,19 @@ impl<'t, 'c> Table<'t, 'c> {
             cx.hide(&entry.value);
             let shown = shown(&entry.key);
             let hint = match nearest(&entry.key, asked.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
+                Some(near) => {
+                    absent.retain(|(key, _)| *key != near);
+                    format!("did you mean `{near}`?")
+                }
                 None => format!("the keys here are {}", listed(asked)),
             };
             cx.error(entry.span, format!("unknown key `{shown}`")).hint(hint);
+        }
+        for (key, hint) in absent {
+            let said = cx.error(span, format!("key `{key}` is missing"));
+            if !hint.is_empty() {
+                said.hint(*hint);
+            }
         }
     }
 }
@@ -241,10 +267,10 @@ impl<T: Fields> Decode for T {
             expected("a map", node, cx);
             return None;
         };
-        let mode = Mode::Read { entries, asked: Vec::new(), cx };
+        let mode = Mode::Read { entries, asked: Vec::new(), absent: Vec::new(), cx };
         let mut table = Table { span: node.span, mode };
         let value = T::fields(&mut table);
-        table.unknown();
+        table.finish();
         value
     }
 
@@ -405,6 +431,10 @@ pub(super) fn shown(text: &str) -> String {
 
 /// The nearest of some names, if one is near enough to have been meant.
 pub(super) fn nearest<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let names: Vec<&str> = names.into_iter().collect();
+    if let Some(same) = names.iter().find(|name| name.eq_ignore_ascii_case(text)) {
+        return Some(same);
+    }
     let reach = (text.chars().count() / 3).clamp(1, 3);
     names
         .into_iter()

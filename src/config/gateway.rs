@@ -233,7 +233,8 @@ impl Fields for PostgresDirectory {
         "A directory in PostgreSQL, with the schema that `tollgate migrate` applies.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let url = table.required("url", "`postgres://user:password@host:port/database`.");
+        let url =
+            table.required::<At<Secret>>("url", "`postgres://user:password@host:port/database`.");
         let ttl = table.or("ttl", &preset::DIRECTORY_TTL, "How long an entry is fresh.");
         let max_stale = table.or(
             "max_stale",
@@ -264,8 +265,14 @@ impl Fields for PostgresDirectory {
             let span = table.key_span("max_stale");
             table.error(span, "`max_stale` is shorter than `ttl`", hint);
         }
+        let url = url?;
+        let schemes = ["postgres://", "postgresql://"];
+        if !schemes.iter().any(|scheme| url.value.expose().starts_with(scheme)) {
+            let hint = "write `postgres://user:password@host:5432/database`";
+            table.error(url.span, "not the URL of a PostgreSQL database", hint);
+        }
         Some(Self {
-            url: url?,
+            url: url.value,
             ttl: ttl?,
             max_stale: max_stale?,
             negative_ttl: negative_ttl?,

@@ -51,7 +51,8 @@ impl Fields for IdentityFields {
         if let Some(both) = service.claims.iter().find(|claim| anonymous.claims.contains(claim)) {
             let message =
                 format!("the claim `{both}` makes a bearer a service and anonymous at once");
-            table.error(table.key_span("anonymous"), message, "list it in one of the two");
+            let key = if table.has("service") { "service" } else { "anonymous" };
+            table.error(table.key_span(key), message, "list it in one of the two");
         }
         let issuers = issuers?.0;
         distinct_issuers(&issuers, table);

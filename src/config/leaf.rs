@@ -459,9 +459,14 @@ pub(super) fn word<T: Clone>(
     let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     let hint = match nearest(text, names.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
+        None if names.len() == 1 => format!("write {}", listed(&names)),
         None => format!("write one of {}", listed(&names)),
     };
-    cx.error(node.span, format!("unknown {kind} `{}`", shown(text))).hint(hint);
+    let message = match node.kind {
+        Kind::Text { interpolated: true, .. } => format!("unknown {kind} in the interpolated text"),
+        _ => format!("unknown {kind} `{}`", shown(text)),
+    };
+    cx.error(node.span, message).hint(hint);
     None
 }
 
@@ -530,7 +535,7 @@ fn amount<T>(
 ) -> Option<T> {
     let number;
     let text = match &node.kind {
-        Kind::Text { text, .. } => text.trim(),
+        Kind::Text { .. } => text(node, cx)?.trim(),
         Kind::Int(value) => {
             number = value.to_string();
             &number

@@ -166,9 +166,8 @@ impl Fields for LimitFields {
             let message = format!("`{other}` has no meaning beside `{beside}`");
             table.error(table.key_span(other), message, "remove it");
         }
-        if which == Some("by_plan") && !table.has("otherwise") {
-            let hint = "state the rate for calls without an organization";
-            table.error(table.span, "a limit `by_plan` needs `otherwise`", hint);
+        if which == Some("by_plan") {
+            table.needs("otherwise", "state the rate for calls without an organization");
         }
         let rate = match which? {
             "rate" => pace.map(|At { value, span }| {
@@ -265,13 +264,7 @@ impl Fields for TableFields {
                 writable: false,
             });
         }
-        if !table.has("columns") {
-            table.error(
-                table.span,
-                "key `columns` is missing",
-                "list the columns that clients may name",
-            );
-        }
+        table.needs("columns", "list the columns that clients may name");
         let columns = columns?.0;
         for (index, column) in columns.iter().enumerate() {
             if columns.iter().take(index).any(|earlier| earlier.value == column.value) {

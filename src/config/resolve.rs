@@ -29,6 +29,8 @@ pub(super) struct Whole<'w> {
     pub(super) limits: &'w BTreeMap<Name, Arc<Limit>>,
     pub(super) roles: &'w RoleTable,
     pub(super) response: &'w Arc<ResponsePolicy>,
+    /// Whether nothing was refused so far.
+    pub(super) complete: bool,
 }
 
 /// Resolves all routes.
@@ -163,7 +165,8 @@ fn confined(passage: &Passage, fields: &RouteFields, cx: &mut Context<'_>) {
         PermissionFields::Table(capture) => {
             let path = &fields.when.path;
             let rest = path.value.as_str().strip_prefix(passage.strip_prefix.value.as_ref());
-            if rest != Some(format!("/{{{}}}", capture.value).as_str()) {
+            // Where the prefix does not fit, that was reported.
+            if rest.is_some_and(|rest| rest != format!("/{{{}}}", capture.value)) {
                 let prefix = &passage.strip_prefix.value;
                 cx.error(path.span, "PostgREST must be sent the name of one table")
                     .hint(format!("write the path `{prefix}/{{{}}}`", capture.value));
@@ -250,7 +253,7 @@ fn permission(
         PermissionFields::Named(resource, action) => {
             // Missing only where the roles could not be compiled, which was reported.
             let id = whole.roles.permission(resource, action)?;
-            if !whole.roles.roles().any(|role| role.allows(id)) {
+            if whole.complete && !whole.roles.roles().any(|role| role.allows(id)) {
                 cx.error(span, format!("no role has the permission `{resource}:{action}`"))
                     .hint("grant it to a role, correct its name, or write `close: true`");
             }

@@ -117,22 +117,15 @@ impl Fields for RouteFields {
         let target = if which? == "close" {
             closed(close, table)
         } else {
-            for key in ["credential", "tenant"] {
-                if !table.has(key) {
-                    table.error(table.span, format!("key `{key}` is missing"), "");
-                }
-            }
+            table.needs("credential", "");
+            table.needs("tenant", "");
             let untenanted = matches!(&tenant, Some(At { value: TenantRule::None, .. }));
-            let permission = match permission {
-                None if untenanted && !table.has("permission") => {
-                    Some(At { value: PermissionFields::None, span: table.span })
-                }
-                None if !table.has("permission") => {
-                    let hint = "state what a member must be allowed, or `member` for all members";
-                    table.error(table.span, "key `permission` is missing", hint);
-                    None
-                }
-                stated => stated,
+            let permission = if untenanted && !table.has("permission") {
+                Some(At { value: PermissionFields::None, span: table.span })
+            } else {
+                let hint = "state what a member must be allowed, or `member` for all members";
+                table.needs("permission", hint);
+                permission
             };
             passage(upstream, strip_prefix, credential, tenant, permission).map(|start| {
                 Target::Upstream(Box::new(Passage {

@@ -99,6 +99,10 @@ fn explain(said: &str) -> (String, Option<&'static str>) {
     if said.contains("expected string scalar") {
         return ("a key must be a text".into(), None);
     }
+    if said.contains("alias replay") || said.contains("budget") || said.contains("recursion") {
+        let hint = "the file is nested too deeply or its aliases stand for too much";
+        return ("the file is too large for a policy".into(), Some(hint));
+    }
     if said.contains("tab") {
         return (format!("not YAML: {said}"), Some("indent with spaces"));
     }

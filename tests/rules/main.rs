@@ -8,4 +8,6 @@
     reason = "a test binary: what fails here is meant to fail the test"
 )]
 
+mod golden;
+mod mutations;
 mod shipped;
