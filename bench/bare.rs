@@ -4,16 +4,20 @@
 //! nothing but the upstream address, so that what is left of a difference is what the gateway does.
 //! It may not import the gateway: it must stay what Pingora alone costs.
 
+#![allow(clippy::disallowed_methods, reason = "the clock is the gateway's, which is not here")]
+
+mod gate;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use clap::Parser;
+use gate::{Gate, Pass};
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::prelude::{HttpPeer, ProxyHttp, Session, http_proxy_service};
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
@@ -46,21 +50,21 @@ struct Arguments {
     /// Tasks that accept on the listening socket.
     #[arg(long, default_value_t = 1)]
     listener_tasks: usize,
-    /// Requests that may be between their head and the end of their answer at once.
+    /// Requests that may be worked on at once; without it, all.
     ///
-    /// For the many-connections question only: see bench/README.md.
+    /// For the many-connections question: see bench/README.md.
     #[arg(long)]
     in_progress: Option<usize>,
 }
 
 struct Bare {
     upstream: SocketAddr,
-    in_progress: Option<Arc<Semaphore>>,
+    in_progress: Option<Arc<Gate>>,
 }
 
 #[async_trait]
 impl ProxyHttp for Bare {
-    type CTX = Option<OwnedSemaphorePermit>;
+    type CTX = Option<Pass>;
 
     fn new_ctx(&self) -> Self::CTX {
         None
@@ -72,8 +76,7 @@ impl ProxyHttp for Bare {
         ctx: &mut Self::CTX,
     ) -> pingora::Result<Box<HttpPeer>> {
         if let Some(gate) = &self.in_progress {
-            // The semaphore is never closed, so that an error cannot happen.
-            *ctx = gate.clone().acquire_owned().await.ok();
+            *ctx = gate.enter().await;
         }
         Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
     }
@@ -90,10 +93,8 @@ fn main() {
     };
     let mut server = Server::new_with_opt_and_conf(None, configuration);
     server.bootstrap();
-    let bare = Bare {
-        upstream: arguments.upstream,
-        in_progress: arguments.in_progress.map(|permits| Arc::new(Semaphore::new(permits))),
-    };
+    let bare =
+        Bare { upstream: arguments.upstream, in_progress: arguments.in_progress.map(Gate::new) };
     let mut service = http_proxy_service(&server.configuration, bare);
     let buffers = L4BufferSettings::new(arguments.read_buffer, arguments.write_buffer);
     service.add_listener(ListenerConfig::tcp(arguments.listen.to_string()).l4_buffer(buffers));

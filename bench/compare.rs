@@ -218,11 +218,10 @@ async fn measure(phase: &Phase, compared: &[Running], arguments: &Arguments) -> 
             order.reverse();
         }
         for (running, row) in order {
-            eprint!("\r{}: round {} of {}: {:<40}", phase.title, round + 1, phase.rounds, row.name);
+            eprintln!("{}: round {} of {}: {}", phase.title, round + 1, phase.rounds, row.name);
             row.samples.push(sample(phase, running, arguments).await?);
         }
     }
-    eprintln!("\r{:<100}", "");
     Ok(rows)
 }
 

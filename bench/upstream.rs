@@ -5,6 +5,7 @@
 //! heads up to 64 KiB, bodies with a `Content-Length` or in chunks (which it reads and drops).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -20,19 +21,23 @@ struct Arguments {
     /// Bytes of the JSON body.
     #[arg(long, default_value_t = 1024)]
     body: usize,
+    /// Milliseconds before each answer.
+    #[arg(long)]
+    delay_ms: Option<u64>,
 }
 
 const MAX_HEAD: usize = 64 * 1024;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(arguments))
 }
 
 async fn serve(arguments: Arguments) -> Result<()> {
     // The answer lives as long as the process, so that connections share it without counting.
     let answer: &'static [u8] = Vec::leak(answer(arguments.body));
+    let delay = arguments.delay_ms.map(Duration::from_millis);
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(arguments.listen).with_context(|| format!("bind `{}`", arguments.listen))?;
@@ -40,7 +45,7 @@ async fn serve(arguments: Arguments) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         // A connection that breaks or speaks nonsense ends alone.
-        tokio::spawn(async move { connection(stream, answer).await.ok() });
+        tokio::spawn(async move { connection(stream, answer, delay).await.ok() });
     }
 }
 
@@ -68,7 +73,7 @@ fn answer(body: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-async fn connection(mut stream: TcpStream, answer: &[u8]) -> Result<()> {
+async fn connection(mut stream: TcpStream, answer: &[u8], delay: Option<Duration>) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer: Vec<u8> = Vec::with_capacity(4096);
     loop {
@@ -76,6 +81,9 @@ async fn connection(mut stream: TcpStream, answer: &[u8]) -> Result<()> {
         match body_of(buffer.get(..head).unwrap_or_default())? {
             Body::Length(length) => skip(&mut stream, &mut buffer, head + length).await?,
             Body::Chunked => skip_chunks(&mut stream, &mut buffer, head).await?,
+        }
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
         }
         stream.write_all(answer).await?;
     }

@@ -6,6 +6,7 @@
 //! `telemetry`.
 
 pub mod directory;
+pub mod guards;
 pub mod keys;
 pub mod limits;
 pub mod migrate;
