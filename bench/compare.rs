@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod children;
+mod gateway;
 mod load;
 mod procfs;
 mod report;
@@ -119,6 +120,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
         directory: directory.path().to_owned(),
         upstream,
         proxy_core: arguments.core,
+        load_core: arguments.core + LOAD_CORE,
     };
     let mut compared = Vec::new();
     for kind in kinds(arguments) {

@@ -1,30 +1,43 @@
 //! What is compared: how each proxy is set up and what is sent to it.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::children::{Program, free_address};
+use crate::children::{Process, Program, free_address};
+use crate::gateway::{Addresses, tokens, write};
 
 /// One contestant.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// Pingora and nothing else.
     Bare,
+    /// The gateway, on a route that asks for nothing.
+    Open,
+    /// The gateway with the full chain, buckets in the process.
+    Full,
+    /// The gateway with the full chain, buckets in Redis.
+    Redis,
     /// HAProxy, if it is installed.
     Haproxy,
 }
 
 impl Kind {
-    pub(crate) const ALL: &'static [Self] = &[Self::Bare, Self::Haproxy];
+    pub(crate) const ALL: &'static [Self] =
+        &[Self::Bare, Self::Open, Self::Full, Self::Redis, Self::Haproxy];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare Pingora",
+            Self::Open => "Tollgate, pass-through",
+            Self::Full => "Tollgate, full chain in process",
+            Self::Redis => "Tollgate, full chain with Redis",
             Self::Haproxy => "HAProxy",
         }
     }
@@ -38,6 +51,7 @@ pub(crate) struct Place {
     pub(crate) directory: PathBuf,
     pub(crate) upstream: SocketAddr,
     pub(crate) proxy_core: usize,
+    pub(crate) load_core: usize,
 }
 
 /// A contestant that is ready to be started.
@@ -46,25 +60,83 @@ pub(crate) struct Subject {
     pub(crate) program: Program,
     pub(crate) address: SocketAddr,
     pub(crate) requests: Arc<[Vec<u8>]>,
+    /// What it needs besides the upstream; ends with it.
+    pub(crate) _beside: Option<Process>,
 }
 
 impl Subject {
     /// Writes the configuration; `None` if the program is not on this machine.
     pub(crate) async fn prepare(kind: Kind, place: &Place) -> Result<Option<Self>> {
         let address = free_address()?;
+        let mut beside = None;
         let program = match kind {
             Kind::Bare => bare(place, address),
+            Kind::Open | Kind::Full => gateway(kind, place, address, None)?,
+            Kind::Redis if !installed("redis-server") => return Ok(None),
+            Kind::Redis => {
+                let redis = free_address()?;
+                let mut process = redis_server(place, redis).start()?;
+                process.ready(redis, b"PING\r\n").await?;
+                beside = Some(process);
+                gateway(kind, place, address, Some(redis))?
+            }
             Kind::Haproxy if !installed("haproxy") => return Ok(None),
             Kind::Haproxy => haproxy(place, address)?,
         };
-        let requests = requests();
-        Ok(Some(Self { kind, program, address, requests }))
+        let requests = requests(kind)?;
+        Ok(Some(Self { kind, program, address, requests, _beside: beside }))
     }
 }
 
-fn requests() -> Arc<[Vec<u8>]> {
-    let request = "GET /rest/v1/todos?select=id,title&limit=10 HTTP/1.1\r\nHost: bench\r\n\r\n";
-    vec![request.as_bytes().to_vec()].into()
+/// The same heads for all but for the first part of the path, which picks the gateway's route.
+fn requests(kind: Kind) -> Result<Arc<[Vec<u8>]>> {
+    let prefix = match kind {
+        Kind::Open => "/open",
+        Kind::Bare | Kind::Full | Kind::Redis | Kind::Haproxy => "/rest",
+    };
+    let target = format!("{prefix}/v1/todos?select=id,title&limit=10");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let tokens = tokens(now)?;
+    Ok(tokens.iter().map(|token| request(&target, token)).collect())
+}
+
+/// The head of a read with the token.
+fn request(target: &str, token: &str) -> Vec<u8> {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: bench.example\r\nAccept: application/json\r\n\
+         User-Agent: bench\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+fn gateway(
+    kind: Kind,
+    place: &Place,
+    listen: SocketAddr,
+    redis: Option<SocketAddr>,
+) -> Result<Program> {
+    let directory = place.directory.join(kind.name().replace(' ', "-"));
+    let addresses = Addresses { listen, admin: free_address()?, upstream: place.upstream, redis };
+    let configuration = write(&directory, &addresses)?;
+    let binary = place.examples.join("../tollgate");
+    let command: [&dyn AsRef<OsStr>; 4] = [&binary, &"serve", &"--config", &configuration];
+    Ok(Program::new(kind.name(), place.proxy_core, &place.directory, &command))
+}
+
+fn redis_server(place: &Place, address: SocketAddr) -> Program {
+    let port = address.port().to_string();
+    let command: [&dyn AsRef<OsStr>; 9] = [
+        &"redis-server",
+        &"--bind",
+        &"127.0.0.1",
+        &"--port",
+        &port,
+        &"--save",
+        &"",
+        &"--appendonly",
+        &"no",
+    ];
+    Program::new("redis", place.load_core, &place.directory, &command)
 }
 
 fn installed(program: &str) -> bool {
