@@ -1,0 +1,224 @@
+//! What is recorded of a decision: one record per request, from whichever stage it ended in.
+//!
+//! Made by the shell from the request's trace, kept by the audit log. Pure data; imports no other
+//! room. A record holds no token, no query and no body.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+use super::ids::{OrgId, RequestId, UserId};
+use super::principal::PrincipalKind;
+use super::source::Source;
+
+/// What is known of one decision. Fields that did not become known are left out of the line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// When the request was decided: microseconds since 1970-01-01 UTC.
+    pub unix_micros: u64,
+    /// The request's id.
+    pub request_id: Option<RequestId>,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// What kind of caller.
+    pub principal: Option<PrincipalKind>,
+    /// The user, if it is one.
+    pub user: Option<UserId>,
+    /// The name of the API key that was shown.
+    pub api_key: Option<Arc<str>>,
+    /// The organization.
+    pub organization: Option<OrgId>,
+    /// The caller's role there.
+    pub role: Option<Arc<str>>,
+    /// The method.
+    pub method: Method,
+    /// The path, without its query: that can hold secrets.
+    pub path: Box<str>,
+    /// The name of the route.
+    pub route: Option<Arc<str>>,
+    /// What was decided.
+    pub decision: Decision,
+    /// What the client was answered.
+    pub status: StatusCode,
+    /// The code of the refusal.
+    pub code: Option<&'static str>,
+    /// The permission that was looked at, `resource:action`.
+    pub permission: Option<Arc<str>>,
+    /// The line of policy that decided.
+    pub policy: Option<Source>,
+    /// The version of the policies.
+    pub snapshot: Option<Arc<str>>,
+    /// The name of the upstream that was asked.
+    pub upstream: Option<Arc<str>>,
+    /// From the arrival of the head to the end of the answer, in microseconds.
+    pub duration_micros: u64,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// The request was sent on, or answered by the gateway as it wished.
+    Allowed,
+    /// The gateway refused it.
+    Refused,
+}
+
+impl AuditRecord {
+    /// The record as the log writes it: with an id of its own, the node, and the number of the
+    /// record among all that this process was given. A number that is missing is a record that
+    /// was dropped.
+    pub fn line<'a>(&'a self, id: Uuid, node: &'a str, seq: u64) -> AuditLine<'a> {
+        AuditLine {
+            id,
+            time: rfc3339(self.unix_micros),
+            node,
+            seq,
+            request_id: self.request_id.as_ref().map(RequestId::as_str),
+            client: self.client,
+            principal: self.principal.map(PrincipalKind::as_str),
+            user: self.user.as_ref().map(UserId::as_str),
+            api_key: self.api_key.as_deref(),
+            organization: self.organization.map(|organization| *organization.as_uuid()),
+            role: self.role.as_deref(),
+            method: self.method.as_str(),
+            path: &self.path,
+            route: self.route.as_deref(),
+            decision: self.decision,
+            status: self.status.as_u16(),
+            code: self.code,
+            permission: self.permission.as_deref(),
+            policy: self.policy.as_ref(),
+            snapshot: self.snapshot.as_deref(),
+            upstream: self.upstream.as_deref(),
+            duration_micros: self.duration_micros,
+        }
+    }
+}
+
+/// One line of the log, ready to be serialised. The order of the fields is that of the line.
+#[derive(Debug, Serialize)]
+pub struct AuditLine<'a> {
+    id: Uuid,
+    time: String,
+    node: &'a str,
+    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    method: &'a str,
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    decision: Decision,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permission: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
+    policy: Option<&'a Source>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    duration_micros: u64,
+}
+
+fn shown<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// A time in UTC as RFC 3339 section 5.6 writes it, with microseconds.
+fn rfc3339(unix_micros: u64) -> String {
+    let (seconds, micros) = (unix_micros / 1_000_000, unix_micros % 1_000_000);
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// Year, month and day so many days after 1970-01-01, by counting in eras of 400 years that begin
+/// in March (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_rfc_3339_says() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_399_999_999, "2000-02-28T23:59:59.999999Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00.000000Z"),
+            (4_107_542_400_000_000, "2100-03-01T00:00:00.000000Z"),
+            (1_798_761_599_000_001, "2026-12-31T23:59:59.000001Z"),
+        ];
+        for (micros, wanted) in cases {
+            assert_eq!(rfc3339(micros), wanted);
+        }
+    }
+
+    #[test]
+    fn a_line_leaves_out_what_did_not_become_known() {
+        let record = AuditRecord {
+            unix_micros: 0,
+            request_id: None,
+            client: Some("2001:db8::1".parse().unwrap()),
+            principal: Some(PrincipalKind::User),
+            user: Some("ann".parse().unwrap()),
+            api_key: None,
+            organization: Some("7b0d3c1e-0000-4000-8000-00000000000a".parse().unwrap()),
+            role: None,
+            method: Method::PATCH,
+            path: Box::from("/rest/v1/\"events\""),
+            route: Some(Arc::from("rest")),
+            decision: Decision::Refused,
+            status: StatusCode::FORBIDDEN,
+            code: Some("permission_denied"),
+            permission: Some(Arc::from("events:write")),
+            policy: Some(Source { file: Arc::from("policies/base.yaml"), line: 7, column: 3 }),
+            snapshot: None,
+            upstream: None,
+            duration_micros: 181,
+        };
+        let line = serde_json::to_string(&record.line(Uuid::nil(), "node-1", 42)).unwrap();
+        assert_eq!(
+            line,
+            "{\"id\":\"00000000-0000-0000-0000-000000000000\",\
+             \"time\":\"1970-01-01T00:00:00.000000Z\",\"node\":\"node-1\",\"seq\":42,\
+             \"client\":\"2001:db8::1\",\"principal\":\"user\",\"user\":\"ann\",\
+             \"organization\":\"7b0d3c1e-0000-4000-8000-00000000000a\",\"method\":\"PATCH\",\
+             \"path\":\"/rest/v1/\\\"events\\\"\",\"route\":\"rest\",\"decision\":\"refused\",\
+             \"status\":403,\"code\":\"permission_denied\",\"permission\":\"events:write\",\
+             \"policy\":\"policies/base.yaml:7\",\"duration_micros\":181}"
+        );
+    }
+}
