@@ -5,6 +5,7 @@
 //! only room that may name redis and tokio-postgres. Imports `domain`, `policy`, `config` and
 //! `telemetry`.
 
+pub mod audit;
 pub mod directory;
 pub mod guards;
 pub mod keys;
