@@ -82,6 +82,11 @@ impl<'h> Edged<'h> {
     }
 }
 
+/// The client's address: the rightmost hop that is not a trusted proxy.
+pub fn client_address(arrival: &Arrival<'_>, policy: &EdgePolicy) -> IpAddr {
+    forwarded::client(arrival.headers, arrival.peer, policy)
+}
+
 /// Admits a head, or refuses it.
 pub fn admit<'h>(
     arrival: &Arrival<'h>,
