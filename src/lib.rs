@@ -7,5 +7,6 @@ pub mod domain;
 pub mod pipeline;
 pub mod policy;
 pub mod postgrest;
+pub mod proxy;
 pub mod stores;
 pub mod telemetry;

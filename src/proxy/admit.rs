@@ -1,0 +1,150 @@
+//! The shell around the core: one request's head, from its arrival to the proof that it may go on.
+//!
+//! Runs once for each request, whatever is retried later, so that nothing is charged twice.
+
+use http::header;
+use pingora::proxy::Session;
+
+use crate::domain::refusal::Refusal;
+use crate::pipeline::body::Announced;
+use crate::pipeline::edge::client_address;
+use crate::pipeline::response::DirectAnswer;
+use crate::pipeline::{Chargeable, Passed, Settled, Stop, decide};
+use crate::stores::node::Facts;
+
+use super::answer;
+use super::arrival::{self, Head};
+use super::context::Context;
+use super::gateway::Gateway;
+
+/// Why a request does not go on to an upstream.
+pub(super) enum Halt {
+    /// It is refused.
+    Refused(Refusal),
+    /// The gateway answers by itself.
+    Answered(Box<DirectAnswer>),
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Admits a request, or says how it ends.
+pub(super) async fn admit(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Context,
+    head: Head,
+) -> Result<(), Halt> {
+    bound(session, ctx);
+    guard_address(gateway, session, ctx, &head)?;
+    let chargeable = decided(gateway, session, ctx, &head).await?;
+    guard_organization(gateway, ctx)?;
+    let mut passed = charged(gateway, chargeable, ctx).await?;
+    passed.body().announced(announced(session))?;
+    if arrival::expects_continue(session) {
+        // Said here for all upstreams: a body that is held would otherwise wait for a word that
+        // only comes after it.
+        let _ = session.write_continue_response().await;
+    }
+    ctx.passed = Some(passed);
+    Ok(())
+}
+
+/// The time that the client has from here on.
+fn bound(session: &mut Session, ctx: &Context) {
+    let edge = &ctx.generation.snapshot.edge;
+    session.set_read_timeout(Some(edge.body_timeout));
+    session.set_total_drain_timeout(Some(edge.body_timeout));
+    // HTTP/1.1 clients may send the next request before they have the answer to this one
+    // (RFC 9112 section 9.3.2); without this, Pingora would break off the one at work.
+    session.set_pipelining_enabled(true);
+    if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(edge.keepalive_timeout.as_secs().max(1)));
+    }
+}
+
+/// How fast the client's address may ask, before anything else is looked at.
+fn guard_address(
+    gateway: &Gateway,
+    session: &Session,
+    ctx: &mut Context,
+    head: &Head,
+) -> Result<(), Refusal> {
+    let edge = &ctx.generation.snapshot.edge;
+    let Some(rate) = &edge.address_guard else { return Ok(()) };
+    let client = client_address(&head.arrival(session), edge);
+    gateway.addresses.check(client, rate).map_err(|retry_after| {
+        ctx.trace.client = Some(client);
+        Refusal::RateLimited { limit: "address_guard".into(), retry_after }
+    })
+}
+
+/// How much the organization may have at work at the same time.
+fn guard_organization(gateway: &Gateway, ctx: &mut Context) -> Result<(), Refusal> {
+    let Some(organization) = &ctx.trace.organization else { return Ok(()) };
+    let most = ctx.generation.snapshot.edge.requests_per_organization;
+    let place = gateway.requests.enter(organization.id, most);
+    ctx.place = Some(place.map_err(|_| Refusal::TooManyConcurrent("organization"))?);
+    Ok(())
+}
+
+/// Decides, finding out what this node does not know.
+async fn decided(
+    gateway: &Gateway,
+    session: &Session,
+    ctx: &mut Context,
+    head: &Head,
+) -> Result<Chargeable, Halt> {
+    let generation = std::sync::Arc::clone(&ctx.generation);
+    let mut facts = Facts::new(&generation.node);
+    let arrival = head.arrival(session);
+    let mut now = ctx.started;
+    loop {
+        match decide(&arrival, &generation.snapshot, &facts, &mut ctx.trace, now) {
+            Ok(chargeable) => return Ok(chargeable),
+            Err(Stop::Refused(refusal)) => return Err(Halt::Refused(refusal)),
+            Err(Stop::Answered(answer)) => return Err(Halt::Answered(answer)),
+            Err(Stop::Ask(question)) => facts.find_out(question).await?,
+        }
+        ctx.trace.restart();
+        now = gateway.now();
+    }
+}
+
+/// Charges, once.
+async fn charged(
+    gateway: &Gateway,
+    chargeable: Chargeable,
+    ctx: &mut Context,
+) -> Result<Box<Passed>, Refusal> {
+    let now = ctx.started;
+    let answer = match gateway.limits.try_now(chargeable.charge(), now) {
+        Some(answer) => answer,
+        None => gateway.limits.take(chargeable.charge(), now).await,
+    };
+    match chargeable.settle(answer, &mut ctx.trace)? {
+        Settled::Passed(passed) => Ok(passed),
+        Settled::ChargeHere(here) => {
+            let answer = gateway.limits.take_share(here.charge(), now);
+            match here.settle(answer, &mut ctx.trace)? {
+                Settled::Passed(passed) => Ok(passed),
+                Settled::ChargeHere(_) => Err(Refusal::Internal("a share is never away")),
+            }
+        }
+    }
+}
+
+/// What the head says of the body.
+fn announced(session: &mut Session) -> Announced {
+    if session.is_body_empty() {
+        return Announced::Nothing;
+    }
+    let chunked = session.req_header().headers.contains_key(header::TRANSFER_ENCODING);
+    match answer::announced(session) {
+        Some(length) if !chunked => Announced::Length(length),
+        Some(_) | None => Announced::Unknown,
+    }
+}

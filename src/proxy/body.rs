@@ -1,0 +1,121 @@
+//! The two bodies of a request.
+//!
+//! A request's body passes the pipeline's gate once, however often its sending is tried: a retry
+//! shows the same bytes again, and they are neither counted nor rewritten twice. An error body of
+//! PostgREST is held and cut down to what a client may read.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::refusal::Refusal;
+use crate::pipeline::body::BodyGate;
+
+/// Error bodies larger than this are replaced rather than read.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// How far a request's body has come, in the bytes that the client sent.
+#[derive(Debug, Default)]
+pub(super) struct RequestBody {
+    /// Shown to the gate.
+    shown: u64,
+    /// Seen in this try.
+    seen: u64,
+    /// The gate was told that nothing follows.
+    ended: bool,
+    /// What the gate made of a body that it held.
+    whole: Option<Bytes>,
+}
+
+impl RequestBody {
+    /// A new try begins: what was read before comes again.
+    pub(super) fn restart(&mut self) {
+        self.seen = 0;
+    }
+
+    /// Passes a piece, and puts in its place what goes to the upstream.
+    pub(super) fn pass(
+        &mut self,
+        gate: &mut BodyGate,
+        piece: &mut Option<Bytes>,
+        last: bool,
+    ) -> Result<(), Refusal> {
+        let start = self.seen;
+        self.seen += piece.as_ref().map_or(0, Bytes::len) as u64;
+        let known = self.shown.saturating_sub(start);
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let fresh = piece.as_ref().filter(|piece| piece.len() > known);
+        let fresh = fresh.map(|piece| piece.slice(known..));
+        self.shown = self.shown.max(self.seen);
+        let held = gate.changes_length();
+        if !self.ended {
+            self.ended = last;
+            let some = fresh.as_ref().is_some_and(|fresh| !fresh.is_empty());
+            let passed = gate.pass(fresh, last)?;
+            if held && last {
+                self.whole = passed;
+            } else if some && passed.is_none() {
+                // The gate keeps it back; whether it may be there at all is settled at the end.
+                *piece = Some(Bytes::new());
+            }
+        }
+        if held {
+            // An empty piece says "more to come"; none would say "that was all".
+            *piece = if last { self.whole.clone() } else { Some(Bytes::new()) };
+        }
+        Ok(())
+    }
+}
+
+/// An error body of PostgREST on its way to the client: details and hints name columns, rows and
+/// functions, and sometimes quote other rows' values.
+#[derive(Debug, Default)]
+pub(super) struct ErrorBody {
+    held: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    code: Option<String>,
+    message: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    code: &'a str,
+    message: &'a str,
+    details: Option<&'a str>,
+    hint: Option<&'a str>,
+}
+
+impl ErrorBody {
+    /// Takes a piece, and puts in its place what goes to the client: nothing before the end.
+    pub(super) fn pass(&mut self, piece: &mut Option<Bytes>, last: bool) {
+        if let Some(piece) = piece.take() {
+            let room = (MAX_ERROR_BODY + 1).saturating_sub(self.held.len());
+            self.held.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
+        }
+        if last {
+            *piece = Some(self.told());
+        }
+    }
+
+    fn told(&self) -> Bytes {
+        let said = match self.held.len() {
+            0..=MAX_ERROR_BODY => serde_json::from_slice::<Said>(&self.held).ok(),
+            _ => None,
+        };
+        let told = Told {
+            code: said.as_ref().and_then(|said| said.code.as_deref()).unwrap_or("upstream_error"),
+            message: said
+                .as_ref()
+                .and_then(|said| said.message.as_deref())
+                .unwrap_or("the database refused the request"),
+            details: None,
+            hint: None,
+        };
+        serde_json::to_vec(&told).map(Bytes::from).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,27 @@
+//! The Pingora adapter: the only room that names pingora.
+//!
+//! It turns what came over the wire into values, lets the pipeline decide, finds out what this
+//! node does not know, charges once, and carries out the decision: one writer for all answers of
+//! the gateway's own, one place that chooses addresses. It decides nothing about who may do what.
+
+mod adapter;
+mod admin;
+mod admit;
+mod answer;
+mod arrival;
+mod attempt;
+mod body;
+mod connection;
+mod context;
+mod fault;
+mod forward;
+mod front;
+mod gateway;
+mod pool;
+mod record;
+mod respond;
+pub mod sample;
+mod server;
+
+pub use gateway::{Gateway, Generation, Parts};
+pub use server::{RunError, claim, run};

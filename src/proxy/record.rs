@@ -1,0 +1,111 @@
+//! One log line for each request, its record in the audit log, and its place in the metrics.
+//! Waits for nothing: Pingora holds the connection back until this is done.
+
+use std::sync::Arc;
+
+use pingora::Error;
+use pingora::proxy::Session;
+
+use crate::pipeline::trace::Watch;
+use crate::pipeline::{Stage, Trace};
+use crate::policy::upstream::UpstreamKind;
+use crate::telemetry::labels::{MethodClass, StageLabel, StatusClass, UpstreamLabel};
+use crate::telemetry::stages::StageTimer;
+
+use super::context::Context;
+use super::gateway::Gateway;
+
+/// The trace of a new request; one in some is timed.
+pub(super) fn trace(gateway: &Gateway, entropy: u128) -> Trace {
+    let requests = &gateway.metrics.requests;
+    if requests.times_stages(entropy) {
+        let timer = StageTimer::new(Arc::clone(&gateway.clock), requests.clone());
+        Trace::watched(Arc::new(Stages(timer)))
+    } else {
+        Trace::new()
+    }
+}
+
+#[derive(Debug)]
+struct Stages(StageTimer);
+
+impl Watch for Stages {
+    fn entered(&self, stage: Stage) {
+        self.0.entered(match stage {
+            Stage::Edge => StageLabel::Edge,
+            Stage::Route => StageLabel::Route,
+            Stage::Authenticate => StageLabel::Authenticate,
+            Stage::Tenant => StageLabel::Tenant,
+            Stage::Authorize => StageLabel::Authorize,
+            Stage::Isolate => StageLabel::Isolate,
+            Stage::Limit => StageLabel::Limit,
+            Stage::Upstream => StageLabel::Upstream,
+            Stage::Response => StageLabel::Response,
+        });
+    }
+}
+
+/// A request is over.
+pub(super) fn finished(
+    gateway: &Gateway,
+    session: &Session,
+    error: Option<&Error>,
+    ctx: &mut Context,
+) {
+    let took = gateway.now().since(ctx.started);
+    let status = session.response_written().map(|written| written.status);
+    let class = status.map_or(StatusClass::Unanswered, StatusClass::from);
+    let request = session.req_header();
+    let method = MethodClass::from(&request.method);
+    gateway.metrics.requests.answered(method, upstream_label(ctx.kind()), class, took);
+    let refused = ctx.refusal.as_ref().map(|refusal| refusal.public().code);
+    if let Some(code) = refused {
+        gateway.metrics.requests.refused(code);
+    }
+    let trace = &ctx.trace;
+    // The fields are worked out only where the line is wanted.
+    tracing::info!(
+        target: "tollgate::access",
+        // First, because the macro takes no dotted name behind a target.
+        duration_ms = took.as_secs_f64() * 1e3,
+        request.id = trace.request_id.as_ref().map(|id| id.as_str()),
+        client.address = trace.client.map(tracing::field::display),
+        http.method = %request.method,
+        http.path = request.uri.path(),
+        http.status = status.map(|status| status.as_u16()),
+        http.request_bytes = session.body_bytes_read(),
+        http.response_bytes = session.body_bytes_sent(),
+        route.name = trace.route.as_ref().map(|route| route.name.as_ref()),
+        organization.id = trace.organization.as_ref().map(|org| tracing::field::display(org.id)),
+        principal.kind = trace.principal.as_ref().map(|principal| principal.kind().as_str()),
+        principal.id =
+            trace.principal.as_ref().and_then(|principal| principal.user()).map(|id| id.as_str()),
+        role.name = trace.role.as_ref().map(|role| role.name.as_ref()),
+        refusal.code = refused,
+        refusal.cause = ctx.refusal.as_ref().map(tracing::field::display),
+        refusal.stage = refused.map(|_| trace.stage.as_str()),
+        policy.source = trace.decided_by.as_ref().map(tracing::field::display),
+        snapshot.version = %ctx.generation.snapshot.version,
+        upstream.name = ctx.passed.as_ref().map(|passed| passed.upstream().name.as_ref()),
+        upstream.address =
+            ctx.attempt.as_ref().map(|attempt| tracing::field::display(attempt.chosen.shown())),
+        upstream.tries = ctx.tried.len(),
+        upstream.duration_ms = ctx.upstream_took.map(|took| took.as_secs_f64() * 1e3),
+        error = error.filter(|error| *error.etype() != super::fault::REFUSED)
+            .map(tracing::field::display),
+        "request"
+    );
+}
+
+/// The upstream's kind, as metrics name it.
+pub(super) fn upstream_label(kind: Option<UpstreamKind>) -> UpstreamLabel {
+    match kind {
+        None => UpstreamLabel::None,
+        Some(UpstreamKind::Postgrest) => UpstreamLabel::Postgrest,
+        Some(UpstreamKind::Auth) => UpstreamLabel::Auth,
+        Some(UpstreamKind::Storage) => UpstreamLabel::Storage,
+        Some(UpstreamKind::Realtime) => UpstreamLabel::Realtime,
+        Some(UpstreamKind::Functions) => UpstreamLabel::Functions,
+        Some(UpstreamKind::Http) => UpstreamLabel::Http,
+    }
+}
