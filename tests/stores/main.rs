@@ -12,6 +12,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clock;
+mod directory;
+mod keys;
 mod limits;
 mod limits_redis;
 mod limits_world;

@@ -1,0 +1,408 @@
+//! The directory in PostgreSQL: what it answers while the database lives, changes, stalls and
+//! dies. The real server decides; the clock is moved, never waited for.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tollgate::config::settings::{DirectoryQueries, PostgresDirectory};
+use tollgate::domain::clock::Clock;
+use tollgate::domain::ids::{OrgId, UserId};
+use tollgate::domain::known::{Lookup, Outage};
+use tollgate::domain::organization::{
+    MemberStatus, Membership, OrgSelector, OrgStatus, Organization,
+};
+use tollgate::domain::secret::Secret;
+use tollgate::stores::directory::PostgresStore;
+use tollgate::stores::migrate::{Applied, MIGRATIONS, MigrateError, Migration, migrate};
+use tollgate::telemetry::metrics::Metrics;
+
+use crate::clock::TestClock;
+use crate::support::eventually;
+use crate::support::postgres::Postgres;
+
+const TTL: Duration = Duration::from_secs(60);
+const MAX_STALE: Duration = Duration::from_secs(3600);
+const NEGATIVE_TTL: Duration = Duration::from_secs(10);
+
+/// A database of its own in the server of the fixture: it has no part in the application.
+const DATABASE: &str = "postgres";
+const ACME: &str = "11111111-1111-4111-8111-111111111111";
+const GLOBEX: &str = "22222222-2222-4222-8222-222222222222";
+
+const SEED: &str = "
+    insert into tollgate.organizations (id, slug, status, plan) values
+        ('11111111-1111-4111-8111-111111111111', 'acme', 'active', 'pro'),
+        ('22222222-2222-4222-8222-222222222222', 'globex', 'active', 'free'),
+        ('33333333-3333-4333-8333-333333333333', 'initech', 'suspended', 'free');
+    insert into tollgate.organization_members
+        (organization_id, user_id, role, status, joined_at) values
+        ('11111111-1111-4111-8111-111111111111', 'ann', 'owner', 'active', '2026-01-01Z'),
+        ('22222222-2222-4222-8222-222222222222', 'ann', 'viewer', 'active', '2026-02-01Z'),
+        ('33333333-3333-4333-8333-333333333333', 'ann', 'owner', 'active', '2026-03-01Z'),
+        ('11111111-1111-4111-8111-111111111111', 'bob', 'viewer', 'invited', '2026-01-01Z');
+    insert into tollgate.organization_features (organization_id, feature, enabled) values
+        ('11111111-1111-4111-8111-111111111111', 'exports', true),
+        ('11111111-1111-4111-8111-111111111111', 'beta', false);
+";
+
+struct World {
+    postgres: Postgres,
+    clock: Arc<TestClock>,
+    metrics: Arc<Metrics>,
+    store: Arc<PostgresStore>,
+}
+
+impl World {
+    /// A migrated and filled database, and a store that is connected and listens.
+    async fn new() -> Self {
+        let postgres = seeded().await;
+        let world = Self::over(postgres);
+        eventually("a connection", async || world.store.is_reachable().then_some(())).await;
+        eventually("the listener", async || {
+            let sql = "select 1 from pg_stat_activity where query ilike 'listen%'";
+            (!world.postgres.rows(DATABASE, sql).await.is_empty()).then_some(())
+        })
+        .await;
+        world
+    }
+
+    fn over(postgres: Postgres) -> Self {
+        let clock = Arc::new(TestClock::new());
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let settings = PostgresDirectory {
+            url: Secret::new(format!("{}?sslmode=disable", postgres.url(DATABASE))),
+            ttl: TTL,
+            max_stale: MAX_STALE,
+            negative_ttl: NEGATIVE_TTL,
+            timeout: Duration::from_millis(500),
+            capacity: 1000,
+            connections: NonZeroU32::new(2).unwrap(),
+            queries: DirectoryQueries::default(),
+        };
+        let dynamic: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let started =
+            PostgresStore::start(&settings, dynamic, Arc::clone(&metrics), &Handle::current());
+        Self { postgres, clock, metrics, store: started.unwrap() }
+    }
+
+    fn known(&self, slug: &str) -> Option<Lookup<Arc<Organization>>> {
+        self.store.organization(&selector(slug), self.clock.now())
+    }
+
+    async fn find(&self, slug: &str) -> Lookup<Arc<Organization>> {
+        self.store.find_organization(&selector(slug)).await
+    }
+
+    /// As the pipeline asks: what is known, or else what is found.
+    async fn status(&self, slug: &str) -> Lookup<OrgStatus> {
+        let lookup = match self.known(slug) {
+            Some(known) => known,
+            None => self.find(slug).await,
+        };
+        match lookup {
+            Lookup::Found(organization) => Lookup::Found(organization.status),
+            Lookup::Absent => Lookup::Absent,
+            Lookup::Away(outage) => Lookup::Away(outage),
+        }
+    }
+
+    async fn member(&self, name: &str, org: &str) -> Lookup<Arc<Membership>> {
+        match self.store.membership(&user(name), id(org), self.clock.now()) {
+            Some(known) => known,
+            None => self.store.find_membership(&user(name), id(org)).await,
+        }
+    }
+
+    async fn default_org(&self, name: &str) -> Lookup<OrgId> {
+        let lookup = match self.store.default_membership(&user(name), self.clock.now()) {
+            Some(known) => known,
+            None => self.store.find_default_membership(&user(name)).await,
+        };
+        match lookup {
+            Lookup::Found(membership) => Lookup::Found(membership.organization),
+            Lookup::Absent => Lookup::Absent,
+            Lookup::Away(outage) => Lookup::Away(outage),
+        }
+    }
+
+    async fn sql(&self, sql: &str) {
+        self.postgres.execute(DATABASE, sql).await;
+    }
+
+    /// Changes rows without a trigger telling of it.
+    async fn silently(&self, sql: &str) {
+        self.sql(&format!("set session_replication_role = replica; {sql}")).await;
+    }
+
+    fn queries(&self) -> u64 {
+        let text = self.metrics.exposition().unwrap();
+        let lines =
+            text.lines().filter(|line| line.starts_with("tollgate_directory_queries_total"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    async fn is_down(&self) {
+        eventually("the loss of the connections", async || {
+            (!self.store.is_reachable()).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn seeded() -> Postgres {
+    let postgres = Postgres::start().await;
+    migrate(&url(&postgres), MIGRATIONS).await.unwrap();
+    postgres.execute(DATABASE, SEED).await;
+    postgres
+}
+
+fn url(postgres: &Postgres) -> Secret {
+    Secret::new(format!("{}?sslmode=disable", postgres.url(DATABASE)))
+}
+
+fn selector(slug: &str) -> OrgSelector {
+    OrgSelector::Slug(slug.parse().unwrap())
+}
+
+fn id(text: &str) -> OrgId {
+    text.parse().unwrap()
+}
+
+fn user(name: &str) -> UserId {
+    name.parse().unwrap()
+}
+
+const ACTIVE: Lookup<OrgStatus> = Lookup::Found(OrgStatus::Active);
+const SUSPENDED: Lookup<OrgStatus> = Lookup::Found(OrgStatus::Suspended);
+const AWAY: Lookup<OrgStatus> = Lookup::Away(Outage::Directory);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn organizations_and_members_are_found_as_the_tables_state_them() {
+    let world = World::new().await;
+    assert_eq!(world.known("acme"), None, "nothing is known before it is asked for");
+    let Lookup::Found(acme) = world.find("acme").await else { panic!("not found") };
+    assert_eq!((acme.id, &*acme.plan), (id(ACME), "pro"));
+    let features: Vec<&str> = acme.features.iter().map(AsRef::as_ref).collect();
+    assert_eq!(features, ["exports"], "a feature that is off is not on");
+    assert_eq!(world.known("acme"), Some(Lookup::Found(Arc::clone(&acme))));
+    let by_id = world.store.find_organization(&OrgSelector::Id(id(ACME))).await;
+    assert_eq!(by_id, Lookup::Found(acme));
+    assert_eq!(world.status("initech").await, SUSPENDED);
+    assert_eq!(world.status("nobody").await, Lookup::Absent);
+    assert_eq!(world.known("nobody"), Some(Lookup::Absent), "absence is remembered");
+
+    let Lookup::Found(ann) = world.member("ann", ACME).await else { panic!("not found") };
+    assert_eq!((&*ann.role, ann.status), ("owner", MemberStatus::Active));
+    assert_eq!(ann.joined_at, 1_767_225_600);
+    let Lookup::Found(bob) = world.member("bob", ACME).await else { panic!("not found") };
+    assert_eq!(bob.status, MemberStatus::Invited);
+    assert_eq!(world.member("bob", GLOBEX).await, Lookup::Absent);
+
+    // The latest is in a suspended organization; the next latest counts.
+    assert_eq!(world.default_org("ann").await, Lookup::Found(id(GLOBEX)));
+    assert_eq!(world.default_org("bob").await, Lookup::Absent, "invited is not a member");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_counts_as_soon_as_it_is_committed() {
+    let world = World::new().await;
+    assert_eq!(world.status("acme").await, ACTIVE);
+    assert_eq!(world.status("hooli").await, Lookup::Absent);
+    assert_eq!(world.default_org("ann").await, Lookup::Found(id(GLOBEX)));
+    assert!(matches!(world.member("ann", ACME).await, Lookup::Found(_)));
+
+    // The clock stands still as far as the time to live is concerned: only NOTIFY can tell.
+    world.sql("update tollgate.organizations set status = 'suspended' where slug = 'acme'").await;
+    eventually("the suspension", async || (world.status("acme").await == SUSPENDED).then_some(()))
+        .await;
+    world.sql("insert into tollgate.organizations (slug) values ('hooli')").await;
+    eventually("the founding", async || (world.status("hooli").await == ACTIVE).then_some(()))
+        .await;
+    world.sql("update tollgate.organizations set status = 'active' where slug = 'initech'").await;
+    eventually("the new default", async || {
+        let initech = id("33333333-3333-4333-8333-333333333333");
+        (world.default_org("ann").await == Lookup::Found(initech)).then_some(())
+    })
+    .await;
+    world.sql("delete from tollgate.organization_members where user_id = 'ann'").await;
+    eventually("the removal", async || {
+        (world.member("ann", ACME).await == Lookup::Absent).then_some(())
+    })
+    .await;
+    world.sql("truncate tollgate.organizations cascade").await;
+    eventually("the end", async || (world.status("globex").await == Lookup::Absent).then_some(()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_requests_for_one_entry_make_one_query() {
+    let world = World::new().await;
+    let before = world.queries();
+    // A lock keeps the first query from ending before all requests have come.
+    let locker = world.postgres.client(DATABASE).await;
+    locker.batch_execute("begin; lock tollgate.organizations").await.unwrap();
+    let find = || {
+        let store = Arc::clone(&world.store);
+        tokio::spawn(async move { store.find_organization(&selector("acme")).await })
+    };
+    let waiting: Vec<_> = (0..500).map(|_| find()).collect();
+    locker.batch_execute("commit").await.unwrap();
+    for one in waiting {
+        assert!(matches!(one.await.unwrap(), Lookup::Found(_) | Lookup::Away(_)));
+    }
+    let made = world.queries() - before;
+    assert!((1..=3).contains(&made), "{made} queries");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_entry_serves_while_it_is_refreshed_behind_the_requests_back() {
+    let world = World::new().await;
+    assert_eq!(world.status("acme").await, ACTIVE);
+    let suspend = "update tollgate.organizations set status = 'suspended' where slug = 'acme'";
+    world.silently(suspend).await;
+    let fresh = world.known("acme");
+    assert!(matches!(fresh, Some(Lookup::Found(org)) if org.status == OrgStatus::Active));
+    world.clock.advance(TTL + Duration::from_secs(1));
+    let stale = world.known("acme");
+    assert!(matches!(stale, Some(Lookup::Found(_))), "no request waits for a refresh");
+    eventually("the refresh", async || {
+        let now = world.known("acme");
+        matches!(now, Some(Lookup::Found(org)) if org.status == OrgStatus::Suspended).then_some(())
+    })
+    .await;
+    // Too old to serve while the database answers.
+    world.clock.advance(TTL * 2 + Duration::from_secs(1));
+    assert_eq!(world.known("acme"), None);
+    // Absence is not served beyond its time at all.
+    assert_eq!(world.status("hooli").await, Lookup::Absent);
+    world.clock.advance(NEGATIVE_TTL + Duration::from_secs(1));
+    assert_eq!(world.known("hooli"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_database_is_dead_known_entries_serve_and_unknown_ones_are_an_outage() {
+    let mut world = World::new().await;
+    assert_eq!(world.status("acme").await, ACTIVE);
+    assert_eq!(world.status("nobody").await, Lookup::Absent);
+    world.postgres.kill().await;
+    world.is_down().await;
+
+    assert_eq!(world.status("acme").await, ACTIVE);
+    assert_eq!(world.status("globex").await, AWAY, "never absent: it is there");
+    assert_eq!(world.member("ann", ACME).await, Lookup::Away(Outage::Directory));
+    world.clock.advance(MAX_STALE - Duration::from_secs(60));
+    assert_eq!(world.status("acme").await, ACTIVE);
+    assert_eq!(world.status("nobody").await, AWAY, "absence is not served when it is old");
+    world.clock.advance(Duration::from_secs(120));
+    assert_eq!(world.status("acme").await, AWAY);
+
+    world.postgres.restart().await;
+    eventually("the database's return", async || {
+        (world.status("globex").await == ACTIVE).then_some(())
+    })
+    .await;
+    assert_eq!(world.status("acme").await, ACTIVE);
+    assert_eq!(world.status("nobody").await, Lookup::Absent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_database_stalls_nobody_waits_for_longer_than_the_timeout() {
+    let mut world = World::new().await;
+    assert_eq!(world.status("acme").await, ACTIVE);
+    world.postgres.pause();
+    let asked = tokio::time::timeout(Duration::from_secs(10), async {
+        assert_eq!(world.status("globex").await, AWAY);
+        assert_eq!(world.status("acme").await, ACTIVE);
+    });
+    asked.await.expect("an answer");
+    world.clock.advance(TTL * 3);
+    let asked = tokio::time::timeout(Duration::from_secs(10), world.status("acme"));
+    assert_eq!(asked.await.expect("an answer"), ACTIVE, "known, and the database is away");
+    world.postgres.resume();
+    eventually("the database's return", async || {
+        (world.status("globex").await == ACTIVE).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_at_start_is_found_when_it_comes() {
+    let mut postgres = seeded().await;
+    postgres.kill().await;
+    let mut world = World::over(postgres);
+    assert_eq!(world.status("acme").await, AWAY);
+    world.postgres.restart().await;
+    eventually("the database", async || (world.status("acme").await == ACTIVE).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changed_while_nobody_listened_is_looked_up_again() {
+    let world = World::new().await;
+    assert_eq!(world.status("acme").await, ACTIVE);
+    let suspend = "update tollgate.organizations set status = 'suspended' where slug = 'acme'";
+    world.silently(suspend).await;
+    assert_eq!(world.status("acme").await, ACTIVE, "nobody told");
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen%'";
+    world.sql(end).await;
+    eventually("the second look", async || (world.status("acme").await == SUSPENDED).then_some(()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_cannot_be_read_is_an_outage_and_not_a_refusal() {
+    let world = World::new().await;
+    assert_eq!(world.status("acme").await, ACTIVE);
+    world
+        .sql(
+            "alter table tollgate.organizations drop constraint organizations_status_is_known; \
+             update tollgate.organizations set status = 'Suspended' where slug = 'acme'",
+        )
+        .await;
+    eventually("the odd status", async || (world.status("acme").await == AWAY).then_some(())).await;
+    assert_eq!(world.status("globex").await, ACTIVE, "the others are served");
+    world.sql("update tollgate.organizations set status = 'suspended' where slug = 'acme'").await;
+    eventually("the mended status", async || {
+        (world.status("acme").await == SUSPENDED).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_are_applied_once_even_by_two_at_a_time() {
+    let postgres = Postgres::start().await;
+    let url = url(&postgres);
+    let (one, two) = tokio::join!(migrate(&url, MIGRATIONS), migrate(&url, MIGRATIONS));
+    let now =
+        |applied: &[Applied]| applied.iter().filter(|one| matches!(one, Applied::Now(_))).count();
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(now(&one) + now(&two), MIGRATIONS.len());
+    assert_eq!(now(&migrate(&url, MIGRATIONS).await.unwrap()), 0);
+    // The files themselves can be run again, should somebody do it by hand.
+    for file in MIGRATIONS {
+        postgres.execute(DATABASE, file.sql).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_fails_leaves_nothing_and_one_that_changed_is_refused() {
+    let postgres = Postgres::start().await;
+    let url = url(&postgres);
+    let bad = [
+        Migration { name: "1.sql", sql: "create table one (a int)" },
+        Migration { name: "2.sql", sql: "create table two (a int); select nonsense" },
+    ];
+    let failed = migrate(&url, &bad).await;
+    let Err(MigrateError::Failed { name: "2.sql", error }) = failed else { panic!("{failed:?}") };
+    assert!(error.contains("nonsense"), "{error}");
+    let tables = "select relname from pg_class where relname in ('one', 'two')";
+    assert_eq!(postgres.rows(DATABASE, tables).await.len(), 1);
+
+    let changed = [Migration { name: "1.sql", sql: "create table one (a bigint)" }];
+    let refused = migrate(&url, &changed).await;
+    assert!(matches!(refused, Err(MigrateError::Changed("1.sql"))), "{refused:?}");
+    let nowhere = Secret::new("postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable");
+    let refused = migrate(&nowhere, MIGRATIONS).await.unwrap_err().to_string();
+    assert!(refused.starts_with("cannot connect") && !refused.contains("hunter2"), "{refused}");
+}
