@@ -19,7 +19,7 @@ use crate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Subject};
 use crate::domain::clock::Now;
 use crate::domain::known::Outage;
 
-use super::bucket::{Bucket, balances, price, refusal};
+use super::bucket::{Bucket, balances, capacity, price, refusal};
 
 /// Shards of a large store; small ones have fewer, so that the bound stays meaningful.
 const MOST_SHARDS: u32 = 64;
@@ -53,6 +53,8 @@ struct Entry {
     limit: Arc<str>,
     subject: Subject,
     bucket: Bucket,
+    /// Micro-tokens taken since it was last full, or since [`MemoryStore::paid`].
+    owed: u64,
 }
 
 /// Where a bucket of a charge is kept. Equal places are the same bucket.
@@ -90,7 +92,7 @@ impl MemoryStore {
     pub fn take(&self, charge: &Charge, now: Now) -> ChargeAnswer {
         let now = now.mono_nanos / 1_000;
         let hashes: SmallVec<[u64; 5]> =
-            charge.buckets.iter().map(|b| self.hasher.hash_one((&*b.limit, &b.subject))).collect();
+            charge.buckets.iter().map(|bucket| self.hash(bucket)).collect();
         let mut shards = self.lock(&hashes);
 
         let mut spots: SmallVec<[Spot; 5]> = SmallVec::new();
@@ -116,13 +118,48 @@ impl MemoryStore {
             return refusal(&levels, &short);
         }
         for ((bucket, level), spot) in charge.buckets.iter().zip(&mut levels).zip(&spots) {
+            let was_full = level.micros >= capacity(&level.rate);
             level.micros = level.micros.saturating_sub(spot.demand);
             if let Some((_, state)) = shards.get_mut(spot.shard) {
-                state.put(spot.place, bucket, *level);
+                state.put(spot.place, bucket, *level, was_full);
             }
         }
         drop(shards);
         ChargeAnswer::Granted { balances: balances(&levels) }
+    }
+
+    /// What was taken from each bucket of the charge and not paid elsewhere since. Nothing where
+    /// the bucket is full again: whatever else counts the same limit has filled by then, too.
+    pub(super) fn owed(&self, charge: &Charge, now: Now) -> SmallVec<[u64; 5]> {
+        let now = now.mono_nanos / 1_000;
+        let look = |bucket: &BucketCharge| {
+            let (hash, mut shards) = self.lock_one(bucket);
+            let shard = shards.as_mut()?;
+            let entry = shard.buckets.find(hash, |entry| entry.is(bucket))?;
+            (!entry.bucket.is_full(now)).then_some(entry.owed)
+        };
+        charge.buckets.iter().map(|bucket| look(bucket).unwrap_or(0)).collect()
+    }
+
+    /// So much of what is owed was paid.
+    pub(super) fn paid(&self, charge: &Charge, owed: &[u64]) {
+        for (bucket, paid) in charge.buckets.iter().zip(owed).filter(|(_, paid)| **paid > 0) {
+            let (hash, mut shards) = self.lock_one(bucket);
+            let Some(shard) = shards.as_mut() else { continue };
+            if let Some(entry) = shard.buckets.find_mut(hash, |entry| entry.is(bucket)) {
+                entry.owed = entry.owed.saturating_sub(*paid);
+            }
+        }
+    }
+
+    fn lock_one(&self, bucket: &BucketCharge) -> (u64, Option<MutexGuard<'_, Shard>>) {
+        let hash = self.hash(bucket);
+        let shard = self.shards.get(self.shard_of(hash));
+        (hash, shard.map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn hash(&self, bucket: &BucketCharge) -> u64 {
+        self.hasher.hash_one((&*bucket.limit, &bucket.subject))
     }
 
     /// Buckets that are kept now, and charges that had to share an overflow bucket so far.
@@ -229,7 +266,7 @@ impl Shard {
         excess == 0
     }
 
-    fn put(&mut self, place: Place, charge: &BucketCharge, level: Bucket) {
+    fn put(&mut self, place: Place, charge: &BucketCharge, level: Bucket, was_full: bool) {
         match place {
             Place::Overflow(_, index) => {
                 if let Some(slot) = self.overflow.get_mut(index) {
@@ -237,13 +274,18 @@ impl Shard {
                 }
             }
             Place::Own(hash) => match self.buckets.find_mut(hash, |entry| entry.is(charge)) {
-                Some(entry) => entry.bucket = level,
+                Some(entry) => {
+                    let before = if was_full { 0 } else { entry.owed };
+                    entry.owed = before.saturating_add(price(charge));
+                    entry.bucket = level;
+                }
                 None => {
                     let entry = Entry {
                         hash,
                         limit: Arc::clone(&charge.limit),
                         subject: charge.subject.clone(),
                         bucket: level,
+                        owed: price(charge),
                     };
                     self.buckets.insert_unique(hash, entry, |entry| entry.hash);
                 }

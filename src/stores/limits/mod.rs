@@ -43,7 +43,7 @@ enum Place {
     Redis {
         shared: Box<RedisStore>,
         /// What this node counts while Redis is away. Kept when it comes back, so that a Redis
-        /// that comes and goes does not fill it.
+        /// that comes and goes does not fill it; what was taken from it is debited there.
         share: MemoryStore,
         nodes: NonZeroU32,
     },
@@ -92,7 +92,9 @@ impl LimitStore {
         }
         match &self.place {
             Place::Memory(store) => self.counted(store.take(charge, now)),
-            Place::Redis { shared, .. } => self.counted(shared.take(charge, &self.counters).await),
+            Place::Redis { shared, share, .. } => {
+                self.counted(shared.take(charge, share, &self.counters).await)
+            }
         }
     }
 

@@ -24,6 +24,7 @@ use super::breaker::BreakerState;
 use super::bucket::{Bucket, balances, capacity, price, refusal};
 use super::keys::key;
 use super::link::Link;
+use super::memory::MemoryStore;
 use super::server_clock::ServerClock;
 use super::stats::{Counters, count};
 
@@ -89,14 +90,23 @@ impl RedisStore {
         }
     }
 
-    /// Charges all buckets or none, in one call.
-    pub(super) async fn take(&self, charge: &Charge, counters: &Counters) -> ChargeAnswer {
+    /// Charges all buckets or none, in one call. What this node let through by itself while Redis
+    /// was away is debited with the first call for the same bucket that is answered, so that a
+    /// Redis that comes and goes does not double a limit. If that answer is lost, the debt is paid
+    /// twice: too little is admitted, never too much.
+    pub(super) async fn take(
+        &self,
+        charge: &Charge,
+        share: &MemoryStore,
+        counters: &Counters,
+    ) -> ChargeAnswer {
         let Some(mut connection) = self.link.usable() else {
             count(&counters.not_asked);
             return ChargeAnswer::Away(Outage::Limits);
         };
         let sent = self.clock.now();
-        let call = self.call(&mut connection, charge, sent);
+        let debts = share.owed(charge, sent);
+        let call = self.call(&mut connection, charge, &debts, sent);
         let outcome = tokio::time::timeout(self.deadline, call).await;
         let now = self.clock.now();
         counters.took(now.since(sent));
@@ -104,6 +114,7 @@ impl RedisStore {
             Ok(Ok(reply)) => match self.read(charge, &reply, sent, now) {
                 Some(answer) => {
                     self.link.succeeded();
+                    share.paid(charge, &debts);
                     answer
                 }
                 None => {
@@ -133,9 +144,10 @@ impl RedisStore {
         &self,
         connection: &mut MultiplexedConnection,
         charge: &Charge,
+        debts: &[u64],
         sent: Now,
     ) -> Result<Vec<i64>, RedisError> {
-        let command = self.command(charge, sent);
+        let command = self.command(charge, debts, sent);
         match command.query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.script.load_async(connection).await?;
@@ -145,19 +157,21 @@ impl RedisStore {
         }
     }
 
-    fn command(&self, charge: &Charge, sent: Now) -> Cmd {
+    fn command(&self, charge: &Charge, debts: &[u64], sent: Now) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
         command.arg(self.script.get_hash()).arg(charge.buckets.len());
         for bucket in &charge.buckets {
             command.arg(key(&self.prefix, bucket));
         }
         command.arg(self.server_clock().latest(sent, self.deadline));
-        for bucket in &charge.buckets {
+        for (bucket, debt) in charge.buckets.iter().zip(debts) {
             command
                 .arg(price(bucket))
                 .arg(capacity(&bucket.rate))
                 .arg(u64::from(bucket.rate.tokens.get()) * 1_000)
-                .arg(bucket.rate.period_millis.get());
+                .arg(bucket.rate.period_millis.get())
+                // More than it holds cannot be taken from it.
+                .arg((*debt).min(capacity(&bucket.rate)));
         }
         command
     }

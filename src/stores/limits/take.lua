@@ -2,8 +2,9 @@
 --
 -- KEYS     the buckets
 -- ARGV[1]  the latest time the caller believes in (microseconds since 1970)
--- ARGV     then four for each bucket: price and capacity in micro-tokens, and the rate as
---          micro-tokens per microsecond in two parts: gain (tokens * 1000) over period (ms)
+-- ARGV     then five for each bucket: price and capacity in micro-tokens; the rate as micro-tokens
+--          per microsecond in two parts, gain (tokens * 1000) over period (ms); and the debt: what
+--          the caller let through by itself while it could not reach this Redis
 -- answers  { 1 granted or 0 refused, Redis' time, micro-tokens left in each bucket }
 --
 -- A number here is a double: whole numbers are exact below 2^53, and every step stays below it.
@@ -68,8 +69,9 @@ local now = math.min(clock, tonumber(ARGV[1]))
 
 local buckets, short = {}, false
 for i, key in ipairs(KEYS) do
-  local price, capacity = tonumber(ARGV[4 * i - 2]), tonumber(ARGV[4 * i - 1])
-  local gain, period = tonumber(ARGV[4 * i]), tonumber(ARGV[4 * i + 1])
+  local price, capacity = tonumber(ARGV[5 * i - 3]), tonumber(ARGV[5 * i - 2])
+  local gain, period = tonumber(ARGV[5 * i - 1]), tonumber(ARGV[5 * i])
+  local debt = tonumber(ARGV[5 * i + 1])
   local bucket = buckets[key]
   if not bucket then
     bucket = { micros = capacity, at = now, demand = 0 }
@@ -95,6 +97,9 @@ for i, key in ipairs(KEYS) do
         bucket.micros, bucket.at = math.min(micros + refill, capacity), math.max(at, now)
       end
     end
+    if debt > 0 then
+      bucket.micros, bucket.mend = math.max(bucket.micros - debt, 0), true
+    end
   end
   bucket.capacity, bucket.gain, bucket.period = capacity, gain, period
   bucket.demand = bucket.demand + price
@@ -107,7 +112,8 @@ for i, key in ipairs(KEYS) do
   if bucket.demand > 0 and not short then
     bucket.micros, bucket.demand, bucket.mend = bucket.micros - bucket.demand, 0, true
   end
-  -- A refusal writes nothing, except where the key was broken: it would stay so.
+  -- A refusal writes nothing, except where the key was broken, and would stay so, or a debt
+  -- was paid.
   if bucket.mend then
     write(key, bucket, now)
     bucket.mend = false

@@ -134,3 +134,20 @@ fn waiting_as_told_is_enough_for_every_bucket() {
     assert_eq!((bucket, retry_after), (1, Duration::from_secs(10)));
     assert!(granted(&store.take(&both, at(10))));
 }
+
+#[test]
+fn what_was_taken_is_owed_until_it_is_paid_or_the_bucket_is_full_again() {
+    let store = MemoryStore::new(number(10));
+    let one = charge("first", 5);
+    let owed = |seconds| store.owed(&one, at(seconds))[0];
+    assert_eq!(owed(0), 0);
+    store.take(&one, at(0));
+    store.take(&one, at(0));
+    assert_eq!(owed(0), 2_000_000);
+    assert_eq!(owed(1), 2_000_000, "what came back meanwhile came back elsewhere, too");
+    store.paid(&one, &[1_500_000]);
+    assert_eq!(owed(1), 500_000);
+    assert_eq!(owed(2), 0, "full again");
+    store.take(&one, at(2));
+    assert_eq!(owed(2), 1_000_000, "counted from when it was last full");
+}
