@@ -139,7 +139,7 @@ sent on. Nothing is sent and nothing is charged. The organization directory and 
 as configured; a directory or key set that is away is shown as it would be to a client.
 
 Examples:
-  tollgate explain GET /rest/v1/projects --as alice
+  tollgate explain --demo GET /rest/v1/projects --as alice
   tollgate explain GET 'https://api.example.com/rest/v1/projects?select=id' --token \"$TOKEN\"
   tollgate explain POST /rest/v1/projects --as alice --body '{\"name\":\"x\"}'
   tollgate explain DELETE '/rest/v1/projects?id=eq.1' -H 'x-organization-id: acme' --as bob --json
@@ -168,6 +168,9 @@ pub struct Explain {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+    /// Explain by the demo's configuration, which is part of the program
+    #[arg(long)]
+    pub demo: bool,
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigFile,

@@ -20,14 +20,17 @@ use crate::stores::node::Facts;
 
 use super::arguments::Explain;
 use super::assembly::Parts;
-use super::{Done, Failure, environment, print, token};
+use super::{Done, Failure, demo, environment, print, token};
 use report::{LimitReport, Report, RequestLine, StageVerdict, UpstreamReport, Verdict};
 use request::Request;
 
 pub(super) fn run(arguments: &Explain) -> Result<Done, Failure> {
-    let loaded = config::load(&arguments.config.config, &environment)?;
+    let loaded = match arguments.demo {
+        true => demo::load_for_explain()?,
+        false => config::load(&arguments.config.config, &environment)?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let parts = Parts::new(&loaded.settings, runtime.handle().clone())?;
+    let parts = Parts::new(&loaded.settings, runtime.handle())?;
     let made = match &arguments.as_user {
         Some(user) => Some(token::for_user(&loaded.snapshot.identity, user, parts.clock.now())?),
         None => None,
@@ -90,7 +93,7 @@ async fn ask_and_decide(
         secure: request.secure,
         entropy: uuid::Uuid::new_v4().as_u128(),
     };
-    let node = parts.knowledge(&loaded.snapshot);
+    let node = parts.knowledge(&loaded.snapshot, &loaded.settings, None);
     let mut facts = Facts::new(&node);
     loop {
         let now = parts.clock.now();

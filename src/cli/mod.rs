@@ -13,9 +13,16 @@ use crate::config::problem::Problems;
 pub mod arguments;
 mod assembly;
 mod check;
+mod demo;
 mod explain;
+mod migrate;
+mod readiness;
+mod readings;
+mod reload;
 mod schema;
+mod serve;
 mod token;
+mod watch;
 
 use arguments::{Arguments, Command};
 
@@ -34,9 +41,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
-        Command::Serve(_) | Command::Demo(_) | Command::Migrate(_) => {
-            Err(Failure::usage("this command is not there yet"))
-        }
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments),
     };
     match outcome {
         Ok(Done::Well) => ExitCode::SUCCESS,

@@ -139,6 +139,13 @@ impl Gateway {
     }
 }
 
+impl Generation {
+    /// The upstreams no address of which would be given a request now: for readiness.
+    pub fn without_address(&self, now: Now) -> Vec<Arc<str>> {
+        self.pools.without_address(now)
+    }
+}
+
 /// An open connection: counts until it is dropped.
 pub(super) struct Connection {
     open: IntGauge,

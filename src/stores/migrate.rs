@@ -5,6 +5,7 @@
 //! is remembered with its checksum: a file that was changed afterwards is an error, because nobody
 //! could say what the database looks like.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -55,7 +56,7 @@ pub const MIGRATIONS: &[Migration] = &[
 /// What became of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// It was applied just now.
+    /// It was applied just now, or would be.
     Now(&'static str),
     /// It had been applied before.
     Before(&'static str),
@@ -108,6 +109,56 @@ pub async fn migrate(url: &Secret, files: &[Migration]) -> Result<Vec<Applied>, 
             Err(MigrateError::Connect(why))
         }
     }
+}
+
+/// Looks which files were applied, and changes nothing.
+///
+/// # Errors
+/// See [`MigrateError`].
+pub async fn history(url: &Secret, files: &[Migration]) -> Result<Vec<Applied>, MigrateError> {
+    let database = Database::parse(url)?;
+    let connecting = database.config.connect(database.tls.clone());
+    let (client, connection) = timeout(CONNECT, connecting)
+        .await
+        .map_err(|_| MigrateError::Timeout(CONNECT))?
+        .map_err(|error| MigrateError::Connect(describe(&error)))?;
+    let work = timeout(CONNECT, look(&client, files));
+    tokio::select! {
+        done = work => done.map_err(|_| MigrateError::Timeout(CONNECT))?,
+        end = connection => {
+            let why = end.map_or_else(|error| describe(&error), |()| "it was closed".to_owned());
+            Err(MigrateError::Connect(why))
+        }
+    }
+}
+
+async fn look(client: &Client, files: &[Migration]) -> Result<Vec<Applied>, MigrateError> {
+    let failed = |error: tokio_postgres::Error| MigrateError::History(describe(&error));
+    let exists = "select to_regclass('tollgate.migrations') is not null";
+    let exists: bool =
+        client.query_one(exists, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
+    let rows = match exists {
+        true => client
+            .query("select name, checksum from tollgate.migrations", &[])
+            .await
+            .map_err(failed)?,
+        false => Vec::new(),
+    };
+    let known = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect::<Result<HashMap<String, String>, tokio_postgres::Error>>()
+        .map_err(failed)?;
+    files
+        .iter()
+        .map(|file| match known.get(file.name) {
+            None => Ok(Applied::Now(file.name)),
+            Some(before) if before == blake3::hash(file.sql.as_bytes()).to_hex().as_str() => {
+                Ok(Applied::Before(file.name))
+            }
+            Some(_) => Err(MigrateError::Changed(file.name)),
+        })
+        .collect()
 }
 
 async fn apply(client: &mut Client, files: &[Migration]) -> Result<Vec<Applied>, MigrateError> {

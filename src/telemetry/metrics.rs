@@ -38,8 +38,6 @@ pub struct Metrics {
     pub upstreams: UpstreamMetrics,
     /// Memories and the calls that fill them.
     pub lookups: LookupMetrics,
-    /// The audit log.
-    pub audit: AuditMetrics,
     /// Client connections.
     pub connections: ConnectionMetrics,
     reloads: Counters<Outcome>,
@@ -69,7 +67,6 @@ impl Metrics {
             requests: RequestMetrics::register(&registry)?,
             upstreams: UpstreamMetrics::register(&registry)?,
             lookups: LookupMetrics::register(&registry)?,
-            audit: AuditMetrics::register(&registry)?,
             connections: ConnectionMetrics::register(&registry)?,
             reloads: Counters::register(
                 &registry,
@@ -316,35 +313,6 @@ impl LookupMetrics {
     /// A key set was fetched.
     pub fn jwks_fetched(&self, outcome: Outcome) {
         self.jwks.inc(outcome);
-    }
-}
-
-/// The audit log.
-#[derive(Debug, Clone)]
-pub struct AuditMetrics {
-    /// Records that wait to be written.
-    pub queue_depth: IntGauge,
-    /// Records that were written.
-    pub written: IntCounter,
-    /// Records that were lost, because the queue was full or the file could not be written.
-    pub dropped: IntCounter,
-}
-
-impl AuditMetrics {
-    fn register(registry: &Registry) -> prometheus::Result<Self> {
-        Ok(Self {
-            queue_depth: gauge(
-                registry,
-                "tollgate_audit_queue_depth",
-                "Audit records that wait to be written.",
-            )?,
-            written: counter(registry, "tollgate_audit_written_total", "Audit records written.")?,
-            dropped: counter(
-                registry,
-                "tollgate_audit_dropped_total",
-                "Audit records lost: the queue was full or the file could not be written.",
-            )?,
-        })
     }
 }
 

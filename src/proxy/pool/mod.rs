@@ -64,6 +64,17 @@ impl Pools {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.pools.iter()
     }
+
+    /// The upstreams all of whose addresses are out. Looks only: takes no probe of a circuit.
+    pub(super) fn without_address(&self, now: Now) -> Vec<Arc<str>> {
+        let served = |pool: &Pool| {
+            pool.addresses
+                .iter()
+                .any(|address| address.healthy() && address.circuit.verdict(now) != Verdict::Open)
+        };
+        let out = self.pools.iter().filter(|pool| !served(pool));
+        out.map(|pool| Arc::clone(&pool.upstream.name)).collect()
+    }
 }
 
 impl Pool {

@@ -1,0 +1,86 @@
+//! `tollgate serve`: the gateway, until a signal ends it.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::runtime::Runtime;
+
+use crate::config::settings::{LogFormat, LogSettings};
+use crate::config::{self, Loaded};
+use crate::proxy;
+use crate::telemetry::log::{self, Shape};
+
+use super::arguments::Serve;
+use super::assembly::{self, Assembled};
+use super::reload::{self, Reloader, Running};
+use super::{Done, Failure, environment};
+
+pub(super) fn run(arguments: &Serve) -> Result<Done, Failure> {
+    let path = &arguments.config.config;
+    let loaded = config::load(path, &environment)?;
+    start_log(&loaded.settings.log)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (files, version) = (loaded.files.clone(), Arc::clone(&loaded.snapshot.version.0));
+    let runtime = runtime()?;
+    let assembled = assembly::assemble(loaded, runtime.handle())?;
+    let (gateway, parts) = (Arc::clone(&assembled.gateway), Arc::clone(&assembled.parts));
+    let apply = Box::new(move |loaded: Loaded| assembly::install(&gateway, &parts, loaded));
+    let reloader = Reloader::new(
+        path.clone(),
+        Running { settings: assembled.settings.clone(), version, files },
+        apply,
+        Arc::clone(&assembled.parts.clock),
+        Arc::clone(&assembled.parts.metrics),
+    );
+    let hangups = {
+        let _entered = runtime.enter();
+        reload::hangups()?
+    };
+    runtime.spawn(reloader.keep(hangups));
+    serve(assembled, runtime, arguments.upgrade)
+}
+
+/// Runs the gateway until a signal ends it.
+pub(super) fn serve(
+    assembled: Assembled,
+    runtime: Runtime,
+    upgrade: bool,
+) -> Result<Done, Failure> {
+    let Assembled { gateway, admin, settings, parts } = assembled;
+    let listeners: Vec<String> =
+        settings.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        snapshot.version = %gateway.current().snapshot.version,
+        listen = %listeners.join(", "),
+        admin = settings.admin.map(tracing::field::display),
+        threads = settings.server.threads,
+        "starting"
+    );
+    let outcome = proxy::run(gateway, admin, &settings, upgrade);
+    drop(parts);
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome.map_err(anyhow::Error::from)?;
+    tracing::info!("ended");
+    Ok(Done::Well)
+}
+
+/// Where stores and health checks do their work: not on the threads that serve.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("stores")
+        .enable_all()
+        .build();
+    Ok(runtime.context("cannot start a runtime for the stores")?)
+}
+
+pub(super) fn start_log(settings: &LogSettings) -> Result<(), Failure> {
+    let shape = match settings.format {
+        LogFormat::Json => Shape::Json,
+        LogFormat::Pretty => Shape::Pretty,
+    };
+    Ok(log::start(shape, &settings.filter).map_err(anyhow::Error::from)?)
+}
