@@ -99,7 +99,7 @@ impl Decode for Headers {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "object", "additionalProperties": { "type": "string" } })
+        json!({ "title": "map of header names to texts", "type": "object", "additionalProperties": { "type": "string" } })
     }
 }
 
@@ -190,7 +190,7 @@ impl Decode for Origin {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "examples": ["https://app.example.com"] })
+        json!({ "title": "origin", "type": "string", "examples": ["https://app.example.com"] })
     }
 }
 

@@ -20,6 +20,7 @@ use crate::policy::upstream::Upstream;
 
 use super::context::Context;
 use super::decode::{At, Name, Named, nearest};
+use super::defaults as preset;
 use super::identity::IdentityFields;
 use super::policies::{
     LimitFields, LimitRate, PlanFields, PolicyFile, RoleFields, TableFields, TenancyFields,
@@ -43,7 +44,7 @@ pub(super) struct Joined {
 /// Joins the files; what two of them state is an error that names both places.
 pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
     let mut joined = Joined {
-        schema: Name::from("public"),
+        schema: Name::from(preset::SCHEMA.yaml),
         plans: BTreeMap::new(),
         roles: BTreeMap::new(),
         limits: BTreeMap::new(),
@@ -123,6 +124,9 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     let limits = limits(joined, cx);
     let catalog = Arc::new(catalog(joined, cx));
     let roles = roles(joined, cx);
+    if let (Some(identity), Some(edge)) = (&base.identity, &base.edge) {
+        token_fits(identity, edge, cx);
+    }
     let identity = base.identity.map(|fields| identity(fields, joined, cx));
     let response = Arc::new(joined.response.clone());
     let whole = resolve::Whole {
@@ -343,6 +347,14 @@ fn identity(fields: IdentityFields, joined: &Joined, cx: &mut Context<'_>) -> Id
         }
     }
     fields.policy
+}
+
+/// A token that the edge has refused already is never looked at.
+fn token_fits(identity: &IdentityFields, edge: &EdgePolicy, cx: &mut Context<'_>) {
+    if identity.policy.max_token_bytes > edge.max_header_bytes {
+        cx.error(identity.token_span, "`max_token_bytes` is above the edge's `max_header_bytes`")
+            .hint("tokens travel in headers: raise the one or lower the other");
+    }
 }
 
 /// What nothing uses was often meant to be used.

@@ -113,9 +113,21 @@ impl<'a> Context<'a> {
         self.opened.push(Opened { name, directory, text, interpolation });
         if let Some(error) = error {
             self.hide_line(error.span);
+            let line = (error.span.line as usize).saturating_sub(1);
+            let unquoted = self
+                .opened
+                .last()
+                .and_then(|opened| opened.text.lines().nth(line))
+                .is_some_and(|line| line.contains(" ${") || line.contains("[${"));
             let said = self.error(error.span, error.message);
-            if let Some(hint) = error.hint {
-                said.hint(hint);
+            match error.hint {
+                Some(hint) => {
+                    said.hint(hint);
+                }
+                None if unquoted => {
+                    said.hint("inside `{ }` and `[ ]`, put `${…}` in quotes");
+                }
+                None => {}
             }
         }
         let mut node = node?;
@@ -129,9 +141,7 @@ impl<'a> Context<'a> {
 
     /// The text of any file that the configuration names.
     pub(super) fn contents(&mut self, path: &Path) -> std::io::Result<String> {
-        if !self.read.iter().any(|known| known == path) {
-            self.read.push(path.to_owned());
-        }
+        self.remember(path);
         let text = self.files.read(path)?;
         // Lengths keep apart what would otherwise run together.
         let name = path.to_string_lossy();
@@ -142,8 +152,23 @@ impl<'a> Context<'a> {
         Ok(text)
     }
 
+    fn remember(&mut self, path: &Path) {
+        if !self.read.iter().any(|known| known == path) {
+            self.read.push(path.to_owned());
+        }
+    }
+
     /// The files that a pattern names.
-    pub(super) fn matching(&self, pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
+    pub(super) fn matching(&mut self, pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
+        let directory = pattern.parent().filter(|_| files::is_pattern(pattern));
+        if let Some(directory) = directory {
+            // A new file in it changes what is in force.
+            let directory = match directory.as_os_str().is_empty() {
+                true => Path::new("."),
+                false => directory,
+            };
+            self.remember(directory);
+        }
         files::matching(self.files, pattern)
     }
 

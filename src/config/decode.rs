@@ -125,6 +125,18 @@ impl<'t, 'c> Table<'t, 'c> {
         T::decode(&node, self.context()?)
     }
 
+    /// A key with a default that is applied where all files are known.
+    pub(super) fn or_later<T: Decode>(
+        &mut self,
+        key: &'static str,
+        preset: &Preset,
+        about: &str,
+    ) -> Option<T> {
+        self.describe::<T>(key, about, Some(preset));
+        let (node, cx) = self.find(key)?;
+        T::decode(node, cx)
+    }
+
     /// A map that may be left out, since each of its keys may.
     pub(super) fn section<T: Fields>(&mut self, key: &'static str, about: &str) -> Option<T> {
         self.describe::<T>(key, about, None);

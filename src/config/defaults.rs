@@ -152,47 +152,47 @@ pub(super) const SERVICE_ADDRESSES: Preset = Preset::new(
 pub(super) const ANONYMOUS_CLAIMS: Preset =
     Preset::new("anonymous", "claims", "[anon]", "Supabase's name");
 pub(super) const DIRECTORY_TTL: Preset = Preset::new(
-    "postgres",
+    "postgres directory",
     "ttl",
     "30s",
     "how long a change may take to be seen where notifications are not set up",
 );
 pub(super) const DIRECTORY_MAX_STALE: Preset = Preset::new(
-    "postgres",
+    "postgres directory",
     "max_stale",
     "1h",
     "members keep working through a failover of the database",
 );
 pub(super) const DIRECTORY_NEGATIVE_TTL: Preset = Preset::new(
-    "postgres",
+    "postgres directory",
     "negative_ttl",
     "5s",
     "a new organization is reachable soon; a scan for names does not reach the database",
 );
 pub(super) const DIRECTORY_TIMEOUT: Preset =
-    Preset::new("postgres", "timeout", "2s", "a look-up by key takes milliseconds");
+    Preset::new("postgres directory", "timeout", "2s", "a look-up by key takes milliseconds");
 pub(super) const DIRECTORY_CAPACITY: Preset =
-    Preset::new("postgres", "capacity", "100000", "about 50 MB when it is full");
+    Preset::new("postgres directory", "capacity", "100000", "about 50 MB when it is full");
 pub(super) const DIRECTORY_CONNECTIONS: Preset =
-    Preset::new("postgres", "connections", "4", "look-ups are rare and short");
+    Preset::new("postgres directory", "connections", "4", "look-ups are rare and short");
 pub(super) const LIMITS_STORE: Preset =
     Preset::new("gateway", "limits_store", "memory", "nothing else has to run; exact for one node");
 pub(super) const MAX_BUCKETS: Preset =
     Preset::new("memory store", "max_buckets", "100000", "about 20 MB when it is full");
 pub(super) const REDIS_TIMEOUT: Preset = Preset::new(
-    "redis",
+    "redis store",
     "timeout",
     "25ms",
     "far above a round trip in one data centre, far below what a client notices",
 );
 pub(super) const REDIS_KEY_PREFIX: Preset = Preset::new(
-    "redis",
+    "redis store",
     "key_prefix",
     "tollgate",
     "keeps the keys apart from those of other programs",
 );
 pub(super) const REDIS_NODES: Preset = Preset::new(
-    "redis",
+    "redis store",
     "nodes",
     "1",
     "one gateway node enforces the whole of a limit while Redis is away",

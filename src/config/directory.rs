@@ -189,7 +189,7 @@ impl Decode for Day {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "format": "date" })
+        json!({ "title": "day", "type": "string", "format": "date" })
     }
 }
 

@@ -107,10 +107,10 @@ pub(super) fn beside(directory: &Path, path: &str) -> PathBuf {
 /// The files that a pattern names: `*` stands for any text inside the last part of the path.
 /// Sorted by name; hidden files only where the pattern begins with a dot.
 pub(super) fn matching(files: &dyn Files, pattern: &Path) -> io::Result<Vec<PathBuf>> {
-    let last = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if !last.contains('*') {
+    if !is_pattern(pattern) {
         return Ok(vec![pattern.to_owned()]);
     }
+    let last = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let directory = pattern.parent().unwrap_or(Path::new(""));
     let names = files.list(directory)?;
     Ok(names
@@ -118,6 +118,11 @@ pub(super) fn matching(files: &dyn Files, pattern: &Path) -> io::Result<Vec<Path
         .filter(|name| name.starts_with('.') == last.starts_with('.') && fits(last, name))
         .map(|name| directory.join(name))
         .collect())
+}
+
+/// Whether a path can name several files.
+pub(super) fn is_pattern(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains('*'))
 }
 
 fn fits(pattern: &str, name: &str) -> bool {

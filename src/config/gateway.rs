@@ -475,6 +475,6 @@ impl Decode for LogFilter {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "minLength": 1 })
+        json!({ "title": "log filter", "type": "string", "minLength": 1 })
     }
 }

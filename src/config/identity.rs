@@ -5,7 +5,6 @@
 //! May import `domain` and `policy`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -19,7 +18,7 @@ use crate::policy::identity::{
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table};
 use super::defaults as preset;
-use super::leaf::{Block, FilePath, SmallSize, Text, Url};
+use super::leaf::{Block, FilePath, Seconds, SmallSize, Text, Url};
 use super::yaml::{Kind, Node, Span};
 
 /// What the file says of identity.
@@ -27,6 +26,7 @@ pub(super) struct IdentityFields {
     pub(super) policy: IdentityPolicy,
     pub(super) service_role: Option<At<Name>>,
     pub(super) anonymous_role: Option<At<Name>>,
+    pub(super) token_span: Span,
 }
 
 impl Fields for IdentityFields {
@@ -70,6 +70,7 @@ impl Fields for IdentityFields {
             },
             service_role: service.role,
             anonymous_role: anonymous.role,
+            token_span: table.key_span("max_token_bytes"),
         })
     }
 }
@@ -227,13 +228,13 @@ impl Fields for Issuer {
             "Claims that a token must have, besides `exp`.",
         );
         let leeway =
-            table.or::<Duration>("leeway", &preset::LEEWAY, "Allowed difference of clocks.");
-        let max_lifetime = table.optional::<Duration>(
+            table.or::<Seconds>("leeway", &preset::LEEWAY, "Allowed difference of clocks.");
+        let max_lifetime = table.optional::<Seconds>(
             "max_lifetime",
             "How far ahead `exp` may lie; not checked if not stated.",
         );
         if let Some(leeway) = leeway
-            && leeway > Duration::from_secs(300)
+            && leeway.0 > 300
         {
             let span = table.key_span("leeway");
             table.error(
@@ -253,8 +254,8 @@ impl Fields for Issuer {
             keys,
             jwks,
             required_claims: boxed(required?),
-            leeway_secs: leeway?.as_secs(),
-            max_lifetime_secs: max_lifetime.map(|lifetime| lifetime.as_secs()),
+            leeway_secs: leeway?.0,
+            max_lifetime_secs: max_lifetime.map(|lifetime| lifetime.0),
             source,
         })
     }

@@ -47,6 +47,10 @@ pub(super) struct SmallSize(pub(super) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Few(pub(super) u8);
 
+/// A duration of whole seconds, for what tokens count in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seconds(pub(super) u64);
+
 /// `http://…` or `https://…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Url(pub(super) String);
@@ -62,7 +66,7 @@ impl Decode for Text {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "minLength": 1 })
+        json!({ "title": "text", "type": "string", "minLength": 1 })
     }
 }
 
@@ -72,7 +76,7 @@ impl Decode for Block {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "minLength": 1 })
+        json!({ "title": "text, also of several lines", "type": "string", "minLength": 1 })
     }
 }
 
@@ -84,7 +88,7 @@ impl Decode for Secret {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "minLength": 1 })
+        json!({ "title": "secret", "type": "string", "minLength": 1 })
     }
 }
 
@@ -96,7 +100,7 @@ impl Decode for Name {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$" })
+        json!({ "title": "name", "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$" })
     }
 }
 
@@ -107,7 +111,7 @@ impl Decode for FilePath {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "minLength": 1 })
+        json!({ "title": "path", "type": "string", "minLength": 1 })
     }
 }
 
@@ -125,7 +129,7 @@ impl Decode for bool {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "boolean" })
+        json!({ "title": "`true` or `false`", "type": "boolean" })
     }
 }
 
@@ -144,7 +148,7 @@ impl Decode for u64 {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "integer", "minimum": 0 })
+        json!({ "title": "whole number", "type": "integer", "minimum": 0 })
     }
 }
 
@@ -166,7 +170,7 @@ impl Decode for NonZeroU32 {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX })
+        json!({ "title": "whole number from 1", "type": "integer", "minimum": 1, "maximum": u32::MAX })
     }
 }
 
@@ -184,7 +188,7 @@ impl Decode for Few {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "integer", "minimum": 0, "maximum": 10 })
+        json!({ "title": "whole number from 0 to 10", "type": "integer", "minimum": 0, "maximum": 10 })
     }
 }
 
@@ -194,7 +198,7 @@ impl Decode for Size {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)$" })
+        json!({ "title": "size", "type": "string", "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)$" })
     }
 }
 
@@ -221,7 +225,21 @@ impl Decode for Duration {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$" })
+        json!({ "title": "duration", "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$" })
+    }
+}
+
+impl Decode for Seconds {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let duration = Duration::decode(node, cx)?;
+        if duration.subsec_millis() == 0 {
+            return Some(Self(duration.as_secs()));
+        }
+        refuse_as(node, "a duration of whole seconds", "tokens count in seconds", cx)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        json!({ "title": "duration, whole seconds", "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$" })
     }
 }
 
@@ -264,7 +282,7 @@ impl Decode for Pace {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "pattern": "^[0-9]+ ?/ ?(s|min|h|d)$" })
+        json!({ "title": "rate", "type": "string", "pattern": "^[0-9]+ ?/ ?(s|min|h|d)$" })
     }
 }
 
@@ -310,7 +328,7 @@ impl Decode for Url {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "pattern": "^https?://" })
+        json!({ "title": "URL", "type": "string", "pattern": "^https?://" })
     }
 }
 
@@ -322,7 +340,7 @@ impl Decode for SocketAddr {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "examples": ["127.0.0.1:8080", "[::]:8080"] })
+        json!({ "title": "IP address and port", "type": "string", "examples": ["127.0.0.1:8080", "[::]:8080"] })
     }
 }
 
@@ -344,7 +362,7 @@ impl Decode for IpNet {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "examples": ["10.0.0.0/8"] })
+        json!({ "title": "network", "type": "string", "examples": ["10.0.0.0/8"] })
     }
 }
 
@@ -354,7 +372,7 @@ impl Decode for HeaderName {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "minLength": 1 })
+        json!({ "title": "header name", "type": "string", "minLength": 1 })
     }
 }
 
@@ -364,7 +382,7 @@ impl Decode for HeaderValue {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string" })
+        json!({ "title": "header value", "type": "string" })
     }
 }
 
@@ -375,7 +393,7 @@ impl Decode for OrgId {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "format": "uuid" })
+        json!({ "title": "UUID", "type": "string", "format": "uuid" })
     }
 }
 
@@ -386,7 +404,7 @@ impl Decode for OrgSlug {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" })
+        json!({ "title": "slug", "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" })
     }
 }
 
@@ -397,7 +415,7 @@ impl Decode for UserId {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "minLength": 1, "maxLength": 255 })
+        json!({ "title": "user id", "type": "string", "minLength": 1, "maxLength": 255 })
     }
 }
 
@@ -524,6 +542,12 @@ pub(super) fn refuse<T>(
         said.hint(hint);
     }
     None
+}
+
+/// The same for what was read and does not fit.
+fn refuse_as<T>(node: &Node, kind: &str, hint: &str, cx: &mut Context<'_>) -> Option<T> {
+    let stated = text(node, cx)?;
+    refuse(node, kind, stated, hint, cx)
 }
 
 fn amount<T>(

@@ -31,7 +31,8 @@ pub struct Loaded {
     pub snapshot: Snapshot,
     /// What somebody should look at.
     pub warnings: Vec<Problem>,
-    /// Every file that was read: a change of any of them is worth a reload.
+    /// Every file that was read and every directory that a pattern looks into: a change of any of
+    /// them is worth a reload.
     pub files: Vec<PathBuf>,
 }
 

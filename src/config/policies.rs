@@ -37,10 +37,10 @@ impl Fields for PolicyFile {
     const ABOUT: &'static str = "A policy file. Every part may be spread over several files.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let schema = table.optional(
+        let schema = table.or_later(
             "schema",
-            "The database schema that requests to PostgREST are sent to; `public` if no file \
-             states one.",
+            &preset::SCHEMA,
+            "The database schema that requests to PostgREST are sent to.",
         );
         let plans = table.some("plans", "Subscription tiers, as the directory names them.");
         let roles = table.some("roles", "Roles of members, as the directory names them.");
@@ -110,7 +110,7 @@ impl Decode for PermissionPattern {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "pattern": "^[^:]+:[^:]+$" })
+        json!({ "title": "permission", "type": "string", "pattern": "^[^:]+:[^:]+$" })
     }
 }
 

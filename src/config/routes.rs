@@ -237,7 +237,7 @@ impl Decode for HostMatch {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "examples": ["*", "api.example.com", "*.example.com"] })
+        json!({ "title": "host pattern", "type": "string", "examples": ["*", "api.example.com", "*.example.com"] })
     }
 }
 
@@ -254,7 +254,7 @@ impl Decode for PathPattern {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "pattern": "^/" })
+        json!({ "title": "path pattern", "type": "string", "pattern": "^/" })
     }
 }
 
@@ -394,7 +394,7 @@ impl Decode for ClaimPath {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "examples": ["app_metadata.org_id"] })
+        json!({ "title": "claim path", "type": "string", "examples": ["app_metadata.org_id"] })
     }
 }
 
@@ -425,7 +425,7 @@ impl Decode for PermissionFields {
     fn shape(shapes: &mut Shapes) -> Value {
         json!({ "anyOf": [
             { "enum": ["none", "member"] },
-            { "type": "string", "pattern": "^[^:*]+:[^:*]+$" },
+            { "title": "permission", "type": "string", "pattern": "^[^:*]+:[^:*]+$" },
             TablePermission::shape(shapes),
         ] })
     }

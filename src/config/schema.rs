@@ -9,9 +9,16 @@ use super::directory::DirectoryFile;
 use super::gateway::Gateway;
 use super::policies::PolicyFile;
 
-/// The schema of `gateway.yaml`.
+/// The schema of `gateway.yaml`, in which `${…}` may stand for any value.
 pub fn gateway() -> Value {
-    schema::<Gateway>()
+    let mut schema = schema::<Gateway>();
+    for definition in schema.get_mut("$defs").and_then(Value::as_object_mut).into_iter().flatten() {
+        let properties = definition.1.get_mut("properties").and_then(Value::as_object_mut);
+        for (_, property) in properties.into_iter().flatten() {
+            interpolated(property);
+        }
+    }
+    schema
 }
 
 /// The schema of policy files.
@@ -33,4 +40,29 @@ fn schema<T: Fields>() -> Value {
         "$ref": root.get("$ref"),
         "$defs": shapes.0,
     })
+}
+
+/// Lets a text with `${` stand for any value that is no text of free form.
+fn interpolated(shape: &mut Value) {
+    let Some(map) = shape.as_object_mut() else { return };
+    for inside in ["items", "additionalProperties"] {
+        if let Some(inner) = map.get_mut(inside) {
+            interpolated(inner);
+        }
+    }
+    if let Some(choices) = map.get_mut("anyOf").and_then(Value::as_array_mut) {
+        choices.iter_mut().for_each(interpolated);
+    }
+    let kind = map.get("type").and_then(Value::as_str);
+    let bound = ["enum", "const", "pattern", "format"].iter().any(|key| map.contains_key(*key));
+    if !bound && !matches!(kind, Some("integer" | "boolean")) {
+        return;
+    }
+    let mut around = serde_json::Map::new();
+    for key in ["title", "description", "default", "examples"] {
+        around.extend(map.shift_remove(key).map(|value| (key.to_owned(), value)));
+    }
+    let bound = std::mem::take(map);
+    *map = around;
+    map.insert("anyOf".into(), json!([bound, { "type": "string", "pattern": r"\$\{" }]));
 }

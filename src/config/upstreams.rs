@@ -3,6 +3,7 @@
 //! May import `domain` and `policy`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use crate::policy::upstream::{
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table, expected};
 use super::defaults as preset;
-use super::leaf::{Few, Text, arc, refuse, text, word, words};
+use super::leaf::{Few, Seconds, Text, arc, refuse, text, word, words};
 use super::yaml::{Kind, Node};
 
 /// An upstream without its name.
@@ -139,7 +140,7 @@ impl Decode for UpstreamAddress {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "examples": ["127.0.0.1:3000", "rest:3000", "[::1]:3000"] })
+        json!({ "title": "`host:port`", "type": "string", "examples": ["127.0.0.1:3000", "rest:3000", "[::1]:3000"] })
     }
 }
 
@@ -176,7 +177,7 @@ impl Decode for Host {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "minLength": 1 })
+        json!({ "title": "host", "type": "string", "minLength": 1 })
     }
 }
 
@@ -207,7 +208,7 @@ impl Decode for PathPrefix {
     }
 
     fn shape(_: &mut Shapes) -> Value {
-        json!({ "type": "string", "pattern": "^/" })
+        json!({ "title": "path prefix", "type": "string", "pattern": "^/" })
     }
 }
 
@@ -306,7 +307,7 @@ impl Fields for MintPolicy {
             "secret",
             "The upstream's JWT secret, 32 bytes or more (RFC 7518 section 3.2).",
         );
-        let lifetime = table.or(
+        let lifetime = table.or::<Seconds>(
             "lifetime",
             &preset::MINT_LIFETIME,
             "How long a minted token lives, at most as long as the caller's.",
@@ -335,7 +336,7 @@ impl Fields for MintPolicy {
         }
         Some(Self {
             secret: secret.value,
-            lifetime: lifetime?,
+            lifetime: Duration::from_secs(lifetime?.0),
             user_role: arc(user_role?),
             service_role: arc(service_role?),
             anonymous_role: arc(anonymous_role?),

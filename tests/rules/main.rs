@@ -8,6 +8,8 @@
     reason = "a test binary: what fails here is meant to fail the test"
 )]
 
+mod compiled;
+mod documents;
 mod golden;
 mod mutations;
 mod shipped;

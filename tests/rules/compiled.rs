@@ -1,0 +1,175 @@
+//! Good YAML and what it compiles to.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::Method;
+use tollgate::config::settings::{DirectorySettings, LimitStoreSettings};
+use tollgate::config::{self, Loaded, Memory};
+use tollgate::domain::catalog::Tenancy;
+use tollgate::policy::limits::RateSource;
+use tollgate::policy::response::Origins;
+use tollgate::policy::route::{Condition, Destination, PermissionRule, TenantRule, TenantSource};
+use tollgate::policy::snapshot::RouteMatch;
+use tollgate::policy::upstream::UpstreamIdentity;
+
+use crate::golden::{environment, good, here, laid};
+
+fn with(name: &str, text: &str) -> Loaded {
+    loaded(&laid(&[&here("good")]).with(name, text))
+}
+
+fn loaded(files: &Memory) -> Loaded {
+    config::load_from(files, Path::new("gateway.yaml"), &environment)
+        .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// The good gateway file with more of it.
+fn gateway(more: &str) -> Loaded {
+    with("gateway.yaml", &format!("{}{more}", good("gateway.yaml")))
+}
+
+#[test]
+fn what_is_not_stated_has_its_default() {
+    let Loaded { settings, snapshot, .. } = gateway("");
+    assert_eq!(settings.listeners[0].address, SocketAddr::from(([127, 0, 0, 1], 8080)));
+    assert!(settings.listeners[0].http2);
+    assert_eq!(settings.server.drain, Duration::from_secs(30));
+    assert_eq!(settings.admin, None);
+    assert_eq!(settings.audit, None);
+    let LimitStoreSettings::Memory { max_buckets } = settings.limits else { panic!("memory") };
+    assert_eq!(max_buckets.get(), 100_000);
+    assert_eq!(snapshot.edge.max_header_bytes, 32 * 1024);
+    assert_eq!(snapshot.edge.address_guard, None);
+    assert_eq!(*snapshot.identity.service_claims, [Box::from("service_role")]);
+    assert_eq!(snapshot.identity.issuers[0].leeway_secs, 10);
+    assert_eq!(*snapshot.identity.issuers[0].required_claims, [Box::from("sub")]);
+    let upstream = &snapshot.upstreams[0];
+    assert!(matches!(upstream.identity, UpstreamIdentity::PassThrough { translate: None }));
+    assert_eq!((upstream.retries, &*upstream.path_prefix), (1, ""));
+}
+
+#[test]
+fn variables_and_secret_files_are_put_in_place() {
+    let text = good("gateway.yaml")
+        .replace("127.0.0.1:8080", "\"127.0.0.1:${PORT:-9000}\"")
+        .replace("\"${JWT_SECRET}\"", "\"${file:secrets/jwt}\"")
+        + "server: { threads: \"${THREADS:-7}\", node: \"$${node}\" }\n";
+    let files = laid(&[&here("good")])
+        .with("gateway.yaml", text)
+        .with("secrets/jwt", "a-secret-in-a-file-of-thirty-two-bytes\r\n");
+    let Loaded { settings, files, .. } = loaded(&files);
+    assert_eq!(settings.listeners[0].address.port(), 9000);
+    assert_eq!(settings.server.threads.get(), 7);
+    assert_eq!(&*settings.server.node, "${node}");
+    assert!(files.contains(&PathBuf::from("secrets/jwt")));
+}
+
+#[test]
+fn the_directory_of_a_pattern_is_watched_too() {
+    let Loaded { files, .. } = gateway("");
+    assert!(files.contains(&PathBuf::from(".")), "{files:?}");
+    assert!(files.contains(&PathBuf::from("policy-roles.yaml")), "{files:?}");
+}
+
+#[test]
+fn a_directory_file_becomes_organizations_and_memberships() {
+    let text = good("directory.yaml")
+        + "      - { user: bob, role: viewer, status: invited, joined: 2024-01-02 }\n";
+    let Loaded { settings, .. } = with("directory.yaml", &text);
+    let DirectorySettings::File(data) = &settings.directory else { panic!("a file") };
+    assert_eq!(data.organizations[0].slug.as_str(), "acme");
+    let joined: Vec<(&str, u64)> =
+        data.memberships.iter().map(|m| (m.user.as_str(), m.joined_at)).collect();
+    assert_eq!(joined, [("alice", 0), ("bob", 1_704_153_600)]);
+}
+
+#[test]
+fn every_plan_has_its_rate() {
+    let Loaded { snapshot, .. } = gateway("");
+    let RateSource::ByPlan { rates, otherwise } = &snapshot.limits["per_org"].rate else {
+        panic!("by plan")
+    };
+    assert_eq!(rates["free"].tokens.get(), 100);
+    assert_eq!(rates["pro"].period_millis.get(), 60_000);
+    // A burst that is not stated is the count of the rate.
+    assert_eq!((rates["pro"].burst.get(), otherwise.burst.get()), (1000, 10));
+}
+
+#[test]
+fn tables_and_permissions_make_a_closed_world() {
+    let text = "tables:\n  events: { tenant: org, columns: [id, org] }\n  \
+                countries: { global: read, columns: [code] }\n  secrets: { deny: true }\n";
+    let Loaded { snapshot, .. } = with("policy-tables.yaml", text);
+    let table = |name: &str| snapshot.catalog.table(name).unwrap();
+    assert_eq!(table("events").tenancy, Tenancy::Column("org".into()));
+    assert!(table("events").writable);
+    assert_eq!(table("countries").tenancy, Tenancy::Global);
+    assert!(!table("countries").writable);
+    assert_eq!(table("secrets").tenancy, Tenancy::Denied);
+    let roles = &snapshot.roles;
+    assert!(roles.permission("countries", "read").is_some());
+    assert!(roles.permission("secrets", "read").is_none());
+    let export = roles.permission("reports", "export").unwrap();
+    assert!(roles.role("admin").unwrap().allows(export));
+    assert!(!roles.role("viewer").unwrap().allows(export));
+}
+
+#[test]
+fn a_route_carries_everything_that_it_states() {
+    let text = "routes:\n  - name: export\n    match: { host: \"*.example.com\", path: \
+                \"/o/{org}/export\", methods: [POST] }\n    upstream: rest2\n    strip_prefix: /o\n    \
+                credential: key\n    tenant: [{ claim: app_metadata.org_id }, host, { path: org }]\n    \
+                permission: reports:export\n    require: [{ feature: exports }, { plan: pro }]\n    \
+                limits: [per_org, per_user]\n    max_body: 5MiB\n    read_timeout: 2m\n    \
+                response: { set: { X-A: route }, remove: [Via] }\n";
+    let files = laid(&[&here("good")])
+        .with("policy-routes.yaml", text)
+        .with(
+            "policy-response.yaml",
+            "response: { set: { X-A: all, X-B: all }, remove: [Server] }\n",
+        )
+        .with("gateway.yaml", good("gateway.yaml").replace("  web:\n", "  rest2:\n"));
+    let Loaded { snapshot, warnings, .. } = loaded(&files);
+    assert_eq!(warnings.len(), 1, "the upstream `rest` is unused: {warnings:?}");
+    let post = snapshot.routes.find("acme.example.com", "/o/x/export", &Method::POST);
+    let RouteMatch::Route(route) = post else { panic!("a route") };
+    let get = snapshot.routes.find("acme.example.com", "/o/x/export", &Method::GET);
+    assert!(matches!(get, RouteMatch::OtherMethods(_)));
+    let expected = Destination::Upstream { upstream: 1, strip_prefix: "/o".into() };
+    assert_eq!(route.destination, expected);
+    let claim = TenantSource::Claim(vec!["app_metadata".into(), "org_id".into()]);
+    let sources = vec![claim, TenantSource::Host, TenantSource::Path("org".into())];
+    assert_eq!(route.tenant, TenantRule::Sources(sources));
+    let export = snapshot.roles.permission("reports", "export").unwrap();
+    assert_eq!(route.permission, PermissionRule::Permission(export));
+    let plan = Condition::PlanAtLeast { name: "pro".into(), level: 20 };
+    assert_eq!(route.conditions, [Condition::Feature("exports".into()), plan]);
+    assert_eq!(&*route.limits[1].name, "per_user");
+    assert_eq!(route.max_body_bytes, 5 << 20);
+    assert_eq!(route.read_timeout, Some(Duration::from_secs(120)));
+    let set: Vec<(&str, &str)> =
+        route.response.set.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+    assert_eq!(set, [("x-b", "all"), ("x-a", "route")]);
+    assert_eq!(route.response.remove, ["server", "via"]);
+    assert_eq!(snapshot.response.remove, ["server"]);
+    assert_eq!(route.source.to_string(), "policy-routes.yaml:2");
+}
+
+#[test]
+fn a_wildcard_origin_is_allowed_without_credentials() {
+    let Loaded { snapshot, .. } =
+        with("policy-more.yaml", "response: { cors: { origins: [\"*\"] } }\n");
+    let cors = snapshot.response.cors.as_ref().unwrap();
+    assert_eq!(cors.origins, Origins::Any);
+    assert!(!cors.credentials);
+}
+
+#[test]
+fn aliases_stand_for_what_they_name() {
+    let text = "tables:\n  events: { tenant: org, columns: &columns [id, org, title] }\n  \
+                notes: { tenant: org, columns: *columns }\n";
+    let Loaded { snapshot, .. } = with("policy-tables.yaml", text);
+    assert_eq!(snapshot.catalog.table("notes").unwrap().columns.len(), 3);
+}
