@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
 use tokio::runtime::Handle;
 use tollgate::config::settings::{DirectoryQueries, PostgresDirectory};
 use tollgate::domain::clock::Clock;
@@ -69,10 +70,14 @@ impl World {
     }
 
     fn over(postgres: Postgres) -> Self {
+        Self::with(postgres, "sslmode=disable")
+    }
+
+    fn with(postgres: Postgres, options: &str) -> Self {
         let clock = Arc::new(TestClock::new());
         let metrics = Arc::new(Metrics::new().unwrap());
         let settings = PostgresDirectory {
-            url: Secret::new(format!("{}?sslmode=disable", postgres.url(DATABASE))),
+            url: Secret::new(format!("{}?{options}", postgres.url(DATABASE))),
             ttl: TTL,
             max_stale: MAX_STALE,
             negative_ttl: NEGATIVE_TTL,
@@ -367,6 +372,54 @@ async fn a_row_that_cannot_be_read_is_an_outage_and_not_a_refusal() {
         (world.status("acme").await == SUSPENDED).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_used_and_certificates_are_believed_as_the_sslmode_says() {
+    let postgres = seeded().await;
+    let ca = with_tls(&postgres).await;
+    let file = std::env::temp_dir().join(format!("tollgate-ca-{}.pem", std::process::id()));
+    std::fs::write(&file, ca).unwrap();
+
+    let mut world = World::with(postgres, "sslmode=require");
+    assert_eq!(world.status("acme").await, ACTIVE);
+    let sql = "select s.ssl from pg_stat_ssl s join pg_stat_activity a using (pid) \
+               where a.application_name = 'tollgate'";
+    let rows = world.postgres.rows(DATABASE, sql).await;
+    assert!(!rows.is_empty() && rows.iter().all(|row| row["ssl"] == true), "{rows:?}");
+
+    let known = format!("sslmode=verify-full&sslrootcert={}", file.display());
+    world = World::with(world.postgres, &known);
+    assert_eq!(world.status("acme").await, ACTIVE);
+    world = World::with(world.postgres, "sslmode=verify-full");
+    assert_eq!(world.status("acme").await, AWAY, "no public authority signed it");
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// Has the server speak TLS with a certificate of an authority of its own, which is returned.
+async fn with_tls(postgres: &Postgres) -> String {
+    let authority = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = parameters.self_signed(&authority).unwrap().pem();
+    let issuer = rcgen::Issuer::new(parameters, authority);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let server = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = server.signed_by(&key, &issuer).unwrap().pem();
+    // Written by the server itself: its user owns the directory, and the key must be its own.
+    for (name, pem) in [("server.crt", certificate), ("server.key", key.serialize_pem())] {
+        let text = base64::engine::general_purpose::STANDARD.encode(pem);
+        let program = format!("umask 077; base64 -d > {name}");
+        postgres.execute(DATABASE, &format!("copy (select '{text}') to program '{program}'")).await;
+    }
+    postgres.execute(DATABASE, "alter system set ssl = on").await;
+    postgres.execute(DATABASE, "select pg_reload_conf()").await;
+    eventually("TLS", async || {
+        let rows = postgres.rows(DATABASE, "select current_setting('ssl') as ssl").await;
+        (rows[0]["ssl"] == "on").then_some(())
+    })
+    .await;
+    ca
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -380,6 +380,20 @@ fn a_changed_token_has_a_bad_signature() {
 }
 
 #[test]
+fn no_character_of_a_token_can_be_changed() {
+    let good = user();
+    for (place, character) in good.char_indices() {
+        for other in ['A', 'B', '-', '.', '=', '%'] {
+            let changed = format!("{}{other}{}", &good[..place], &good[place + 1..]);
+            let proven = request(&[bearer(&changed)]).proven(&Node::fetched());
+            assert!(proven.is_err() || other == character, "{changed}");
+        }
+        let shorter = format!("{}{}", &good[..place], &good[place + 1..]);
+        assert!(request(&[bearer(&shorter)]).proven(&Node::fetched()).is_err(), "{shorter}");
+    }
+}
+
+#[test]
 fn claims_that_are_missing_of_the_wrong_type_or_out_of_time_are_refused() {
     use CredentialFault::*;
     for (changes, wanted) in [

@@ -5,7 +5,7 @@
 //! learn at once that the database is away.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -25,6 +25,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest wait after a failed attempt: so long the database may be back unnoticed.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// A connection that lasted for so long is worth another at once.
+const A_WHILE: Duration = Duration::from_secs(1);
 
 /// Why an entry could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,13 @@ enum Reach {
     Trying,
     Up,
     Down,
+}
+
+/// How a connection ended.
+enum End {
+    ClosedAfterAWhile,
+    Closed(String),
+    FailedAQuery,
 }
 
 struct Session {
@@ -151,37 +161,55 @@ impl Pool {
             let error = match timeout(CONNECT, self.connect()).await {
                 Ok(Ok((session, driver))) => {
                     backoff = MIN_BACKOFF;
-                    self.serve(slot, session, driver).await
+                    match self.serve(slot, session, driver).await {
+                        // A restart, or an operator's `pg_terminate_backend`: most likely there is
+                        // another connection to be had, and requests may wait for it.
+                        End::ClosedAfterAWhile => {
+                            self.settle(Reach::Trying);
+                            continue;
+                        }
+                        End::Closed(error) => error,
+                        End::FailedAQuery => "a query failed or was not answered".to_owned(),
+                    }
                 }
                 Ok(Err(error)) => describe(&error),
                 Err(_) => format!("no connection within {} s", CONNECT.as_secs()),
             };
-            if self.slots.iter().all(|slot| slot.load().is_none()) {
-                let before = self.reach.send_replace(Reach::Down);
-                if before != Reach::Down {
-                    tracing::warn!(%error, "the directory's database is away");
-                }
+            if self.settle(Reach::Down) {
+                tracing::warn!(%error, "the directory's database is away");
             }
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
     }
 
-    /// Has requests use a connection until it ends; says why it ended.
-    async fn serve(
-        &self,
-        slot: &ArcSwapOption<Session>,
-        session: Session,
-        driver: Driver,
-    ) -> String {
+    /// Says how it stands, if no connection is up; `true` if that is news.
+    fn settle(&self, reach: Reach) -> bool {
+        self.slots.iter().all(|slot| slot.load().is_none())
+            && self.reach.send_replace(reach) != reach
+    }
+
+    /// Has requests use a connection until it ends.
+    async fn serve(&self, slot: &ArcSwapOption<Session>, session: Session, driver: Driver) -> End {
         let session = Arc::new(session);
         slot.store(Some(Arc::clone(&session)));
         if self.reach.send_replace(Reach::Up) == Reach::Down {
             tracing::info!("the directory's database is back");
         }
+        let lasted = AtomicBool::new(false);
+        let lasting = async {
+            tokio::time::sleep(A_WHILE).await;
+            lasted.store(true, Ordering::Relaxed);
+            std::future::pending().await
+        };
         let end = tokio::select! {
-            end = driver => end.map_or_else(|error| describe(&error), |()| "it was closed".into()),
-            () = session.abandoned.notified() => "it failed a query".to_owned(),
+            end = driver => match (lasted.load(Ordering::Relaxed), end) {
+                (true, _) => End::ClosedAfterAWhile,
+                (false, Err(error)) => End::Closed(describe(&error)),
+                (false, Ok(())) => End::Closed("it was closed".to_owned()),
+            },
+            () = session.abandoned.notified() => End::FailedAQuery,
+            never = lasting => never,
         };
         slot.store(None);
         end
