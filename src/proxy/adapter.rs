@@ -12,7 +12,9 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use crate::domain::refusal::Refusal;
 
 use super::admit::{self, Halt};
 use super::answer;
@@ -84,10 +86,10 @@ impl ProxyHttp for Adapter {
 
     async fn upstream_peer(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         ctx: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>> {
-        attempt::begin(ctx, self.gateway.now()).await.map_err(|refusal| {
+        attempt::begin(session, ctx, self.gateway.now()).await.map_err(|refusal| {
             ctx.refusal = Some(refusal);
             fault::refused()
         })
@@ -129,6 +131,12 @@ impl ProxyHttp for Adapter {
         ctx: &mut Self::CTX,
         client_reused: bool,
     ) -> Box<Error> {
+        if *error.etype() == ErrorType::ReadTimedout && !session.as_mut().is_body_done() {
+            // The upstream waited for a body that the client did not send.
+            ctx.refusal = Some(Refusal::TooSlow("body"));
+            error.set_retry(false);
+            return error;
+        }
         let again = *error.esource() == ErrorSource::Upstream
             && attempt::broke(&self.gateway, ctx, &error, client_reused)
             && !answer::begun(session)

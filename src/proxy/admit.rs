@@ -5,7 +5,8 @@
 use http::header;
 use pingora::proxy::Session;
 
-use crate::domain::refusal::Refusal;
+use crate::domain::ids::RequestId;
+use crate::domain::refusal::{EdgeRefusal, Refusal};
 use crate::pipeline::body::Announced;
 use crate::pipeline::edge::client_address;
 use crate::pipeline::response::DirectAnswer;
@@ -38,8 +39,12 @@ pub(super) async fn admit(
     ctx: &mut Context,
     head: Head,
 ) -> Result<(), Halt> {
+    ctx.keeps_alive = session.get_keepalive().is_some();
     bound(session, ctx);
-    guard_address(gateway, session, ctx, &head)?;
+    if let Err(refusal) = early(gateway, session, ctx, &head) {
+        ctx.trace.request_id = Some(id(ctx));
+        return Err(refusal.into());
+    }
     let chargeable = decided(gateway, session, ctx, &head).await?;
     guard_organization(gateway, ctx)?;
     let mut passed = charged(gateway, chargeable, ctx).await?;
@@ -48,6 +53,8 @@ pub(super) async fn admit(
         // Said here for all upstreams: a body that is held would otherwise wait for a word that
         // only comes after it.
         let _ = session.write_continue_response().await;
+        // Pingora gives the connection up when anything is sent before the body has arrived.
+        bound(session, ctx);
     }
     ctx.passed = Some(passed);
     Ok(())
@@ -61,9 +68,27 @@ fn bound(session: &mut Session, ctx: &Context) {
     // HTTP/1.1 clients may send the next request before they have the answer to this one
     // (RFC 9112 section 9.3.2); without this, Pingora would break off the one at work.
     session.set_pipelining_enabled(true);
-    if session.get_keepalive().is_some() {
+    if ctx.keeps_alive {
         session.set_keepalive(Some(edge.keepalive_timeout.as_secs().max(1)));
     }
+}
+
+/// What is refused before the edge stage has given the request its id.
+fn early(
+    gateway: &Gateway,
+    session: &Session,
+    ctx: &mut Context,
+    head: &Head,
+) -> Result<(), Refusal> {
+    if head.odd {
+        return Err(Refusal::Edge(EdgeRefusal::Characters));
+    }
+    guard_address(gateway, session, ctx, head)
+}
+
+fn id(ctx: &Context) -> RequestId {
+    let bits = ctx.entropy.to_le_bytes();
+    RequestId::fresh(ctx.started.unix_millis(), *bits.first_chunk().unwrap_or(&[0; 10]))
 }
 
 /// How fast the client's address may ask, before anything else is looked at.

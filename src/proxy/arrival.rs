@@ -10,6 +10,8 @@ use pingora::proxy::Session;
 
 use crate::domain::head::Arrival;
 
+use super::connection::Watched;
+
 /// The parts of a head that have to be kept apart from the session to be looked at.
 pub(super) struct Head {
     /// HTTP/1: the head's bytes.
@@ -17,6 +19,8 @@ pub(super) struct Head {
     peer: IpAddr,
     secure: bool,
     entropy: u128,
+    /// Whether the request line is not of the one form that HTTP/1 has.
+    pub(super) odd: bool,
 }
 
 impl Head {
@@ -30,7 +34,8 @@ impl Head {
         // Only a socket that is gone has no address; its request fails at the first write.
         let peer = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
         let secure = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        Self { raw, peer, secure, entropy }
+        let odd = session.stream().is_some_and(Watched::has_odd_line);
+        Self { raw, peer, secure, entropy, odd }
     }
 
     /// The head, for the pipeline.

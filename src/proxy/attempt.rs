@@ -1,6 +1,9 @@
 //! One try of an upstream after the other: which address, how it went, whether there is another.
 
+use std::time::Duration;
+
 use pingora::Error;
+use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::domain::clock::Now;
@@ -17,11 +20,24 @@ use super::record;
 /// addresses must not hold a client for long.
 const MAX_CONNECTS: usize = 4;
 
+/// Between the end of a client's time for its body and that of the upstream for its answer.
+const BODY_MARGIN: Duration = Duration::from_secs(1);
+
 /// Chooses an address for the next try.
-pub(super) async fn begin(ctx: &mut Context, now: Now) -> Result<Box<HttpPeer>, Refusal> {
+pub(super) async fn begin(
+    session: &mut Session,
+    ctx: &mut Context,
+    now: Now,
+) -> Result<Box<HttpPeer>, Refusal> {
     let passed = ctx.passed.as_ref().ok_or(Refusal::Internal("sent on without a proof"))?;
     let upstream = passed.upstream();
-    let read_timeout = passed.route().read_timeout.unwrap_or(upstream.read_timeout);
+    let mut read_timeout = passed.route().read_timeout.unwrap_or(upstream.read_timeout);
+    if !session.is_body_empty() {
+        // It runs while the client sends its body, too, and a slow client is not the upstream's
+        // fault: the client's own time must end first.
+        let body_timeout = ctx.generation.snapshot.edge.body_timeout;
+        read_timeout = read_timeout.max(body_timeout + BODY_MARGIN);
+    }
     let pool = ctx.generation.pools.of(upstream);
     let pool = pool.cloned().ok_or(Refusal::Internal("an upstream without a pool"))?;
     // The try before counts as busy no longer.

@@ -37,6 +37,17 @@ connection: close\r\n\r\n\
 {\"type\":\"about:blank\",\"title\":\"the request took too long to arrive\",\
 \"status\":408,\"code\":\"request_timeout\"}";
 
+/// The answer to a head that Pingora cannot read, in place of its own, which names the software.
+const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+content-type: application/problem+json\r\n\
+content-length: 101\r\n\
+cache-control: no-store\r\n\
+connection: close\r\n\r\n\
+{\"type\":\"about:blank\",\"title\":\"the head cannot be read as HTTP\",\
+\"status\":400,\"code\":\"malformed_head\"}";
+/// How Pingora's own begins.
+const PINGORAS_BAD_HEAD: &[u8] = b"HTTP/1.1 400 ";
+
 /// A stream that is watched.
 pub(super) struct Watched {
     inner: Stream,
@@ -44,12 +55,50 @@ pub(super) struct Watched {
     replay: Vec<u8>,
     head_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Whether the head that is being read has begun.
+    /// Whether a byte of the head that is being read has come; over HTTP/2, of the connection.
     begun: bool,
-    /// Whether the stream is in a request (or speaks HTTP/2), so that no head is awaited.
+    /// Whether the stream is in a request, or speaks HTTP/2, so that no head is awaited.
     in_request: AtomicBool,
+    line: RequestLine,
+    odd_line: AtomicBool,
+    /// What is left of [`BAD_HEAD`] to be written.
+    bad_head: Option<&'static [u8]>,
     /// Given back when the connection ends.
     _permit: Box<dyn Any + Send + Sync>,
+}
+
+/// Looks at a request line as it comes in: Pingora escapes spaces in a target, so that nobody
+/// behind it can see them.
+#[derive(Debug, Default)]
+struct RequestLine {
+    begun: bool,
+    done: bool,
+    spaces: u8,
+}
+
+impl RequestLine {
+    /// Takes the next bytes of the head; true if the line turns out to be odd.
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        for byte in bytes {
+            if self.done {
+                return false;
+            }
+            match byte {
+                // Empty lines before the first one are passed over (RFC 9112 section 2.2).
+                b'\r' | b'\n' if !self.begun => {}
+                b'\n' => {
+                    self.done = true;
+                    return self.spaces != 2;
+                }
+                b' ' => {
+                    self.begun = true;
+                    self.spaces = self.spaces.saturating_add(1);
+                }
+                _ => self.begun = true,
+            }
+        }
+        false
+    }
 }
 
 impl Watched {
@@ -59,6 +108,7 @@ impl Watched {
         head_timeout: Duration,
         permit: Box<dyn Any + Send + Sync>,
     ) -> Self {
+        let http2 = matches!((*inner).selected_alpn_proto(), Some(ALPN::H2));
         Self {
             inner,
             replay: Vec::new(),
@@ -66,9 +116,18 @@ impl Watched {
             // The first head is awaited from the start.
             deadline: Some(Box::pin(tokio::time::sleep(head_timeout))),
             begun: false,
-            in_request: AtomicBool::new(false),
+            in_request: AtomicBool::new(http2),
+            line: RequestLine::default(),
+            odd_line: AtomicBool::new(false),
+            bad_head: None,
             _permit: permit,
         }
+    }
+
+    /// Whether the request line has other than two spaces in it.
+    pub(super) fn has_odd_line(stream: &Stream) -> bool {
+        let watched = (**stream).as_any().downcast_ref::<Self>();
+        watched.is_some_and(|watched| watched.odd_line.load(Ordering::Relaxed))
     }
 
     /// The head is there, or the next one is awaited. Does nothing where the stream is not
@@ -95,7 +154,7 @@ impl Watched {
 
     /// Says goodbye to a client that was too slow, as far as the socket takes it without waiting.
     fn refuse(&mut self, cx: &mut Context<'_>) -> io::Error {
-        if self.begun {
+        if self.line.begun {
             let _ = Pin::new(&mut self.inner).poll_write(cx, SLOW_HEAD);
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
         }
@@ -110,15 +169,16 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if *this.in_request.get_mut() {
+        let in_request = *this.in_request.get_mut();
+        if in_request && this.begun {
             this.deadline = None;
-            this.begun = false;
+            this.line = RequestLine::default();
             if this.read_replay(buf) {
                 return Poll::Ready(Ok(()));
             }
             return Pin::new(&mut this.inner).poll_read(cx, buf);
         }
-        if this.begun && this.deadline.is_none() {
+        if this.begun && this.deadline.is_none() && this.line.begun {
             // The head has begun and did not come in one piece.
             this.deadline = Some(Box::pin(tokio::time::sleep(this.head_timeout)));
         }
@@ -127,13 +187,15 @@ impl AsyncRead for Watched {
         {
             return Poll::Ready(Err(this.refuse(cx)));
         }
-        if this.read_replay(buf) {
-            this.begun = true;
-            return Poll::Ready(Ok(()));
-        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        this.begun |= buf.filled().len() > before;
+        if !this.read_replay(buf) {
+            ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+        }
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        this.begun |= !fresh.is_empty();
+        if !in_request && this.line.take(fresh) {
+            *this.odd_line.get_mut() = true;
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -173,7 +235,20 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let this = &mut *self;
+        if this.bad_head.is_none() {
+            let in_request = *this.in_request.get_mut();
+            if in_request || !buf.starts_with(PINGORAS_BAD_HEAD) {
+                return Pin::new(&mut this.inner).poll_write(cx, buf);
+            }
+            this.bad_head = Some(BAD_HEAD);
+        }
+        while let Some(rest) = this.bad_head.filter(|rest| !rest.is_empty()) {
+            let count = ready!(Pin::new(&mut this.inner).poll_write(cx, rest))?;
+            this.bad_head = rest.get(count..).filter(|_| count > 0);
+        }
+        // What follows on this connection is Pingora's, too, and dropped.
+        Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -311,6 +386,42 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(60)).await;
         client.write_all(b"next").await.unwrap();
         assert_eq!(&waiting.await.unwrap().unwrap(), b"next");
+    }
+
+    #[test]
+    fn a_request_line_with_other_than_two_spaces_is_odd_however_it_is_cut() {
+        for (lines, odd) in [
+            (&["GET / HTTP/1.1\r\n"][..], false),
+            (&["\r\n", "GE", "T / HT", "TP/1.1\r\nA: b c d\r\n"], false),
+            (&["GET /a b HTTP/1.1\r\n"], true),
+            (&["GET  / HTTP/1.1\n"], true),
+            (&["GET ", "/ ", "x HTTP/1.1", "\n"], true),
+            (&["GET /\r\n"], true),
+        ] {
+            let mut line = RequestLine::default();
+            let found = lines.iter().fold(false, |odd, piece| odd | line.take(piece.as_bytes()));
+            assert_eq!(found, odd, "{lines:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pingoras_own_answer_to_a_bad_head_is_replaced_and_no_other() {
+        let (mut client, mut server) = pair(Duration::from_secs(10));
+        server.write_all(b"HTTP/1.1 400 Bad Request\r\nServer: Pingora\r\n\r\n").await.unwrap();
+        drop(server);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(!answer.contains("Pingora"), "{answer}");
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{answer}");
+
+        let (mut client, mut server) = pair(Duration::from_secs(10));
+        Watched::set_in_request(&server, true);
+        server.write_all(b"HTTP/1.1 400 mine\r\n\r\n").await.unwrap();
+        drop(server);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("mine"), "{answer}");
     }
 
     #[tokio::test]

@@ -23,6 +23,8 @@ pub(super) struct Context {
     pub(super) started: Now,
     /// Bits for its ids.
     pub(super) entropy: u128,
+    /// Whether the client wants to keep its connection.
+    pub(super) keeps_alive: bool,
     pub(super) trace: Trace,
     /// The proof, once every stage passed.
     pub(super) passed: Option<Box<Passed>>,
@@ -60,6 +62,7 @@ impl Context {
             generation: gateway.current(),
             started: gateway.now(),
             entropy,
+            keeps_alive: false,
             trace: record::trace(gateway, entropy),
             passed: None,
             refusal: None,

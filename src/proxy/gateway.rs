@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::OrgId;
 use crate::policy::Snapshot;
+use crate::stores::audit::AuditLog;
 use crate::stores::guards::address::AddressGuard;
 use crate::stores::guards::concurrency::{Concurrency, Permit};
 use crate::stores::guards::customer;
@@ -41,6 +42,8 @@ pub struct Parts {
     pub limits: Arc<LimitStore>,
     /// How fast one address may ask.
     pub addresses: Arc<AddressGuard>,
+    /// Where decisions are recorded.
+    pub audit: Option<AuditLog>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The one clock.
@@ -60,6 +63,7 @@ pub struct Gateway {
     pub(super) requests: Concurrency<OrgId>,
     pub(super) addresses: Arc<AddressGuard>,
     pub(super) limits: Arc<LimitStore>,
+    pub(super) audit: Option<AuditLog>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -89,6 +93,7 @@ impl Gateway {
             requests: Concurrency::new(MAX_OPEN),
             addresses: parts.addresses,
             limits: parts.limits,
+            audit: parts.audit,
             metrics: parts.metrics,
             clock: parts.clock,
         })

@@ -2,12 +2,17 @@
 //! Waits for nothing: Pingora holds the connection back until this is done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::StatusCode;
 use pingora::Error;
 use pingora::proxy::Session;
 
+use crate::domain::audit::{AuditRecord, Decision};
+use crate::domain::principal::Principal;
 use crate::pipeline::trace::Watch;
 use crate::pipeline::{Stage, Trace};
+use crate::policy::route::AuditRule;
 use crate::policy::upstream::UpstreamKind;
 use crate::telemetry::labels::{MethodClass, StageLabel, StatusClass, UpstreamLabel};
 use crate::telemetry::stages::StageTimer;
@@ -62,6 +67,7 @@ pub(super) fn finished(
     if let Some(code) = refused {
         gateway.metrics.requests.refused(code);
     }
+    audit(gateway, session, ctx, took);
     let trace = &ctx.trace;
     // The fields are worked out only where the line is wanted.
     tracing::info!(
@@ -95,6 +101,51 @@ pub(super) fn finished(
             .map(tracing::field::display),
         "request"
     );
+}
+
+/// What stands for the status of an answer that was never sent, because the client had left.
+fn gone() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
+/// Hands the decision to the audit log, where the route wants it there.
+fn audit(gateway: &Gateway, session: &Session, ctx: &Context, took: Duration) {
+    let Some(log) = &gateway.audit else { return };
+    let (trace, request) = (&ctx.trace, session.req_header());
+    let refused = ctx.refusal.is_some();
+    // What no route was found for is refused, and refusals are always recorded.
+    let rule = trace.route.as_ref().map_or(AuditRule::Refusals, |route| route.audit);
+    let wanted = match rule {
+        AuditRule::All => true,
+        AuditRule::WritesAndRefusals => refused || !request.method.is_safe(),
+        AuditRule::Refusals => refused,
+    };
+    if !wanted {
+        return;
+    }
+    let status = session.response_written().map(|written| written.status);
+    let route = trace.route.as_ref();
+    log.record(AuditRecord {
+        unix_micros: ctx.started.unix_micros,
+        request_id: trace.request_id.clone(),
+        client: trace.client,
+        principal: trace.principal.as_ref().map(Principal::kind),
+        user: trace.principal.as_ref().and_then(Principal::user).cloned(),
+        api_key: trace.api_key.clone(),
+        organization: trace.organization.as_ref().map(|organization| organization.id),
+        role: trace.role.as_ref().map(|role| Arc::clone(&role.name)),
+        method: request.method.clone(),
+        path: request.uri.path().into(),
+        route: route.map(|route| Arc::clone(&route.name)),
+        decision: if refused { Decision::Refused } else { Decision::Allowed },
+        status: status.unwrap_or_else(gone),
+        code: ctx.refusal.as_ref().map(|refusal| refusal.public().code),
+        permission: trace.permission.clone(),
+        policy: trace.decided_by.clone().or_else(|| route.map(|route| route.source.clone())),
+        snapshot: Some(Arc::clone(&ctx.generation.snapshot.version.0)),
+        upstream: ctx.passed.as_ref().map(|passed| Arc::clone(&passed.upstream().name)),
+        duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+    });
 }
 
 /// The upstream's kind, as metrics name it.
