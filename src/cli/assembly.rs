@@ -15,6 +15,7 @@ use crate::config::settings::{DirectorySettings, Settings};
 use crate::domain::clock::Clock;
 use crate::policy::Snapshot;
 use crate::proxy::{self, Gateway};
+use crate::stores::audit::AuditLog;
 use crate::stores::directory::{Directory, FileDirectory, PostgresStore};
 use crate::stores::guards::address::AddressGuard;
 use crate::stores::keys::KeyStore;
@@ -106,6 +107,7 @@ pub(super) struct Assembled {
     pub(super) admin: AdminState,
     pub(super) settings: Settings,
     pub(super) parts: Arc<Parts>,
+    pub(super) audit: Option<AuditLog>,
 }
 
 /// Builds everything that the configuration names; tasks run on that runtime.
@@ -118,6 +120,12 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
     runtime.spawn(async move { keeper.keep().await });
     let addresses = Arc::new(AddressGuard::new(MAX_ADDRESSES, Arc::clone(&parts.clock)));
     runtime.spawn(prune(Arc::clone(&addresses)));
+    let audit = settings.audit.as_ref().map(|audit| {
+        let node = Arc::clone(&settings.server.node);
+        AuditLog::start(audit, node, Arc::clone(&parts.clock))
+            .with_context(|| format!("cannot open the audit log `{}`", audit.file.display()))
+    });
+    let audit = audit.transpose()?;
     let snapshot = Arc::new(snapshot);
     let node = Arc::new(parts.knowledge(&snapshot, &settings, None));
     parts.metrics.snapshot_in_force(&snapshot.version.0, parts.clock.now().unix_secs());
@@ -126,6 +134,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         node,
         limits: Arc::clone(&limits),
         addresses: Arc::clone(&addresses),
+        audit: audit.clone(),
         metrics: Arc::clone(&parts.metrics),
         clock: Arc::clone(&parts.clock),
         background: runtime.clone(),
@@ -139,7 +148,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         draining: Arc::new(AtomicBool::new(false)),
         node: Arc::clone(&settings.server.node),
     };
-    Ok(Assembled { gateway, admin, settings, parts })
+    Ok(Assembled { gateway, admin, settings, parts, audit })
 }
 
 /// Forgets the addresses that are at rest, for as long as it is polled.

@@ -15,6 +15,9 @@ use super::assembly::{self, Assembled};
 use super::reload::{self, Reloader, Running};
 use super::{Done, Failure, environment};
 
+/// How long the end of the process waits for the audit log.
+const FLUSH: std::time::Duration = std::time::Duration::from_secs(5);
+
 pub(super) fn run(arguments: &Serve) -> Result<Done, Failure> {
     let path = &arguments.config.config;
     let loaded = config::load(path, &environment)?;
@@ -48,7 +51,7 @@ pub(super) fn serve(
     runtime: Runtime,
     upgrade: bool,
 ) -> Result<Done, Failure> {
-    let Assembled { gateway, admin, settings, parts } = assembled;
+    let Assembled { gateway, admin, settings, parts, audit } = assembled;
     let listeners: Vec<String> =
         settings.listeners.iter().map(|listener| listener.address.to_string()).collect();
     tracing::info!(
@@ -60,6 +63,13 @@ pub(super) fn serve(
         "starting"
     );
     let outcome = proxy::run(gateway, admin, &settings, upgrade);
+    if let Some(audit) = audit {
+        // Requests that were cut off are recorded, too: nothing is accepted any more.
+        let closing = async { tokio::time::timeout(FLUSH, audit.close()).await };
+        if runtime.block_on(closing).is_err() {
+            tracing::error!("the audit log could not be written to its end in time");
+        }
+    }
     drop(parts);
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     outcome.map_err(anyhow::Error::from)?;
