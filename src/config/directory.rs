@@ -112,6 +112,11 @@ impl DirectoryFile {
                     .related(*first, "the first one");
                 }
             }
+            // Headers and paths take either; one of the two must be meant.
+            if slug.value.as_str().parse::<OrgId>().is_ok() {
+                cx.error(slug.span, format!("the slug `{}` reads as an id", slug.value))
+                    .hint("choose another name");
+            }
             seen.push((id.value, slug.value.clone(), id.span));
             if !plans.contains(&plan.value) {
                 unknown("plan", &plan, plans, cx);
