@@ -3,6 +3,8 @@
 //!
 //! May import `domain`.
 
+mod interpolate;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use crate::domain::source::Source;
 
 use super::files::{self, Files};
 use super::problem::{Place, Problem, Severity};
-use super::yaml::{self, Entry, Kind, Node, Span};
+use super::yaml::{self, Kind, Node, Span};
 
 /// Reads a variable of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -293,94 +295,6 @@ impl<'a> Context<'a> {
         let hash = self.hasher.finalize().to_hex();
         let version = hash.as_str().get(..16).unwrap_or_default().into();
         (problems, self.read, version)
-    }
-
-    fn interpolate(&mut self, node: &mut Node, interpolation: Interpolation) {
-        match &mut node.kind {
-            Kind::List(items) => {
-                items.iter_mut().for_each(|item| self.interpolate(item, interpolation));
-            }
-            Kind::Map(entries) => {
-                for Entry { value, .. } in entries {
-                    self.interpolate(value, interpolation);
-                }
-            }
-            Kind::Text { text, interpolated } if text.contains("${") => match interpolation {
-                Interpolation::On => {
-                    *interpolated = true;
-                    *text = self.expand(text, node.span);
-                }
-                Interpolation::Off => {
-                    // Empty and interpolated: whoever reads it knows that it was reported.
-                    *interpolated = true;
-                    text.clear();
-                    self.error(node.span, "`${…}` is not read in this file")
-                        .hint("variables and secret files are read in gateway.yaml only");
-                }
-            },
-            Kind::Text { .. } | Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float => {}
-        }
-    }
-
-    /// Replaces `${NAME}`, `${NAME:-default}` and `${file:PATH}`; `$${` stands for `${`.
-    fn expand(&mut self, text: &str, span: Span) -> String {
-        let mut out = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            if let Some(before) = before.strip_suffix('$') {
-                out.push_str(before);
-                out.push_str("${");
-                rest = after;
-                continue;
-            }
-            out.push_str(before);
-            let Some((inside, tail)) = after.split_once('}') else {
-                self.error(span, "`${` is not closed")
-                    .hint("write `${NAME}`, or `$${` for the two characters themselves");
-                return out;
-            };
-            out.push_str(&self.value_of(inside, span));
-            rest = tail;
-        }
-        out.push_str(rest);
-        out
-    }
-
-    fn value_of(&mut self, inside: &str, span: Span) -> String {
-        if let Some(path) = inside.strip_prefix("file:") {
-            let path = self.beside(span, path);
-            return match self.contents(&path) {
-                Ok(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
-                Err(error) => {
-                    let shown = path.display();
-                    self.error(span, format!("cannot read the secret file `{shown}`: {error}"));
-                    String::new()
-                }
-            };
-        }
-        let (name, default) = match inside.split_once(":-") {
-            Some((name, default)) => (name, Some(default)),
-            None => (inside, None),
-        };
-        let named = !name.is_empty()
-            && !name.starts_with(|c: char| c.is_ascii_digit())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if !named {
-            self.error(span, format!("`${{{}}}` names no variable", inside.escape_debug())).hint(
-                "write `${NAME}`, `${NAME:-default}` or `${file:path}`; `$${` for the characters",
-            );
-            return String::new();
-        }
-        let value = (self.environment)(name).filter(|value| !value.is_empty());
-        match (value, default) {
-            (Some(value), _) => value,
-            (None, Some(default)) => default.to_owned(),
-            (None, None) => {
-                self.error(span, format!("the environment variable `{name}` is not set"))
-                    .hint(format!("set it, or state a default: `${{{name}:-…}}`"));
-                String::new()
-            }
-        }
     }
 }
 

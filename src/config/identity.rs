@@ -18,7 +18,8 @@ use crate::policy::identity::{
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table};
 use super::defaults as preset;
-use super::leaf::{Block, FilePath, Seconds, SmallSize, Text, Url};
+use super::foreign::Url;
+use super::leaf::{Block, FilePath, Seconds, SmallSize, Text};
 use super::yaml::{Kind, Node, Span};
 
 /// What the file says of identity.

@@ -13,6 +13,7 @@ mod decode;
 pub mod defaults;
 mod directory;
 mod files;
+mod foreign;
 mod gateway;
 mod identity;
 mod leaf;
