@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// Loads under way at the same time; beyond that, requests are told that the source is away.
@@ -14,6 +15,7 @@ const MAX_FLIGHTS: usize = 4096;
 
 /// Loads that are under way.
 pub(super) struct Flights<K, V> {
+    runtime: Handle,
     under_way: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
 }
 
@@ -22,8 +24,9 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    pub(super) fn new() -> Self {
-        Self { under_way: Arc::default() }
+    /// Loads run on that runtime, wherever they are asked for.
+    pub(super) fn new(runtime: Handle) -> Self {
+        Self { runtime, under_way: Arc::default() }
     }
 
     /// Joins the load of that key, or begins it. `None`: too many are under way.
@@ -43,7 +46,7 @@ where
         // Leaves the map also when the load panics: its waiters then find the channel closed.
         let place = Place { under_way: Arc::clone(&self.under_way), key: key.clone() };
         let load = load();
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let value = load.await;
             drop(place);
             landed.send_replace(Some(value));
@@ -85,7 +88,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thousand_requests_make_one_load_that_outlives_the_first_of_them() {
-        let flights: Flights<u8, u32> = Flights::new();
+        let flights: Flights<u8, u32> = Flights::new(Handle::current());
         let (loads, go) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
         let join = || {
             let (loads, go) = (Arc::clone(&loads), Arc::clone(&go));
@@ -108,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_load_that_dies_is_no_answer_and_blocks_nobody() {
-        let flights: Flights<u8, u32> = Flights::new();
+        let flights: Flights<u8, u32> = Flights::new(Handle::current());
         let dead = flights.join(&1, || async { panic!("on purpose") }).unwrap();
         assert_eq!(dead.landed().await, None);
         let next = flights.join(&1, || async { 1 }).unwrap();

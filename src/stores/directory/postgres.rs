@@ -68,6 +68,7 @@ impl PostgresStore {
             times,
             clock,
             metrics,
+            runtime: runtime.clone(),
         });
         let shelves = Arc::new(Shelves {
             organizations: Shelf::new(Arc::clone(&shared), settings.capacity),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use tokio::runtime::Handle;
 
 use crate::domain::clock::{Clock, Now};
 use crate::domain::known::{Lookup, Outage};
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     pub(super) times: Times,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) runtime: Handle,
 }
 
 /// Entries of one kind.
@@ -86,7 +88,8 @@ impl<K: Kind> Shelf<K> {
     pub(super) fn new(shared: Arc<Shared>, capacity: u64) -> Arc<Self> {
         let longest = shared.times.max_stale.max(shared.times.ttl).max(shared.times.negative_ttl);
         let entries = Cache::builder().max_capacity(capacity).time_to_live(longest).build();
-        Arc::new(Self { shared, entries, flights: Flights::new() })
+        let flights = Flights::new(shared.runtime.clone());
+        Arc::new(Self { shared, entries, flights })
     }
 
     /// What is known without waiting.
