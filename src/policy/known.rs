@@ -24,7 +24,8 @@ pub enum Keys {
 
 /// What this node knows.
 pub trait Known: Send + Sync {
-    /// The keys of an issuer, when a token names `kid`.
+    /// The fetched keys of an issuer, when a token names `kid`. Keys that the configuration states
+    /// are in the snapshot.
     fn keys(&self, issuer: IssuerIndex, kid: Option<&str>) -> Keys;
 
     /// A token that was verified before. Its times still have to be checked.
