@@ -139,7 +139,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         clock: Arc::clone(&parts.clock),
         background: runtime.clone(),
     });
-    readings::add(&parts.metrics, &limits, &parts);
+    readings::add(&parts, &limits, audit.as_ref());
     let version = Arc::clone(&gateway);
     let admin = AdminState {
         metrics: Arc::clone(&parts.metrics),

@@ -2,23 +2,45 @@
 
 use std::sync::Arc;
 
+use crate::stores::audit::{AuditLog, AuditStats};
 use crate::stores::limits::stats::{LATENCY_BOUNDS, LimitStats};
 use crate::stores::limits::{BreakerState, LimitStore};
-use crate::telemetry::metrics::Metrics;
 use crate::telemetry::reading::{Reading, Value};
 
 use super::assembly::Parts;
 
 /// Adds the numbers of the stores to the metrics.
-pub(super) fn add(metrics: &Metrics, limits: &Arc<LimitStore>, parts: &Arc<Parts>) {
+pub(super) fn add(parts: &Arc<Parts>, limits: &Arc<LimitStore>, audit: Option<&AuditLog>) {
     let limits = Arc::clone(limits);
-    metrics.read_from(move || of_limits(&limits.stats()));
+    parts.metrics.read_from(move || of_limits(&limits.stats()));
     // Weak, because the parts own the metrics.
-    let parts = Arc::downgrade(parts);
-    metrics.read_from(move || {
-        let tokens = parts.upgrade().map_or(0, |parts| parts.tokens_remembered());
+    let owner = Arc::downgrade(parts);
+    parts.metrics.read_from(move || {
+        let tokens = owner.upgrade().map_or(0, |parts| parts.tokens_remembered());
         vec![Reading::gauge("tollgate_tokens_remembered", "Verified tokens in memory.", tokens)]
     });
+    let audit = audit.cloned();
+    parts.metrics.read_from(move || {
+        let nothing = AuditStats { queued: 0, written: 0, dropped: 0, errors: 0 };
+        of_audit(&audit.as_ref().map_or(nothing, AuditLog::stats))
+    });
+}
+
+fn of_audit(stats: &AuditStats) -> Vec<Reading> {
+    vec![
+        Reading::gauge("tollgate_audit_queue", "Audit records that wait.", stats.queued),
+        Reading::counter("tollgate_audit_written_total", "Audit records written.", stats.written),
+        Reading::counter(
+            "tollgate_audit_dropped_total",
+            "Audit records lost: the queue was full, or the disk failed until the end.",
+            stats.dropped,
+        ),
+        Reading::counter(
+            "tollgate_audit_errors_total",
+            "Times that the audit log's file could not be opened, written or synced.",
+            stats.errors,
+        ),
+    ]
 }
 
 fn of_limits(stats: &LimitStats) -> Vec<Reading> {

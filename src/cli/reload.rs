@@ -180,7 +180,7 @@ fn at_next_start(running: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("admin", *admin == wanted.admin),
         ("server", *server == wanted.server),
         ("directory", same_directory),
-        ("limits", *limits == wanted.limits),
+        ("limits_store", *limits == wanted.limits),
         ("audit", *audit == wanted.audit),
         ("log", *log == wanted.log),
     ]

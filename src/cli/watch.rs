@@ -4,7 +4,6 @@
 //! swaps a symbolic link further up (`..data`), neither of which a watch of the file would see.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,8 +26,8 @@ pub(super) struct Watch {
 struct Followed {
     /// The files, and every link on the way to them.
     paths: BTreeSet<PathBuf>,
-    /// In these directories, files with such an ending: a policy that is added counts.
-    endings: BTreeSet<(PathBuf, OsString)>,
+    /// Directories that a pattern looks into: a policy that is added counts.
+    looked_into: BTreeSet<PathBuf>,
 }
 
 impl Watch {
@@ -52,7 +51,7 @@ impl Watch {
         Ok(Self { watcher, followed, directories: BTreeSet::new() })
     }
 
-    /// Follows these files from now on. A directory that cannot be watched is named, and the
+    /// Follows these files, and directories that patterns look into, from now on. A directory that cannot be watched is named, and the
     /// others are watched all the same.
     pub(super) fn follow(&mut self, files: &[PathBuf]) -> Result<(), notify::Error> {
         let (followed, directories) = Followed::of(files);
@@ -79,8 +78,9 @@ impl Followed {
         let mut directories = BTreeSet::new();
         for file in files {
             let Ok(file) = std::path::absolute(file) else { continue };
-            if let (Some(parent), Some(ending)) = (file.parent(), file.extension()) {
-                followed.endings.insert((parent.to_owned(), ending.to_owned()));
+            if file.is_dir() {
+                directories.insert(file.clone());
+                followed.looked_into.insert(file.clone());
             }
             for path in with_links(&file) {
                 directories.extend(path.parent().map(Path::to_owned));
@@ -91,15 +91,9 @@ impl Followed {
     }
 
     fn has(&self, path: &Path) -> bool {
-        if self.paths.contains(path) {
-            return true;
-        }
-        match (path.parent(), path.extension()) {
-            (Some(parent), Some(ending)) => {
-                self.endings.contains(&(parent.to_owned(), ending.to_owned()))
-            }
-            _ => false,
-        }
+        let policy = || path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+        let looked_into = || path.parent().is_some_and(|above| self.looked_into.contains(above));
+        self.paths.contains(path) || (looked_into() && policy())
     }
 }
 
@@ -214,13 +208,13 @@ mod tests {
     async fn a_policy_that_is_added_is_noticed_and_a_growing_log_is_not() {
         let place = Place::new();
         let file = place.write("base.yaml", "a");
-        let (_watch, changed) = watching(&[file]);
+        let (_watch, changed) = watching(&[file, place.0.clone()]);
         place.write("audit.jsonl", "line");
         fs::read_to_string(place.0.join("base.yaml")).unwrap();
         place.write("extra.yaml", "b");
         assert!(told(&changed).await);
         // What came before the policy would have been told before it.
-        let followed = Followed::of(&[place.0.join("base.yaml")]).0;
+        let followed = Followed::of(&[place.0.join("base.yaml"), place.0.clone()]).0;
         assert!(!followed.has(&place.0.join("audit.jsonl")));
         assert!(!changes(&EventKind::Access(AccessKind::Open(AccessMode::Any))));
     }
