@@ -1,6 +1,7 @@
 //! The gateway and the parts around it as real processes, end to end.
 //!
-//! `support` holds the parts; `parts` shows that they do what the other tests rely on.
+//! `support` holds the parts; `parts` shows that they do what the other tests rely on; the other
+//! files have the gateway among them.
 
 #![allow(
     clippy::expect_used,
@@ -13,4 +14,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod outages;
 mod parts;
+mod refusals;
+mod supabase;

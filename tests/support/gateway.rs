@@ -130,6 +130,24 @@ impl Gateway {
     }
 }
 
+/// Runs another command of the binary to its end; panics with what it printed when it fails.
+pub(crate) async fn tollgate(args: &[&str]) -> String {
+    let dir = TempDir::new();
+    let mut process = Process::spawn(Spec {
+        name: "tollgate",
+        program: env!("CARGO_BIN_EXE_tollgate").into(),
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        env: Vec::new(),
+        user: None,
+        dir: dir.path().to_owned(),
+        log: dir.path().join("tollgate.log"),
+        end: Signal::Kill,
+    });
+    let status = process.ended().await;
+    assert!(status.success(), "tollgate {args:?} ended with {status}:\n{}", process.log());
+    process.log()
+}
+
 fn launch(dir: &Path, env: &[(String, String)]) -> Process {
     let config = dir.join("gateway.yaml");
     Process::spawn(Spec {

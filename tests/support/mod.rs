@@ -26,6 +26,7 @@ pub(crate) mod postgres;
 pub(crate) mod postgrest;
 pub(crate) mod process;
 pub(crate) mod redis;
+pub(crate) mod stack;
 
 use std::time::Duration;
 
