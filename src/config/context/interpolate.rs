@@ -20,7 +20,8 @@ impl Context<'_> {
             Kind::Text { text, interpolated } if text.contains("${") => match interpolation {
                 Interpolation::On => {
                     *interpolated = true;
-                    *text = self.expand(text, node.span);
+                    // Empty where something is missing, which has been reported.
+                    *text = self.expand(text, node.span).unwrap_or_default();
                 }
                 Interpolation::Off => {
                     // Empty and interpolated: whoever reads it knows that it was reported.
@@ -35,7 +36,8 @@ impl Context<'_> {
     }
 
     /// Replaces `${NAME}`, `${NAME:-default}` and `${file:PATH}`; `$${` stands for `${`.
-    fn expand(&mut self, text: &str, span: Span) -> String {
+    fn expand(&mut self, text: &str, span: Span) -> Option<String> {
+        let mut whole = true;
         let mut out = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
@@ -49,24 +51,27 @@ impl Context<'_> {
             let Some((inside, tail)) = after.split_once('}') else {
                 self.error(span, "`${` is not closed")
                     .hint("write `${NAME}`, or `$${` for the two characters themselves");
-                return out;
+                return None;
             };
-            out.push_str(&self.value_of(inside, span));
+            match self.value_of(inside, span) {
+                Some(value) => out.push_str(&value),
+                None => whole = false,
+            }
             rest = tail;
         }
         out.push_str(rest);
-        out
+        whole.then_some(out)
     }
 
-    fn value_of(&mut self, inside: &str, span: Span) -> String {
+    fn value_of(&mut self, inside: &str, span: Span) -> Option<String> {
         if let Some(path) = inside.strip_prefix("file:") {
             let path = self.beside(span, path);
             return match self.contents(&path) {
-                Ok(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
+                Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
                 Err(error) => {
                     let shown = path.display();
                     self.error(span, format!("cannot read the secret file `{shown}`: {error}"));
-                    String::new()
+                    None
                 }
             };
         }
@@ -81,16 +86,20 @@ impl Context<'_> {
             self.error(span, format!("`${{{}}}` names no variable", inside.escape_debug())).hint(
                 "write `${NAME}`, `${NAME:-default}` or `${file:path}`; `$${` for the characters",
             );
-            return String::new();
+            return None;
         }
         let value = (self.environment)(name).filter(|value| !value.is_empty());
         match (value, default) {
-            (Some(value), _) => value,
-            (None, Some(default)) => default.to_owned(),
+            (Some(value), _) => Some(value),
+            (None, Some(default)) => Some(default.to_owned()),
             (None, None) => {
-                self.error(span, format!("the environment variable `{name}` is not set"))
-                    .hint(format!("set it, or state a default: `${{{name}:-…}}`"));
-                String::new()
+                self.error(span, format!("the environment variable `{name}` is not set")).hint(
+                    format!(
+                        "set it, state a default with `${{{name}:-…}}`, or read a file with \
+                         `${{file:…}}`"
+                    ),
+                );
+                None
             }
         }
     }
