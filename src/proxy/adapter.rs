@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -150,11 +151,14 @@ impl ProxyHttp for Adapter {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
         attempt::answered(&self.gateway, ctx);
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            session.set_read_timeout(Some(attempt::WEBSOCKET_IDLE));
+        }
         if response.status.is_informational() {
             return Ok(());
         }

@@ -65,6 +65,8 @@ fn bound(session: &mut Session, ctx: &Context) {
     let edge = &ctx.generation.snapshot.edge;
     session.set_read_timeout(Some(edge.body_timeout));
     session.set_total_drain_timeout(Some(edge.body_timeout));
+    // A client that takes nothing for as long gives up its answer.
+    session.set_write_timeout(Some(edge.body_timeout));
     // HTTP/1.1 clients may send the next request before they have the answer to this one
     // (RFC 9112 section 9.3.2); without this, Pingora would break off the one at work.
     session.set_pipelining_enabled(true);

@@ -32,10 +32,21 @@ impl RequestBody {
         self.seen = 0;
     }
 
-    /// Passes a piece, and puts in its place what goes to the upstream.
+    /// Passes a piece through the gate, and puts in its place what goes to the upstream.
     pub(super) fn pass(
         &mut self,
         gate: &mut BodyGate,
+        piece: &mut Option<Bytes>,
+        last: bool,
+    ) -> Result<(), Refusal> {
+        let held = gate.changes_length();
+        self.pass_by(held, |fresh, last| gate.pass(fresh, last), piece, last)
+    }
+
+    fn pass_by(
+        &mut self,
+        held: bool,
+        gate: impl FnOnce(Option<Bytes>, bool) -> Result<Option<Bytes>, Refusal>,
         piece: &mut Option<Bytes>,
         last: bool,
     ) -> Result<(), Refusal> {
@@ -46,11 +57,10 @@ impl RequestBody {
         let fresh = piece.as_ref().filter(|piece| piece.len() > known);
         let fresh = fresh.map(|piece| piece.slice(known..));
         self.shown = self.shown.max(self.seen);
-        let held = gate.changes_length();
         if !self.ended {
             self.ended = last;
             let some = fresh.as_ref().is_some_and(|fresh| !fresh.is_empty());
-            let passed = gate.pass(fresh, last)?;
+            let passed = gate(fresh, last)?;
             if held && last {
                 self.whole = passed;
             } else if some && passed.is_none() {
