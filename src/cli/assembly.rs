@@ -143,7 +143,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
     let version = Arc::clone(&gateway);
     let admin = AdminState {
         metrics: Arc::clone(&parts.metrics),
-        checks: readiness::checks(&gateway, &limits, Arc::clone(&parts.clock)),
+        checks: readiness::checks(&gateway, &limits, Arc::clone(&parts.clock), &settings.listeners),
         snapshot_version: Box::new(move || version.current().snapshot.version.to_string()),
         draining: Arc::new(AtomicBool::new(false)),
         node: Arc::clone(&settings.server.node),

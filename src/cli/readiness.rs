@@ -1,25 +1,31 @@
 //! What `/readyz` asks: the parts that a request could fail for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::admin::{Check, Condition};
+use crate::config::settings::Listener;
 use crate::domain::charge::WhenAway;
 use crate::domain::clock::Clock;
 use crate::policy::Snapshot;
 use crate::proxy::Gateway;
 use crate::stores::keys::RemoteKeys;
 use crate::stores::limits::LimitStore;
+use crate::telemetry::process;
 
 /// All checks, in the order of the pipeline. Each looks at the policy that is in force then.
 pub(super) fn checks(
     gateway: &Arc<Gateway>,
     limits: &Arc<LimitStore>,
     clock: Arc<dyn Clock>,
+    listeners: &[Listener],
 ) -> Vec<Check> {
     let own = || Arc::clone(gateway);
     let (keys, directory, store, upstreams) = (own(), own(), own(), own());
     let limits = Arc::clone(limits);
+    let listening = Listening::new(listeners);
     vec![
+        Check::new("listeners", move || listening.condition()),
         // A process without one does not get as far as to answer.
         Check::new("snapshot", || Condition::Ready),
         Check::new("keys", move || keys_condition(keys.current().node.remote_keys())),
@@ -41,6 +47,38 @@ pub(super) fn checks(
             upstreams_condition(&upstreams.current().without_address(clock.now()))
         }),
     ]
+}
+
+/// The admin listener may be open before the others are.
+struct Listening {
+    ports: Vec<u16>,
+    /// They stay open until the process drains: once seen, no more looking.
+    seen: AtomicBool,
+}
+
+impl Listening {
+    fn new(listeners: &[Listener]) -> Self {
+        let ports = listeners.iter().map(|listener| listener.address.port()).collect();
+        Self { ports, seen: AtomicBool::new(false) }
+    }
+
+    fn condition(&self) -> Condition {
+        if self.seen.load(Ordering::Relaxed) {
+            return Condition::Ready;
+        }
+        let open = process::listening_ports();
+        let closed: Vec<String> = self
+            .ports
+            .iter()
+            .filter(|port| open.as_ref().is_some_and(|open| !open.contains(port)))
+            .map(|port| format!("`{port}`"))
+            .collect();
+        if closed.is_empty() {
+            self.seen.store(true, Ordering::Relaxed);
+            return Condition::Ready;
+        }
+        Condition::Unready(format!("nothing listens yet on port {}", closed.join(", ")))
+    }
 }
 
 fn keys_condition<'k>(sets: impl Iterator<Item = &'k Arc<RemoteKeys>>) -> Condition {
@@ -91,6 +129,18 @@ fn upstreams_condition(without: &[Arc<str>]) -> Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_nothing_listens_on_yet_is_named() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let listening = Listening::new(&[Listener { address, tls: None, http2: true }]);
+        drop(socket);
+        let reason = format!("nothing listens yet on port `{}`", address.port());
+        assert_eq!(listening.condition(), Condition::Unready(reason));
+        let _socket = std::net::TcpListener::bind(address).unwrap();
+        assert_eq!(listening.condition(), Condition::Ready);
+    }
 
     #[test]
     fn an_upstream_without_an_address_is_named() {

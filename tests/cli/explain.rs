@@ -1,0 +1,168 @@
+//! `tollgate explain`.
+
+use serde_json::json;
+
+use crate::golden;
+use crate::tool::{Called, call, call_in, world};
+
+fn explain(arguments: &[&str]) -> Called {
+    let called = call(&[&["explain", "-c", "gateway.yaml"], arguments].concat());
+    assert_eq!((called.code, called.err.as_str()), (0, ""), "{arguments:?}");
+    called
+}
+
+#[test]
+fn a_request_that_passes_shows_every_stage_and_what_the_upstream_gets() {
+    let url = "/rest/v1/events?select=id&title=eq.x&order=id.desc";
+    golden::compare("explain-passes", &explain(&["GET", url, "--as", "alice"]).out);
+    golden::compare("explain-passes-json", &explain(&["GET", url, "--as", "alice", "--json"]).out);
+}
+
+#[test]
+fn a_missing_permission_names_the_role_and_who_has_it() {
+    let body = r#"{"title":"x"}"#;
+    let refused = ["POST", "/rest/v1/events", "--as", "bob", "--body", body];
+    golden::compare("explain-permission", &explain(&refused).out);
+    golden::compare("explain-permission-json", &explain(&[&refused[..], &["--json"]].concat()).out);
+}
+
+#[test]
+fn a_body_is_shown_as_the_upstream_gets_it_or_is_refused() {
+    let json = "content-type: application/json";
+    let post = ["POST", "/rest/v1/events", "--as", "alice", "-H", json, "--json", "--body"];
+    let passed = explain(&[&post[..], &[r#"{"title":"x"}"#]].concat()).json();
+    let sent: serde_json::Value =
+        serde_json::from_str(passed["upstream"]["body"].as_str().unwrap()).unwrap();
+    let acme = "a0000000-0000-4000-8000-000000000001";
+    assert_eq!(sent, json!({ "title": "x", "organization_id": acme }));
+    let foreign = r#"{"title":"x","organization_id":"b0000000-0000-4000-8000-000000000002"}"#;
+    let refused = explain(&[&post[..], &[foreign]].concat()).json();
+    assert_eq!(refused["verdict"], "refused");
+    assert_eq!(refused["refusal"]["status"], 403, "{refused}");
+    assert!(refused["upstream"].is_null());
+}
+
+#[test]
+fn a_body_comes_from_a_file_or_from_standard_input_too() {
+    let place = crate::support::place::TempDir::new();
+    let file = place.write("body.json", r#"{"title":"from a file"}"#);
+    let from_file = format!("@{}", file.display());
+    let json = "content-type: application/json";
+    let common = ["explain", "-c", "gateway.yaml", "--json", "--as", "alice", "-H", json];
+    for (body, input, title) in
+        [(from_file.as_str(), "", "from a file"), ("-", r#"{"title":"typed"}"#, "typed")]
+    {
+        let post = ["POST", "/rest/v1/events", "--body", body];
+        let called = call_in(&world(), &[&common[..], &post].concat(), input);
+        let report = called.json();
+        assert!(report["upstream"]["body"].as_str().unwrap().contains(title), "{report}");
+    }
+}
+
+#[test]
+fn a_preflight_is_answered_by_the_gateway_itself() {
+    let preflight = [
+        "OPTIONS",
+        "https://gate.test/rest/v1/events",
+        "-H",
+        "Origin: https://app.test",
+        "-H",
+        "Access-Control-Request-Method: POST",
+    ];
+    golden::compare("explain-preflight", &explain(&preflight).out);
+}
+
+#[test]
+fn what_ends_a_request_is_told_for_every_stage() {
+    let cases: [(&[&str], &str, &str); 7] = [
+        (&["GET", "/rest/v1/../events"], "edge", "bad_path"),
+        (&["TRACE", "/rest/v1/events"], "edge", "method_not_allowed"),
+        (&["GET", "/nowhere"], "route", "route_not_found"),
+        (&["GET", "/internal"], "route", "route_closed"),
+        (&["GET", "/rest/v1/events"], "authenticate", "no_credentials"),
+        (
+            &["GET", "/rest/v1/events", "--as", "alice", "-H", "x-organization-id: globex"],
+            "tenant",
+            "not_a_member",
+        ),
+        (&["GET", "/rest/v1/secrets", "--as", "alice"], "authorize", "table_not_found"),
+    ];
+    for (request, stage, code) in cases {
+        let report = explain(&[&["--json"], request].concat()).json();
+        assert_eq!(report["refusal"]["code"], code, "{request:?}: {report}");
+        let stages = report["stages"].as_array().unwrap();
+        let refused: Vec<&str> = stages
+            .iter()
+            .filter(|stage| stage["verdict"] == "refused")
+            .filter_map(|stage| stage["stage"].as_str())
+            .collect();
+        assert_eq!(refused, [stage], "{request:?}");
+        let body: serde_json::Value =
+            serde_json::from_str(report["answer"]["body"].as_str().unwrap()).unwrap();
+        assert!(body.to_string().contains(code), "{request:?}: {body}");
+    }
+}
+
+#[test]
+fn a_plain_upstream_gets_the_clients_fields_without_those_that_only_the_gateway_sends() {
+    let request = [
+        "GET",
+        "https://gate.test/files/a/b?x=1",
+        "--as",
+        "alice",
+        "--from",
+        "203.0.113.9",
+        "-H",
+        "X-Forwarded-For: 1.2.3.4",
+        "-H",
+        "X-Organization-Id: acme",
+        "-H",
+        "Accept: text/plain",
+        "--json",
+    ];
+    let report = explain(&request).json();
+    let headers = report["upstream"]["headers"].as_array().unwrap();
+    let value = |name: &str| {
+        let found = headers.iter().find(|field| field[0] == name);
+        found.map(|field| field[1].as_str().unwrap().to_owned())
+    };
+    assert_eq!(report["upstream"]["target"], "/files/a/b?x=1");
+    assert_eq!(value("accept").as_deref(), Some("text/plain"));
+    assert_eq!(value("x-forwarded-for").as_deref(), Some("203.0.113.9"));
+    assert_eq!(value("x-forwarded-proto").as_deref(), Some("https"));
+    assert_eq!(value("x-organization-id"), None);
+    assert_eq!(value("authorization"), None);
+}
+
+#[test]
+fn no_secret_is_printed_in_either_form() {
+    let token = call(&["token", "-c", "gateway.yaml", "--user", "alice"]).out;
+    let token = token.trim_end();
+    for json in [&["--json"][..], &[]] {
+        let request = ["GET", "/rest/v1/events", "--token", token, "-H", "apikey: sb_secret_shown"];
+        let out = explain(&[json, &request].concat()).out;
+        let signature = token.rsplit('.').next().unwrap();
+        for secret in [signature, "nobody-may-see", "sb_secret_shown"] {
+            assert!(!out.contains(secret), "{secret} in {out}");
+        }
+    }
+}
+
+#[test]
+fn explaining_the_demo_needs_no_configuration() {
+    let place = crate::support::place::TempDir::new();
+    let called = call_in(
+        place.path(),
+        &["explain", "--demo", "GET", "/rest/v1/events", "--as", "alice"],
+        "",
+    );
+    assert_eq!(called.code, 0, "{}", called.err);
+    assert!(called.out.contains("sent on to upstream `rest`"), "{}", called.out);
+}
+
+#[test]
+fn a_configuration_with_errors_explains_nothing() {
+    let called = call(&["explain", "-c", "bad.yaml", "GET", "/"]);
+    assert_eq!((called.code, called.out.as_str()), (2, ""));
+    assert!(called.err.contains("`addresse`"), "{}", called.err);
+}

@@ -1,0 +1,33 @@
+//! The help texts, in full.
+
+use crate::golden;
+use crate::tool::call;
+
+#[test]
+fn every_command_explains_itself_with_examples() {
+    let commands = ["", "serve", "demo", "check", "explain", "token", "migrate", "schema"];
+    for command in commands {
+        let arguments: Vec<&str> =
+            [command, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
+        let called = call(&arguments);
+        assert_eq!(called.code, 0, "{}", called.err);
+        assert!(called.out.contains("Examples:"), "{}", called.out);
+        let name = if command.is_empty() { "tollgate" } else { command };
+        golden::compare(&format!("help-{name}"), &called.out);
+    }
+}
+
+#[test]
+fn wrong_arguments_exit_with_2_and_say_what_there_is() {
+    let called = call(&["serv"]);
+    assert_eq!(called.code, 2);
+    assert!(called.err.contains("a similar subcommand exists: 'serve'"), "{}", called.err);
+    assert_eq!(call(&[]).code, 2);
+    assert_eq!(call(&["explain", "GET"]).code, 2);
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let called = call(&["--version"]);
+    assert_eq!(called.out, concat!("tollgate ", env!("CARGO_PKG_VERSION"), "\n"));
+}
