@@ -132,7 +132,8 @@ impl ProxyHttp for Adapter {
         ctx: &mut Self::CTX,
         client_reused: bool,
     ) -> Box<Error> {
-        if *error.etype() == ErrorType::ReadTimedout && !session.as_mut().is_body_done() {
+        let timed_out = *error.etype() == ErrorType::ReadTimedout;
+        if timed_out && !session.was_upgraded() && !session.as_mut().is_body_done() {
             // The upstream waited for a body that the client did not send.
             ctx.refusal = Some(Refusal::TooSlow("body"));
             error.set_retry(false);

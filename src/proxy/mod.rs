@@ -17,6 +17,7 @@ mod fault;
 mod forward;
 mod front;
 mod gateway;
+mod listen;
 mod pool;
 mod record;
 mod respond;
@@ -24,4 +25,5 @@ pub mod sample;
 mod server;
 
 pub use gateway::{Gateway, Generation, Parts};
-pub use server::{RunError, claim, run};
+pub use listen::claim;
+pub use server::{RunError, run};

@@ -13,6 +13,10 @@ use super::answer::{self, Then};
 use super::body::ErrorBody;
 use super::context::Context;
 
+/// What concerns the connection to the upstream only (RFC 9110 section 7.6.1), besides
+/// `Connection` and `Transfer-Encoding`, which Pingora sets anew.
+const HOP_BY_HOP: [&str; 4] = ["keep-alive", "proxy-connection", "upgrade", "proxy-authenticate"];
+
 /// Answers a request that was refused before it went anywhere.
 pub(super) async fn refuse(
     session: &mut Session,
@@ -25,10 +29,13 @@ pub(super) async fn refuse(
 
 /// Answers a request that failed on its way. Returns the status that was sent, 0 if none was.
 pub(super) async fn fail(session: &mut Session, ctx: &mut Context, refusal: Refusal) -> u16 {
+    if answer::begun(session) {
+        // The client has a status already: its answer is cut off, and the log says why.
+        return 0;
+    }
     let status = refusal.public().status.as_u16();
-    let begun = answer::begun(session);
     let written = write(session, ctx, refusal, Then::Close).await;
-    if begun || written.is_err() { 0 } else { status }
+    if written.is_err() { 0 } else { status }
 }
 
 async fn write(
@@ -52,6 +59,9 @@ pub(super) fn edit(head: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
         head.remove_header(name);
     }
     head.remove_header(&header::SERVER);
+    for name in HOP_BY_HOP {
+        head.remove_header(name);
+    }
     for (name, value) in edits.set {
         head.insert_header(name, value)?;
     }

@@ -80,6 +80,10 @@ impl Address {
         }
         self.contradictions.store(0, Ordering::Relaxed);
         self.unhealthy.store(!good, Ordering::Relaxed);
+        if good {
+            // It answers again: requests need not wait for the circuit's time to be over.
+            self.circuit.succeeded();
+        }
         Some(good)
     }
 
