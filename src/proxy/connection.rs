@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -57,6 +57,9 @@ pub(super) struct Watched {
     begun: bool,
     /// Whether the stream is in a request, or speaks HTTP/2, so that no head is awaited.
     in_request: AtomicBool,
+    /// Heads that came to their end, and how many of them reading has taken note of.
+    heads: AtomicU32,
+    noted_heads: u32,
     line: RequestLine,
     odd_line: AtomicBool,
     /// What is left of [`BAD_HEAD`] to be written.
@@ -81,6 +84,8 @@ impl Watched {
             deadline: Some(Box::pin(tokio::time::sleep(head_timeout))),
             begun: false,
             in_request: AtomicBool::new(http2),
+            heads: AtomicU32::new(0),
+            noted_heads: 0,
             line: RequestLine::default(),
             odd_line: AtomicBool::new(false),
             bad_head: None,
@@ -99,6 +104,9 @@ impl Watched {
     pub(super) fn set_in_request(stream: &Stream, in_request: bool) {
         if let Some(watched) = (**stream).as_any().downcast_ref::<Self>() {
             watched.in_request.store(in_request, Ordering::Relaxed);
+            if in_request {
+                watched.heads.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -133,16 +141,21 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.noted_heads != *this.heads.get_mut() {
+            // A request can come and go without a read: its head's clock ends here all the same.
+            this.noted_heads = *this.heads.get_mut();
+            this.deadline = None;
+            this.line = RequestLine::default();
+        }
         let in_request = *this.in_request.get_mut();
         if in_request && this.begun {
             this.deadline = None;
-            this.line = RequestLine::default();
             if this.read_replay(buf) {
                 return Poll::Ready(Ok(()));
             }
             return Pin::new(&mut this.inner).poll_read(cx, buf);
         }
-        if this.begun && this.deadline.is_none() && this.line.begun {
+        if this.deadline.is_none() && this.line.begun {
             // The head has begun and did not come in one piece.
             this.deadline = Some(Box::pin(tokio::time::sleep(this.head_timeout)));
         }

@@ -53,6 +53,23 @@ async fn a_request_in_progress_and_an_idle_connection_are_not_timed_by_the_head(
     assert_eq!(&waiting.await.unwrap().unwrap(), b"next");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_may_idle_after_a_request_that_read_nothing_but_its_head() {
+    let (mut client, mut server) = pair(Duration::from_secs(10));
+    let mut buf = [0; 4];
+    client.write_all(b"head").await.unwrap();
+    server.read_exact(&mut buf).await.unwrap();
+    Watched::set_in_request(&server, true);
+    Watched::set_in_request(&server, false);
+    let waiting = tokio::spawn(async move {
+        let mut buf = [0; 4];
+        server.read_exact(&mut buf).await.map(|_| buf)
+    });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    client.write_all(b"next").await.unwrap();
+    assert_eq!(&waiting.await.unwrap().unwrap(), b"next");
+}
+
 #[test]
 fn a_request_line_with_other_than_two_spaces_is_odd_however_it_is_cut() {
     for (lines, odd) in [
