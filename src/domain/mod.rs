@@ -3,6 +3,7 @@
 //! Pure data and pure functions. Imports nothing else of this crate; never awaits, never reads a
 //! clock, never does I/O.
 
+pub mod address;
 pub mod audit;
 pub mod caller;
 pub mod catalog;

@@ -3,11 +3,11 @@
 //! Check and charge are one step in the store: all buckets or none. What happens while the store
 //! is away is a line of each limit.
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::domain::address::customer;
 use crate::domain::charge::{Balance, BucketCharge, Charge, ChargeAnswer, Rate, Subject, WhenAway};
 use crate::domain::known::Outage;
 use crate::domain::refusal::Refusal;
@@ -159,14 +159,6 @@ fn subject(limit: &Limit, trace: &Trace) -> Option<Subject> {
             trace.route.as_ref().map(|route| Subject::Route(Arc::clone(&route.name), organization))
         }
         Scope::Address => trace.client.map(|client| Subject::Address(customer(client))),
-    }
-}
-
-/// The part of an address that one customer holds: all of IPv4, a /64 of IPv6.
-fn customer(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
 }
 

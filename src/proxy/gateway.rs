@@ -20,7 +20,7 @@ use crate::policy::Snapshot;
 use crate::stores::audit::AuditLog;
 use crate::stores::guards::address::AddressGuard;
 use crate::stores::guards::concurrency::{Concurrency, Permit};
-use crate::stores::guards::customer;
+use crate::domain::address::customer;
 use crate::stores::limits::LimitStore;
 use crate::stores::node::NodeKnowledge;
 use crate::telemetry::metrics::Metrics;

@@ -23,7 +23,7 @@ use governor::{Quota, RateLimiter};
 use crate::domain::charge::Rate;
 use crate::domain::clock::Clock;
 
-use super::customer;
+use crate::domain::address::customer;
 
 const SHARDS: usize = 32;
 /// Slots that addresses without a place of their own share, in each shard.
