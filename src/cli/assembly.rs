@@ -9,12 +9,13 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::runtime::Handle;
 
-use crate::admin::AdminState;
+use crate::admin::{self, AdminState};
 use crate::config::Loaded;
 use crate::config::settings::{DirectorySettings, Settings};
 use crate::domain::clock::Clock;
+use crate::pipeline::response::DirectAnswer;
 use crate::policy::Snapshot;
-use crate::proxy::{self, Gateway};
+use crate::proxy::{self, AdminService, Gateway};
 use crate::stores::audit::AuditLog;
 use crate::stores::directory::{Directory, FileDirectory, PostgresStore};
 use crate::stores::guards::address::AddressGuard;
@@ -104,7 +105,7 @@ impl Parts {
 /// A gateway that is ready to run, and what goes with it.
 pub(super) struct Assembled {
     pub(super) gateway: Arc<Gateway>,
-    pub(super) admin: AdminState,
+    pub(super) admin: AdminService,
     pub(super) settings: Settings,
     pub(super) parts: Arc<Parts>,
     pub(super) audit: Option<AuditLog>,
@@ -141,14 +142,30 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
     });
     readings::add(&parts, &limits, audit.as_ref());
     let version = Arc::clone(&gateway);
-    let admin = AdminState {
+    let state = AdminState {
         metrics: Arc::clone(&parts.metrics),
         checks: readiness::checks(&gateway, &limits, Arc::clone(&parts.clock), &settings.listeners),
         snapshot_version: Box::new(move || version.current().snapshot.version.to_string()),
         draining: Arc::new(AtomicBool::new(false)),
         node: Arc::clone(&settings.server.node),
     };
+    let admin = served(state);
     Ok(Assembled { gateway, admin, settings, parts, audit })
+}
+
+/// The admin room's answers, for the shell to serve.
+fn served(state: AdminState) -> AdminService {
+    let draining = Arc::clone(&state.draining);
+    let answers = move |method: &http::Method, path: &str| {
+        let answer = admin::answer(&state, method, path);
+        let content_type = http::HeaderValue::from_static(answer.content_type);
+        DirectAnswer {
+            status: answer.status,
+            fields: [(http::header::CONTENT_TYPE, content_type)].into_iter().collect(),
+            body: answer.body,
+        }
+    };
+    AdminService { answers: Box::new(answers), draining }
 }
 
 /// Forgets the addresses that are at rest, for as long as it is polled.

@@ -14,13 +14,13 @@ use arc_swap::ArcSwap;
 use prometheus::IntGauge;
 use tokio::runtime::Handle;
 
+use crate::domain::address::customer;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::OrgId;
 use crate::policy::Snapshot;
 use crate::stores::audit::AuditLog;
 use crate::stores::guards::address::AddressGuard;
 use crate::stores::guards::concurrency::{Concurrency, Permit};
-use crate::domain::address::customer;
 use crate::stores::limits::LimitStore;
 use crate::stores::node::NodeKnowledge;
 use crate::telemetry::metrics::Metrics;

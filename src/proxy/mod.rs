@@ -24,6 +24,7 @@ mod respond;
 pub mod sample;
 mod server;
 
+pub use admin::{AdminAnswers, AdminService};
 pub use gateway::{Gateway, Generation, Parts};
 pub use listen::claim;
 pub use server::{RunError, run};

@@ -20,11 +20,10 @@ use pingora::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::AdminState;
 use crate::config::settings::Settings;
 
 use super::adapter::Adapter;
-use super::admin::Admin;
+use super::admin::{Admin, AdminService};
 use super::front::Front;
 use super::gateway::Gateway;
 use super::listen::{by_protocol, claim, endpoint};
@@ -81,7 +80,7 @@ pub enum RunError {
 /// If it cannot start; what happens later is logged and served around.
 pub fn run(
     gateway: Arc<Gateway>,
-    admin: AdminState,
+    admin: AdminService,
     settings: &Settings,
     upgrade: bool,
 ) -> Result<(), RunError> {
@@ -107,7 +106,7 @@ pub fn run(
         server.add_service(service);
     }
     if let Some(address) = settings.admin {
-        let mut service = Service::new("admin".into(), Admin::new(admin));
+        let mut service = Service::new("admin".into(), Admin::new(admin.answers));
         service.threads = Some(1);
         service.add_tcp(&address.to_string());
         server.add_service(service);

@@ -46,6 +46,8 @@ struct Problem<'a> {
     title: &'a str,
     status: u16,
     code: &'a str,
+    // Supabase's clients read this member wherever an error comes from.
+    message: &'a str,
     request_id: Option<&'a str>,
 }
 
@@ -70,7 +72,7 @@ pub fn render(
         }
         Some(UpstreamKind::Realtime | UpstreamKind::Functions | UpstreamKind::Http) | None => {
             let r#type = "about:blank";
-            (PROBLEM, json(&Problem { r#type, title: message, status, code, request_id }))
+            (PROBLEM, json(&Problem { r#type, title: message, status, code, message, request_id }))
         }
     };
     (content_type, body)

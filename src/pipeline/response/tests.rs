@@ -111,6 +111,6 @@ fn errors_have_the_shape_of_the_upstream() {
     );
     assert_eq!(
         text(None),
-        r#"{"type":"about:blank","title":"there is nothing at this path","status":404,"code":"route_not_found","request_id":"r-1"}"#
+        r#"{"type":"about:blank","title":"there is nothing at this path","status":404,"code":"route_not_found","message":"there is nothing at this path","request_id":"r-1"}"#
     );
 }

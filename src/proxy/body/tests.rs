@@ -1,3 +1,5 @@
+//! What becomes of bodies that are held and sent again.
+
 use super::*;
 
 fn told(pieces: &[&[u8]]) -> serde_json::Value {

@@ -1,3 +1,5 @@
+//! Which address is chosen, and when one is left out.
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 

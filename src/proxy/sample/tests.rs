@@ -1,3 +1,5 @@
+//! The sample service, asked with printed requests.
+
 use std::collections::BTreeSet;
 
 use super::*;
