@@ -1,3 +1,5 @@
+//! What a connection does between and under requests.
+
 use tokio::io::AsyncWriteExt;
 
 use super::*;
