@@ -10,13 +10,14 @@ use http::Version;
 
 use crate::config::{self, Loaded};
 use crate::domain::charge::Charge;
+use crate::domain::clock::Clock;
 use crate::domain::head::Arrival;
 use crate::domain::refusal::Refusal;
 use crate::pipeline::response::DirectAnswer;
 use crate::pipeline::{Chargeable, Passed, Settled, Stop, Trace, decide, response};
 use crate::policy::Snapshot;
 use crate::stores::limits::memory::MemoryStore;
-use crate::stores::node::Facts;
+use crate::stores::node::{Facts, NodeKnowledge};
 
 use super::arguments::Explain;
 use super::assembly::Parts;
@@ -59,11 +60,23 @@ async fn explain(loaded: &Loaded, parts: &Parts, request: &Request, arguments: &
     let snapshot = &loaded.snapshot;
     let mut trace = Trace::explaining();
     let mut limits = Vec::new();
-    let end = match ask_and_decide(loaded, parts, request, arguments, &mut trace).await {
+    let node = parts.knowledge(snapshot, &loaded.settings, None);
+    let arrival = Arrival {
+        method: &request.method,
+        target: request.target.as_bytes(),
+        authority: None,
+        version: Version::HTTP_11,
+        headers: &request.headers,
+        peer: arguments.from,
+        secure: request.secure,
+        entropy: uuid::Uuid::new_v4().as_u128(),
+    };
+    let decided = ask_and_decide(&arrival, snapshot, &node, parts.clock.as_ref(), &mut trace);
+    let end = match decided.await {
         Ok(chargeable) => {
             limits = charged(chargeable.charge(), &trace);
             match settle(chargeable, parts, &mut trace) {
-                Ok(passed) => upstream::request(passed, request, parts.clock.now())
+                Ok(passed) => upstream::request(passed, request, &node, parts.clock.now())
                     .map_or_else(End::Refused, End::Forwarded),
                 Err(refusal) => End::Refused(refusal),
             }
@@ -77,27 +90,15 @@ async fn explain(loaded: &Loaded, parts: &Parts, request: &Request, arguments: &
 
 /// The core decides, and asks until it knows enough, as it does for live requests.
 async fn ask_and_decide(
-    loaded: &Loaded,
-    parts: &Parts,
-    request: &Request,
-    arguments: &Explain,
+    arrival: &Arrival<'_>,
+    snapshot: &Snapshot,
+    node: &NodeKnowledge,
+    clock: &dyn Clock,
     trace: &mut Trace,
 ) -> Result<Chargeable, Stop> {
-    let arrival = Arrival {
-        method: &request.method,
-        target: request.target.as_bytes(),
-        authority: None,
-        version: Version::HTTP_11,
-        headers: &request.headers,
-        peer: arguments.from,
-        secure: request.secure,
-        entropy: uuid::Uuid::new_v4().as_u128(),
-    };
-    let node = parts.knowledge(&loaded.snapshot, &loaded.settings, None);
-    let mut facts = Facts::new(&node);
+    let mut facts = Facts::new(node);
     loop {
-        let now = parts.clock.now();
-        match decide(&arrival, &loaded.snapshot, &facts, trace, now) {
+        match decide(arrival, snapshot, &facts, trace, clock.now()) {
             Err(Stop::Ask(question)) => facts.find_out(question).await?,
             decided => return decided,
         }

@@ -51,7 +51,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // Who reads the output may stop reading it (`tollgate schema | head`).
         Err(Failure::Failed(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "{failure}");
+            // In one piece: other processes may write to the same terminal or file.
+            let _ = io::stderr().write_all(format!("{failure}\n").as_bytes());
             ExitCode::from(failure.code())
         }
     }

@@ -116,11 +116,12 @@ impl ProxyHttp for Adapter {
     ) -> Result<()> {
         ctx.request_body.restart();
         let now = self.gateway.now();
-        let authorization = forward::authorization(ctx, now).map_err(|refusal| {
+        let Some(passed) = &ctx.passed else { return Err(fault::refused()) };
+        let authorization = forward::authorization(passed, &ctx.generation.node, now);
+        let authorization = authorization.map_err(|refusal| {
             ctx.refusal = Some(refusal);
             fault::refused()
         })?;
-        let Some(passed) = &ctx.passed else { return Err(fault::refused()) };
         forward::head(request, passed, authorization)
     }
 

@@ -1,6 +1,6 @@
 //! The head that an upstream gets.
 
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
 
@@ -11,15 +11,17 @@ use crate::pipeline::isolate::Forward;
 use crate::pipeline::upstream::IdentityPlan;
 use crate::pipeline::upstream::mint::mint;
 use crate::policy::upstream::UpstreamIdentity;
-
-use super::context::Context;
+use crate::stores::node::NodeKnowledge;
 
 /// The `Authorization` that the upstream gets, if any.
 ///
 /// # Errors
 /// If a token is to be minted and the caller's own has just expired.
-pub(super) fn authorization(ctx: &Context, now: Now) -> Result<Option<HeaderValue>, Refusal> {
-    let Some(passed) = &ctx.passed else { return Ok(None) };
+pub(super) fn authorization(
+    passed: &Passed,
+    node: &NodeKnowledge,
+    now: Now,
+) -> Result<Option<HeaderValue>, Refusal> {
     let upstream = passed.upstream();
     match passed.identity() {
         IdentityPlan::Nothing => Ok(None),
@@ -32,9 +34,8 @@ pub(super) fn authorization(ctx: &Context, now: Now) -> Result<Option<HeaderValu
                     return Err(Refusal::Internal("a token to mint and no policy for it"));
                 }
             };
-            let minted = ctx.generation.node.minted();
-            let minted =
-                minted.get_or_mint(&upstream.name, caller, || mint(policy, caller, now))?;
+            let mint = || mint(policy, caller, now);
+            let minted = node.minted().get_or_mint(&upstream.name, caller, mint)?;
             Ok(Some(minted.authorization))
         }
     }
@@ -71,4 +72,29 @@ pub(super) fn head(
         request.insert_header(header::AUTHORIZATION, value)?;
     }
     Ok(())
+}
+
+/// The fields that an upstream would get of a request, made by the code that makes those that are
+/// sent: for explanations.
+///
+/// # Errors
+/// Those of [`authorization`]; internal where the head cannot be made at all.
+pub fn preview(
+    method: &Method,
+    headers: &HeaderMap,
+    passed: &Passed,
+    node: &NodeKnowledge,
+    now: Now,
+) -> Result<HeaderMap, Refusal> {
+    let authorization = authorization(passed, node, now)?;
+    let make = || -> Result<RequestHeader> {
+        let mut request = RequestHeader::build_no_case(method.as_str(), b"/", Some(headers.len()))?;
+        for (name, value) in headers {
+            request.append_header(name.clone(), value.clone())?;
+        }
+        head(&mut request, passed, authorization)?;
+        Ok(request)
+    };
+    let made = make().map_err(|_| Refusal::Internal("the upstream's head cannot be made"))?;
+    Ok(made.headers.clone())
 }

@@ -25,6 +25,7 @@ pub mod sample;
 mod server;
 
 pub use admin::{AdminAnswers, AdminService};
+pub use forward::preview;
 pub use gateway::{Gateway, Generation, Parts};
 pub use listen::claim;
 pub use server::{RunError, run};

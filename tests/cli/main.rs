@@ -21,6 +21,7 @@ mod demo;
 mod explain;
 mod golden;
 mod help;
+mod migrate;
 mod operations;
 mod reload;
 mod schema;

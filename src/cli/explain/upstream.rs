@@ -2,7 +2,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 
@@ -10,9 +9,9 @@ use crate::domain::clock::Now;
 use crate::domain::refusal::Refusal;
 use crate::pipeline::Passed;
 use crate::pipeline::body::Announced;
-use crate::pipeline::isolate::Forward;
-use crate::pipeline::upstream::{IdentityPlan, mint};
-use crate::policy::upstream::UpstreamIdentity;
+use crate::pipeline::upstream::IdentityPlan;
+use crate::proxy;
+use crate::stores::node::NodeKnowledge;
 
 use super::report::UpstreamReport;
 use super::request::Request;
@@ -25,11 +24,15 @@ const SECRET: [&str; 6] =
 pub(super) fn request(
     mut passed: Passed,
     request: &Request,
+    node: &NodeKnowledge,
     now: Now,
 ) -> Result<UpstreamReport, Refusal> {
     passed.body().announced(announced(request))?;
     let body = passed.body().pass(request.body.clone(), true)?;
-    let (authorization, minted_claims) = identity(&passed, now)?;
+    let mut headers = proxy::preview(&request.method, &request.headers, &passed, node, now)?;
+    if let Some(body) = &body {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
     let upstream = passed.upstream();
     let address = |a: &crate::policy::upstream::UpstreamAddress| format!("{}:{}", a.host, a.port);
     Ok(UpstreamReport {
@@ -38,8 +41,8 @@ pub(super) fn request(
         addresses: upstream.addresses.iter().map(address).collect(),
         method: request.method.to_string(),
         target: passed.target().to_owned(),
-        headers: shown(&head(&passed, request, authorization, body.as_ref())),
-        minted_claims,
+        headers: shown(&headers),
+        minted_claims: minted_claims(&passed, &headers),
         body: body.map(|body| String::from_utf8_lossy(&body).into_owned()),
         idempotent: passed.idempotent(),
         websocket: passed.websocket(),
@@ -56,61 +59,12 @@ fn announced(request: &Request) -> Announced {
     }
 }
 
-/// The `Authorization` value, and the claims of a token that was minted for it.
-fn identity(passed: &Passed, now: Now) -> Result<(Option<HeaderValue>, Option<Value>), Refusal> {
-    match passed.identity() {
-        IdentityPlan::Nothing => Ok((None, None)),
-        IdentityPlan::Bearer(value) => Ok((Some(value.clone()), None)),
-        IdentityPlan::Mint(caller) => {
-            let policy = match &passed.upstream().identity {
-                UpstreamIdentity::Minted(policy)
-                | UpstreamIdentity::PassThrough { translate: Some(policy) } => policy,
-                UpstreamIdentity::PassThrough { translate: None } | UpstreamIdentity::None => {
-                    return Err(Refusal::Internal("a token without a policy to mint it"));
-                }
-            };
-            let minted = mint::mint(policy, caller, now)?;
-            let claims = claims(&minted.authorization);
-            Ok((Some(minted.authorization), claims))
-        }
-    }
-}
-
-fn claims(authorization: &HeaderValue) -> Option<Value> {
-    let token = authorization.to_str().ok()?;
+/// The claims of the token that the upstream gets, where the gateway minted it.
+fn minted_claims(passed: &Passed, headers: &HeaderMap) -> Option<Value> {
+    let IdentityPlan::Mint(_) = passed.identity() else { return None };
+    let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let payload = token.split('.').nth(1)?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
-}
-
-/// The head as the proxy makes it of the client's.
-fn head(
-    passed: &Passed,
-    request: &Request,
-    authorization: Option<HeaderValue>,
-    body: Option<&Bytes>,
-) -> HeaderMap {
-    let mut headers = match passed.forward() {
-        Forward::Nothing => HeaderMap::new(),
-        Forward::AllBut(strip) => {
-            let mut headers = request.headers.clone();
-            for name in strip {
-                headers.remove(name);
-            }
-            headers.remove(header::EXPECT);
-            headers.remove(header::AUTHORIZATION);
-            headers
-        }
-    };
-    for (name, value) in passed.fields() {
-        headers.insert(name.clone(), value.clone());
-    }
-    if let Some(value) = authorization {
-        headers.insert(header::AUTHORIZATION, value);
-    }
-    if let Some(body) = body {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    }
-    headers
 }
 
 fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
