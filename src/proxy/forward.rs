@@ -78,7 +78,7 @@ pub(super) fn head(
 /// sent: for explanations.
 ///
 /// # Errors
-/// Those of [`authorization`]; internal where the head cannot be made at all.
+/// If the caller's own token has just expired; internal where the head cannot be made at all.
 pub fn preview(
     method: &Method,
     headers: &HeaderMap,
