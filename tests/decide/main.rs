@@ -1,5 +1,13 @@
 //! Requests and what must become of them, through the whole core: no server, no store, no clock.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test binary: what fails here is meant to fail the test"
+)]
+
 mod world;
 
 use http::StatusCode;
@@ -174,7 +182,7 @@ fn services_name_an_organization_and_call_from_where_they_may() {
     let service = |address: &str| {
         request("GET", "/rest/v1/events?select=id")
             .field("apikey", "sb_secret_0123456789abcdef")
-            .from_address(address)
+            .sent_from(address)
     };
     let allowed = service("10.1.2.3").field("x-organization-id", "globex");
     check(

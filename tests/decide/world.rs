@@ -75,7 +75,7 @@ impl Request {
         self
     }
 
-    pub(crate) fn from_address(mut self, address: &str) -> Self {
+    pub(crate) fn sent_from(mut self, address: &str) -> Self {
         self.peer = address.to_owned();
         self
     }
