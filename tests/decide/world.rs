@@ -118,7 +118,7 @@ pub(crate) fn unverified_token(header: &str, issuer: &str) -> String {
 
 /// What became of a request.
 pub(crate) enum Decided {
-    Passed { target: String, charge: Charge },
+    Passed { target: String, charge: Box<Charge> },
     Refused { refusal: Refusal, decided_by: Option<String> },
 }
 
@@ -183,7 +183,7 @@ impl World {
         let mut trace = Trace::new();
         match self.chargeable(request, &mut trace) {
             Ok(chargeable) => {
-                let charge = chargeable.charge().clone();
+                let charge = Box::new(chargeable.charge().clone());
                 let answer = ChargeAnswer::Granted { balances: Default::default() };
                 match chargeable.settle(answer, &mut trace).unwrap() {
                     Settled::Passed(passed) => {
