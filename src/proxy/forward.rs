@@ -62,6 +62,7 @@ pub(super) fn head(
             // The gateway itself said "continue" to the client.
             request.remove_header(&header::EXPECT);
             request.remove_header(&header::AUTHORIZATION);
+            join_cookies(request)?;
             request.set_raw_path(passed.target().as_bytes())?;
         }
     }
@@ -97,4 +98,35 @@ pub fn preview(
     };
     let made = make().map_err(|_| Refusal::Internal("the upstream's head cannot be made"))?;
     Ok(made.headers.clone())
+}
+
+/// HTTP/2 clients may cut their cookies into several fields; HTTP/1.1 has one (RFC 9113 section
+/// 8.2.3).
+fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    let cookies = request.headers.get_all(header::COOKIE);
+    if cookies.iter().nth(1).is_none() {
+        return Ok(());
+    }
+    let parts: Vec<&[u8]> = cookies.iter().map(HeaderValue::as_bytes).collect();
+    let joined = parts.join(b"; ".as_slice());
+    match HeaderValue::from_bytes(&joined) {
+        Ok(value) => request.insert_header(header::COOKIE, value),
+        // What was valid in pieces is valid joined.
+        Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_in_several_fields_become_one() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        request.append_header("cookie", "a=1").unwrap();
+        request.append_header("cookie", "b=2; c=3").unwrap();
+        join_cookies(&mut request).unwrap();
+        let cookies: Vec<_> = request.headers.get_all(header::COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2; c=3"]);
+    }
 }
