@@ -24,6 +24,7 @@ mod path;
 pub struct Edged<'h> {
     method: &'h Method,
     headers: &'h HeaderMap,
+    authority: &'h str,
     host: Box<str>,
     path: &'h str,
     query: Option<&'h str>,
@@ -50,6 +51,11 @@ impl<'h> Edged<'h> {
     /// The host in lowercase, without the port.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The host as the client wrote it, with its port.
+    pub fn authority(&self) -> &'h str {
+        self.authority
     }
 
     /// The path, in its one spelling.
@@ -105,7 +111,8 @@ pub fn admit<'h>(
     within_caps(arrival, policy).map_err(Refusal::Edge)?;
     known_method(arrival.method).map_err(Refusal::Edge)?;
     one_framing(headers, arrival.version).map_err(Refusal::Edge)?;
-    let host = one_host(arrival).map_err(Refusal::Edge)?;
+    let authority = one_authority(arrival).map_err(Refusal::Edge)?;
+    let host = host_of(authority).map_err(Refusal::Edge)?;
     let (path, query) = path::split(arrival.target).map_err(Refusal::Edge)?;
     let websocket = upgrade(arrival).map_err(Refusal::Edge)?;
 
@@ -117,6 +124,7 @@ pub fn admit<'h>(
     Ok(Edged {
         method: arrival.method,
         headers,
+        authority,
         host,
         path,
         query,
@@ -214,20 +222,24 @@ fn one_framing(headers: &HeaderMap, version: Version) -> Result<(), EdgeRefusal>
 }
 
 /// The one host of the request: `Host`, or `:authority`, or both where they agree.
-fn one_host(arrival: &Arrival<'_>) -> Result<Box<str>, EdgeRefusal> {
+fn one_authority<'h>(arrival: &Arrival<'h>) -> Result<&'h str, EdgeRefusal> {
     let mut hosts = arrival.headers.get_all(header::HOST).iter();
     let field = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Err(EdgeRefusal::Host),
         (Some(host), None) => Some(host.to_str().map_err(|_| EdgeRefusal::Host)?),
         (None, None) => None,
     };
-    let authority = match (field, arrival.authority) {
+    match (field, arrival.authority) {
         (Some(field), Some(authority)) if !field.eq_ignore_ascii_case(authority) => {
-            return Err(EdgeRefusal::Host);
+            Err(EdgeRefusal::Host)
         }
-        (Some(one), _) | (None, Some(one)) => one,
-        (None, None) => return Err(EdgeRefusal::Host),
-    };
+        (Some(one), _) | (None, Some(one)) => Ok(one),
+        (None, None) => Err(EdgeRefusal::Host),
+    }
+}
+
+/// The host of an authority in lowercase, without the port.
+fn host_of(authority: &str) -> Result<Box<str>, EdgeRefusal> {
     let host = match authority.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']').ok_or(EdgeRefusal::Host)?;

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
-use smallvec::SmallVec;
 
 use crate::domain::caller::Caller;
 use crate::domain::refusal::Refusal;
@@ -39,7 +38,7 @@ pub struct Isolated {
 }
 
 /// Header fields to set.
-pub type Fields = SmallVec<[(HeaderName, HeaderValue); 12]>;
+pub type Fields = Vec<(HeaderName, HeaderValue)>;
 
 /// Which of the client's fields go on.
 #[derive(Debug)]
@@ -137,7 +136,8 @@ fn rest(
         trace.note(Some(&confined.table().source), || injection.to_string());
     }
     let target = confined.target().to_owned();
-    let set: Fields = confined.headers().iter().cloned().collect();
+    let mut set = Fields::with_capacity(confined.headers().len() + COMMON_FIELDS);
+    set.extend_from_slice(confined.headers());
     let body = BodyGate::postgrest(routed.route().max_body_bytes, confined.body().clone());
     Ok(Parts { target, forward: Forward::Nothing, set, body })
 }
@@ -173,8 +173,16 @@ fn plain(authorized: &Authorized<'_>) -> Parts {
     strip.push(HeaderName::from_static("x-request-id"));
     strip.push(HeaderName::from_static("traceparent"));
     let body = BodyGate::plain(routed.route().max_body_bytes);
-    Parts { target, forward: Forward::AllBut(strip), set: Fields::new(), body }
+    Parts {
+        target,
+        forward: Forward::AllBut(strip),
+        set: Fields::with_capacity(COMMON_FIELDS),
+        body,
+    }
 }
+
+/// How many fields [`common_fields`] sets at most.
+const COMMON_FIELDS: usize = 7;
 
 /// What every upstream gets from the gateway.
 fn common_fields(authorized: &Authorized<'_>, trace: &Trace, set: &mut Fields) {
@@ -201,11 +209,7 @@ fn common_fields(authorized: &Authorized<'_>, trace: &Trace, set: &mut Fields) {
     match &upstream.host {
         Some(host) => put(header::HOST, host),
         None => {
-            if let Some(host) = routed.headers().get(header::HOST) {
-                set.push((header::HOST, host.clone()));
-            } else {
-                put(header::HOST, routed.edged().host());
-            }
+            put(header::HOST, routed.edged().authority());
         }
     }
 }

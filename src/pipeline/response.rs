@@ -28,7 +28,7 @@ pub struct DirectAnswer {
 }
 
 /// Header fields of an answer.
-pub type AnswerFields = SmallVec<[(HeaderName, HeaderValue); 12]>;
+pub type AnswerFields = Vec<(HeaderName, HeaderValue)>;
 
 /// What changes in an upstream's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,8 +111,11 @@ const CORS_FIELDS: [HeaderName; 3] = [
     header::ACCESS_CONTROL_EXPOSE_HEADERS,
 ];
 
+/// Room for the fields that the gateway adds by itself, refusals included.
+const OWN_FIELDS: usize = 10;
+
 fn own_fields(policy: &ResponsePolicy, trace: &Trace) -> Edits {
-    let mut set = AnswerFields::new();
+    let mut set = AnswerFields::with_capacity(policy.set.len() + OWN_FIELDS);
     set.extend(policy.set.iter().cloned());
     if let Some(id) = trace.request_id.as_ref()
         && let Ok(value) = HeaderValue::from_str(id.as_str())

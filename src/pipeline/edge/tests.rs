@@ -181,6 +181,15 @@ fn a_host_may_carry_a_port_and_be_an_address() {
 }
 
 #[test]
+fn an_authority_keeps_its_port_for_the_upstream() {
+    let mut head = Head { version: Version::HTTP_2, ..head("/") };
+    head.headers.remove("host");
+    head.authority = Some("API.example.com:8443");
+    let edged = admit(&head.arrival(), &policy(), &mut Trace::new(), NOW).unwrap();
+    assert_eq!((edged.host(), edged.authority()), ("api.example.com", "API.example.com:8443"));
+}
+
+#[test]
 fn only_the_seven_common_methods_pass() {
     for method in ["TRACE", "CONNECT", "PROPFIND", "get"] {
         let head = Head { method: method.parse().unwrap(), ..head("/") };
