@@ -169,6 +169,35 @@ async fn a_terminated_gateway_answers_what_it_has_begun() {
 }
 
 #[tokio::test]
+async fn a_successor_takes_the_sockets_over_and_no_request_is_refused() {
+    let mut stack = Stack::start(&Options::default()).await;
+    let (gateway, admin) = (stack.gateway.listen(), stack.gateway.admin());
+    let bearer = format!("Bearer {}", token(ALICE));
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    // One connection for each request, without a pause, until the old process has ended.
+    let load = tokio::spawn(async move {
+        let mut answered = 0;
+        while stopped.try_recv().is_err() {
+            let answer = http::get(gateway, EVENTS, &[("Authorization", bearer.as_str())]).await;
+            assert_eq!(answer.expect("an answer").status, 200);
+            answered += 1;
+        }
+        answered
+    });
+    let mut old = stack.gateway.succeed();
+    let socket = stack.gateway.dir().join("upgrade.sock");
+    eventually("a successor that waits", async || socket.exists().then_some(())).await;
+    old.signal(Signal::Quit);
+    assert!(old.ended().await.success(), "{}", old.log());
+    stop.send(()).unwrap();
+    assert!(load.await.unwrap() > 0);
+    stack.gateway.ready().await;
+    let answer = stack.get(EVENTS, &token(ALICE)).await;
+    assert_eq!(answer.status, 200, "{}", stack.gateway.log());
+    assert_eq!(http::get(admin, "/readyz", &[]).await.unwrap().status, 200);
+}
+
+#[tokio::test]
 async fn every_request_leaves_one_audit_record_without_its_token() {
     let mut stack = Stack::start(&Options::default()).await;
     let alice = token(ALICE);

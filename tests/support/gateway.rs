@@ -49,7 +49,7 @@ impl Draft {
 
     /// Starts it on `gateway.yaml`, without waiting for it.
     pub(crate) fn launch(self) -> Gateway {
-        let process = launch(self.dir.path(), &self.env);
+        let process = launch(self.dir.path(), &self.env, &[]);
         Gateway { process, draft: self }
     }
 
@@ -122,10 +122,17 @@ impl Gateway {
         self.process.kill();
     }
 
+    /// Starts a successor that waits for this one's sockets. What was this process is returned;
+    /// the gateway is the successor from here on.
+    pub(crate) fn succeed(&mut self) -> Process {
+        let successor = launch(self.draft.dir.path(), &self.draft.env, &["--upgrade"]);
+        std::mem::replace(&mut self.process, successor)
+    }
+
     /// Starts it again with the same files, ports and environment.
     pub(crate) async fn restart(&mut self) {
         self.process.kill();
-        self.process = launch(self.draft.dir.path(), &self.draft.env);
+        self.process = launch(self.draft.dir.path(), &self.draft.env, &[]);
         self.ready().await;
     }
 }
@@ -148,16 +155,17 @@ pub(crate) async fn tollgate(args: &[&str]) -> String {
     process.log()
 }
 
-fn launch(dir: &Path, env: &[(String, String)]) -> Process {
-    let config = dir.join("gateway.yaml");
+fn launch(dir: &Path, env: &[(String, String)], more: &[&str]) -> Process {
+    let config = dir.join("gateway.yaml").display().to_string();
+    let args = [&["serve", "--config", config.as_str()], more].concat();
     Process::spawn(Spec {
         name: "Tollgate",
         program: env!("CARGO_BIN_EXE_tollgate").into(),
-        args: vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()],
+        args: args.into_iter().map(str::to_owned).collect(),
         env: env.to_vec(),
         user: None,
         dir: dir.to_owned(),
-        log: dir.join("tollgate.log"),
+        log: dir.join(format!("tollgate{}.log", more.concat())),
         end: Signal::Kill,
     })
 }

@@ -117,7 +117,7 @@ pub(crate) fn gateway_yaml(draft: &Draft, upstream: SocketAddr, options: &Option
     format!(
         "listen: [{{ address: {listen} }}]
 admin: {admin}
-server: {{ drain: {drain}s }}
+server: {{ drain: {drain}s, upgrade_socket: upgrade.sock }}
 identity:
   issuers:
     - {{ name: users, iss: {ISSUER}, audience: authenticated, keys: {keys} }}
