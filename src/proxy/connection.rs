@@ -8,6 +8,7 @@
 
 use std::any::Any;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
@@ -18,13 +19,15 @@ use pingora::protocols::{ALPN, Peek, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use blank_line::BlankLine;
 use line::RequestLine;
 
+mod blank_line;
 mod inner;
 mod line;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The answer to a head that does not come to its end. Nothing of the request is known, so that
 /// no policy can shape it.
@@ -69,6 +72,10 @@ pub(super) struct Watched {
     noted_heads: u32,
     line: RequestLine,
     odd_line: AtomicBool,
+    blank_line: BlankLine,
+    /// Whether all bytes that were handed out belong to heads that Pingora has taken: it may have
+    /// read ahead otherwise, and keep the next request to itself.
+    nothing_ahead: bool,
     /// What is left of [`BAD_HEAD`] to be written.
     bad_head: Option<&'static [u8]>,
     /// Given back when the connection ends.
@@ -100,6 +107,8 @@ impl Watched {
             noted_heads: 0,
             line: RequestLine::default(),
             odd_line: AtomicBool::new(false),
+            blank_line: BlankLine::default(),
+            nothing_ahead: true,
             bad_head: None,
             _permit: permit,
         }
@@ -120,6 +129,52 @@ impl Watched {
                 watched.heads.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Waits for the next request where that is certain to be waited for here; false: there will
+    /// be none. Pingora would wait for it with the memory of a whole request in hand.
+    pub(super) async fn rest(stream: Stream) -> Option<Stream> {
+        let mut watched = match stream.into_any().downcast::<Self>() {
+            Ok(watched) => watched,
+            // Only what this type wraps is handed to it.
+            Err(_) => return None,
+        };
+        watched.note_heads();
+        if watched.nothing_ahead && watched.replay.is_empty() {
+            let comes = std::future::poll_fn(|cx| watched.poll_next(cx)).await;
+            return comes.then_some(watched);
+        }
+        Some(watched)
+    }
+
+    /// Reads the first bytes of the next request, to be handed out later.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.has_rested(cx) {
+            return Poll::Ready(false);
+        }
+        let mut space = [MaybeUninit::uninit(); 4096];
+        let mut buf = ReadBuf::uninit(&mut space);
+        if ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)).is_err() {
+            return Poll::Ready(false);
+        }
+        self.replay.extend_from_slice(buf.filled());
+        Poll::Ready(!self.replay.is_empty())
+    }
+
+    /// Takes note of heads that came to their end since the last time.
+    fn note_heads(&mut self) {
+        let heads = *self.heads.get_mut();
+        if self.noted_heads == heads {
+            return;
+        }
+        // A request can come and go without a read: its head's clock ends here all the same. And
+        // where two heads came at once, one of them was read ahead.
+        self.nothing_ahead &=
+            heads.wrapping_sub(self.noted_heads) == 1 && self.blank_line.is_last();
+        self.noted_heads = heads;
+        self.deadline = None;
+        self.line = RequestLine::default();
+        self.blank_line = BlankLine::default();
     }
 
     /// What was read before comes first.
@@ -173,19 +228,16 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.noted_heads != *this.heads.get_mut() {
-            // A request can come and go without a read: its head's clock ends here all the same.
-            this.noted_heads = *this.heads.get_mut();
-            this.deadline = None;
-            this.line = RequestLine::default();
-        }
+        this.note_heads();
         let in_request = *this.in_request.get_mut();
         if in_request && this.begun {
             this.deadline = None;
-            if this.read_replay(buf) {
-                return Poll::Ready(Ok(()));
+            let before = buf.filled().len();
+            if !this.read_replay(buf) {
+                ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
             }
-            return Pin::new(&mut this.inner).poll_read(cx, buf);
+            this.nothing_ahead &= buf.filled().len() == before;
+            return Poll::Ready(Ok(()));
         }
         if this.deadline.is_none() && this.line.begun {
             // The head has begun and did not come in one piece.
@@ -205,8 +257,11 @@ impl AsyncRead for Watched {
         }
         let fresh = buf.filled().get(before..).unwrap_or_default();
         this.begun |= !fresh.is_empty();
-        if !in_request && this.line.take(fresh) {
-            *this.odd_line.get_mut() = true;
+        if !in_request {
+            this.blank_line.take(fresh);
+            if this.line.take(fresh) {
+                *this.odd_line.get_mut() = true;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -218,13 +273,18 @@ impl Peek for Watched {
     /// request is not waited on.
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         let mut seen = [0; PREFACE.len()];
-        let mut count = 0;
+        // Whoever peeked before has left the bytes there.
+        let mut count = self.replay.len().min(seen.len());
+        for (target, byte) in seen.iter_mut().zip(&self.replay) {
+            *target = *byte;
+        }
+        let peeked = count;
         let reading = async {
-            while count < seen.len() {
+            while count < seen.len() && seen.get(..count) == PREFACE.get(..count) {
                 let rest = seen.get_mut(count..).unwrap_or_default();
                 let read = self.inner.read(rest).await?;
                 count += read;
-                if read == 0 || seen.get(..count) != PREFACE.get(..count) {
+                if read == 0 {
                     break;
                 }
             }
@@ -232,11 +292,11 @@ impl Peek for Watched {
         };
         tokio::time::timeout(self.head_timeout, reading).await.map_err(io::Error::from)??;
         let read = seen.get(..count).unwrap_or_default();
-        self.replay.extend_from_slice(read);
+        self.replay.extend_from_slice(read.get(peeked..).unwrap_or_default());
         for (target, byte) in buf.iter_mut().zip(read) {
             *target = *byte;
         }
-        *self.in_request.get_mut() = read == PREFACE;
+        *self.in_request.get_mut() = read == PREFACE.as_slice();
         Ok(true)
     }
 }

@@ -98,6 +98,84 @@ async fn a_connection_that_rests_for_too_long_ends_and_one_that_does_not_goes_on
     assert_eq!(reader.await.unwrap(), 5);
 }
 
+const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Reads what is there, as Pingora reads a head, and takes so many heads from it.
+async fn heads(server: &mut Stream, count: usize) {
+    let mut buf = [0; 4096];
+    assert!(server.read(&mut buf).await.unwrap() > 0);
+    for _ in 0..count {
+        Watched::set_in_request(server, true);
+        Watched::set_in_request(server, false);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_rests_until_the_first_byte_of_the_next_request() {
+    let (mut client, mut server) = pair(Duration::from_secs(10));
+    for _ in 0..3 {
+        client.write_all(HEAD).await.unwrap();
+        heads(&mut server, 1).await;
+        let resting = tokio::spawn(Watched::rest(server));
+        tokio::time::sleep(REST / 2).await;
+        assert!(!resting.is_finished());
+        client.write_all(b"GET").await.unwrap();
+        server = resting.await.unwrap().unwrap();
+        let mut buf = [0; 3];
+        server.read_exact(&mut buf).await.unwrap();
+        assert_eq!(&buf, b"GET");
+        client.write_all(&HEAD[3..]).await.unwrap();
+        heads(&mut server, 1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_ahead_is_not_waited_for() {
+    for sent in [[HEAD, HEAD].concat(), [HEAD, b"GET"].concat(), [HEAD, b"\r\n"].concat()] {
+        let (mut client, mut server) = pair(Duration::from_secs(10));
+        client.write_all(&sent).await.unwrap();
+        heads(&mut server, 1).await;
+        let server = Watched::rest(server).await.unwrap();
+        // Nor is anything later: nobody knows how much is left of what was read ahead.
+        let mut server = Watched::rest(server).await.unwrap();
+        client.write_all(HEAD).await.unwrap();
+        heads(&mut server, 1).await;
+        assert!(Watched::rest(server).await.is_some());
+    }
+    let (mut client, mut server) = pair(Duration::from_secs(10));
+    client.write_all(HEAD).await.unwrap();
+    // Two heads can only come of one if the first was read before.
+    heads(&mut server, 2).await;
+    assert!(Watched::rest(server).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_with_a_body_is_left_to_pingora() {
+    let (mut client, mut server) = pair(Duration::from_secs(10));
+    client.write_all(HEAD).await.unwrap();
+    let mut buf = [0; 4096];
+    assert!(server.read(&mut buf).await.unwrap() > 0);
+    Watched::set_in_request(&server, true);
+    client.write_all(b"body").await.unwrap();
+    assert_eq!(server.read(&mut buf).await.unwrap(), 4);
+    Watched::set_in_request(&server, false);
+    assert!(Watched::rest(server).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_ends_with_the_client_or_with_its_time() {
+    let (mut client, mut server) = pair(Duration::from_secs(10));
+    client.write_all(HEAD).await.unwrap();
+    heads(&mut server, 1).await;
+    let resting = tokio::spawn(Watched::rest(server));
+    drop(client);
+    assert!(resting.await.unwrap().is_none());
+    let (mut client, mut server) = pair(Duration::from_secs(10));
+    client.write_all(HEAD).await.unwrap();
+    heads(&mut server, 1).await;
+    assert!(Watched::rest(server).await.is_none());
+}
+
 #[test]
 fn a_request_line_with_other_than_two_spaces_is_odd_however_it_is_cut() {
     for (lines, odd) in [
@@ -140,7 +218,7 @@ async fn a_short_http1_request_is_told_from_http2_without_waiting_for_more() {
     client.write_all(b"GET /").await.unwrap();
     let mut peeked = [0; 24];
     assert!(server.try_peek(&mut peeked).await.unwrap());
-    assert_ne!(peeked, PREFACE);
+    assert_ne!(peeked, *PREFACE);
     let mut buf = [0; 5];
     server.read_exact(&mut buf).await.unwrap();
     assert_eq!(&buf, b"GET /", "what was looked at is read again");
@@ -152,8 +230,8 @@ async fn the_http2_preface_is_recognised_and_read_again() {
     client.write_all(PREFACE).await.unwrap();
     let mut peeked = [0; 24];
     assert!(server.try_peek(&mut peeked).await.unwrap());
-    assert_eq!(peeked, PREFACE);
+    assert_eq!(peeked, *PREFACE);
     let mut buf = [0; 24];
     server.read_exact(&mut buf).await.unwrap();
-    assert_eq!(buf, PREFACE);
+    assert_eq!(buf, *PREFACE);
 }
