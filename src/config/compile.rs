@@ -237,20 +237,21 @@ fn limits(joined: &Joined, cx: &mut Context<'_>) -> BTreeMap<Name, Arc<Limit>> {
 fn catalog(joined: &Joined, cx: &Context<'_>) -> Catalog {
     let table = |(name, at): (&Name, &At<TableFields>)| {
         let fields = &at.value;
-        let table = Table {
-            name: name.clone(),
-            tenancy: match &fields.tenancy {
-                TenancyFields::Column(column) => Tenancy::Column(column.value.clone()),
-                TenancyFields::Global => Tenancy::Global,
-                TenancyFields::Denied => Tenancy::Denied,
-            },
-            columns: fields.columns.iter().map(|column| column.value.clone()).collect(),
-            writable: fields.writable,
-            source: cx.source(at.span),
+        let tenancy = match &fields.tenancy {
+            TenancyFields::Column(column) => Tenancy::column(column.value.clone()),
+            TenancyFields::Global => Tenancy::Global,
+            TenancyFields::Denied => Tenancy::Denied,
         };
+        let columns = fields.columns.iter().map(|column| column.value.clone()).collect();
+        let mut table = Table::new(name.clone(), tenancy, columns, cx.source(at.span));
+        table.writable = fields.writable;
         (name.clone(), Arc::new(table))
     };
-    Catalog { schema: joined.schema.clone(), tables: joined.tables.iter().map(table).collect() }
+    Catalog {
+        schema: joined.schema.clone(),
+        tables: joined.tables.iter().map(table).collect(),
+        ..Catalog::default()
+    }
 }
 
 /// Every permission that something asks for: the closed world that wildcards range over.

@@ -54,7 +54,11 @@ pub fn check<'h>(
                 Err(_) => return Err(no_such_table()),
             };
             match snapshot.catalog.table(&table).map(|table| &table.tenancy) {
-                Some(TableTenancy::Column(_) | TableTenancy::Global) => {}
+                Some(
+                    TableTenancy::Column { .. }
+                    | TableTenancy::Through { .. }
+                    | TableTenancy::Global,
+                ) => {}
                 Some(TableTenancy::Denied) | None => return Err(no_such_table()),
             }
             let action = table_action(routed.method());

@@ -39,9 +39,11 @@ pub fn confine(
     let found = catalog.table(&name).filter(|table| !table.columns.is_empty());
     let Some(table) = found else { return Err(RestRefusal::TableUnknown(name.into_owned())) };
     let tenant = match &table.tenancy {
-        Tenancy::Column(column) => Some(column),
+        Tenancy::Column { column, shared_null: false } => Some(column),
         Tenancy::Global => None,
-        Tenancy::Denied => return Err(RestRefusal::TableUnknown(name.into_owned())),
+        Tenancy::Column { shared_null: true, .. } | Tenancy::Through { .. } | Tenancy::Denied => {
+            return Err(RestRefusal::TableUnknown(name.into_owned()));
+        }
     };
     if request.method.writes() && (!table.writable || tenant.is_none()) {
         return Err(RestRefusal::TableReadOnly(name.into_owned()));

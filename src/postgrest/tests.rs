@@ -25,24 +25,25 @@ fn org() -> OrgId {
 fn table(name: &str, tenancy: Tenancy, columns: &[&str], writable: bool) -> (Arc<str>, Arc<Table>) {
     let name: Arc<str> = Arc::from(name);
     let columns = columns.iter().map(|column| Arc::from(*column)).collect();
-    let table =
-        Table { name: name.clone(), tenancy, columns, writable, source: Source::built_in() };
+    let mut table = Table::new(name.clone(), tenancy, columns, Source::built_in());
+    table.writable = writable;
     (name, Arc::new(table))
 }
 
 fn catalog() -> Catalog {
-    let tenant = || Tenancy::Column(Arc::from("organization_id"));
+    let tenant = || Tenancy::column(Arc::from("organization_id"));
     Catalog {
         schema: Arc::from("public"),
         tables: BTreeMap::from([
             table("events", tenant(), &["id", "title", "organization_id", "order"], true),
             table("reports", tenant(), &["id", "apikey"], false),
             table("keys", tenant(), &["id", "apikey"], true),
-            table("odd name/ä", Tenancy::Column(Arc::from("Org, \"id\"")), &["id"], true),
+            table("odd name/ä", Tenancy::column(Arc::from("Org, \"id\"")), &["id"], true),
             table("countries", Tenancy::Global, &["code", "name"], true),
             table("secrets", Tenancy::Denied, &["id"], true),
             table("bare", tenant(), &[], true),
         ]),
+        ..Catalog::default()
     }
 }
 

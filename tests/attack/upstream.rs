@@ -46,16 +46,16 @@ impl Upstream {
         let postgrest = PostgRest::start(postgres, SECRET).await;
         let bearer = format!("Bearer {}", Key::hs256("legacy", SECRET).mint(&user_claims(ALICE)));
         let tables = tables.iter().map(|(name, columns)| {
-            let table = Table {
-                name: Arc::from(*name),
-                tenancy: Tenancy::Column(Arc::from("organization_id")),
-                columns: columns.iter().map(|column| Arc::from(*column)).collect(),
-                writable: true,
-                source: Source::built_in(),
-            };
+            let columns = columns.iter().map(|column| Arc::from(*column)).collect();
+            let tenancy = Tenancy::column(Arc::from("organization_id"));
+            let table = Table::new(Arc::from(*name), tenancy, columns, Source::built_in());
             (table.name.clone(), Arc::new(table))
         });
-        let catalog = Catalog { schema: Arc::from("public"), tables: BTreeMap::from_iter(tables) };
+        let catalog = Catalog {
+            schema: Arc::from("public"),
+            tables: BTreeMap::from_iter(tables),
+            ..Catalog::default()
+        };
         Self { postgrest, bearer, catalog }
     }
 

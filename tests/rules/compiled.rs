@@ -103,7 +103,7 @@ fn tables_and_permissions_make_a_closed_world() {
                 countries: { global: read, columns: [code] }\n  secrets: { deny: true }\n";
     let Loaded { snapshot, .. } = with("policy-tables.yaml", text);
     let table = |name: &str| snapshot.catalog.table(name).unwrap();
-    assert_eq!(table("events").tenancy, Tenancy::Column("org".into()));
+    assert_eq!(table("events").tenancy, Tenancy::column("org".into()));
     assert!(table("events").writable);
     assert_eq!(table("countries").tenancy, Tenancy::Global);
     assert!(!table("countries").writable);

@@ -9,13 +9,9 @@ const B: &str = "bbbbbbbb-0000-4000-8000-00000000000b";
 
 fn rule(write: Write) -> JsonRule {
     let column: Arc<str> = Arc::from("organization_id");
-    let table = Table {
-        name: Arc::from("events"),
-        tenancy: Tenancy::Column(column.clone()),
-        columns: ["id", "title", "amount", "q\"uo\te"].map(Arc::from).to_vec(),
-        writable: true,
-        source: Source::built_in(),
-    };
+    let columns = ["id", "title", "amount", "q\"uo\te"].map(Arc::from).to_vec();
+    let tenancy = Tenancy::column(column.clone());
+    let table = Table::new(Arc::from("events"), tenancy, columns, Source::built_in());
     JsonRule::new(Arc::new(table), column, O.parse().unwrap(), write)
 }
 

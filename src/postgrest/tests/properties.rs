@@ -111,10 +111,11 @@ fn catalog_of(query: &Query) -> Catalog {
     }
     columns.extend(query.order.iter().flatten().map(|term| term.column.clone()));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    let tenancy = Tenancy::Column(Arc::from("organization_id"));
+    let tenancy = Tenancy::column(Arc::from("organization_id"));
     Catalog {
         schema: Arc::from("public"),
         tables: BTreeMap::from([table("t", tenancy, &columns, true)]),
+        ..Catalog::default()
     }
 }
 
