@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::escape::TenantEscape;
 use super::known::Outage;
 
 /// A decision that ends a request.
@@ -52,8 +53,8 @@ pub enum Refusal {
         code: &'static str,
         /// Constant public text.
         message: &'static str,
-        /// Whether it tried to reach another organization: a security event.
-        tenant_escape: bool,
+        /// What it tried to reach in another organization, if it did: a security event.
+        tenant_escape: Option<Box<TenantEscape>>,
         /// For the log: may name tables and columns, never values.
         cause: Box<str>,
     },

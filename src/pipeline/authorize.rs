@@ -141,7 +141,7 @@ fn no_such_table() -> Refusal {
         status: StatusCode::NOT_FOUND,
         code: "table_not_found",
         message: "there is no such table",
-        tenant_escape: false,
+        tenant_escape: None,
         cause: "a table that the catalogue does not open".into(),
     }
 }

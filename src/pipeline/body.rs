@@ -62,7 +62,10 @@ impl BodyGate {
 
     /// Whether the upstream gets another length than the client announced.
     pub fn changes_length(&self) -> bool {
-        matches!(self.rule, Rule::Hold { rule: BodyRule::Json(_), .. })
+        match &self.rule {
+            Rule::Hold { rule: BodyRule::Rows(_) | BodyRule::Arguments(_), .. } => true,
+            Rule::Hold { rule: BodyRule::None, .. } | Rule::Flow => false,
+        }
     }
 
     /// Takes a piece of the body and gives what may go on now: `None` for nothing yet.
@@ -81,14 +84,8 @@ impl BodyGate {
                     return Ok(None);
                 }
                 let whole = std::mem::take(held);
-                match rule {
-                    BodyRule::Json(rule) => {
-                        let rewritten = rule.rewrite(&whole).map_err(isolation_refusal)?;
-                        Ok(Some(Bytes::from(rewritten)))
-                    }
-                    BodyRule::None if whole.is_empty() => Ok(None),
-                    BodyRule::None => Err(forbidden()),
-                }
+                let rewritten = rule.rewrite(&whole).map_err(isolation_refusal)?;
+                Ok(rewritten.map(Bytes::from))
             }
         }
     }

@@ -148,8 +148,11 @@ pub(super) fn isolation_refusal(refusal: RestRefusal) -> Refusal {
         status: refusal.status(),
         code: refusal.code(),
         message: refusal.public_message(),
-        tenant_escape: refusal.is_tenant_escape(),
         cause: refusal.to_string().into_boxed_str(),
+        tenant_escape: match refusal {
+            RestRefusal::TenantEscape(escape) => Some(escape),
+            _ => None,
+        },
     }
 }
 
@@ -247,7 +250,7 @@ fn no_websocket() -> Refusal {
         status: http::StatusCode::FORBIDDEN,
         code: "websocket_not_allowed",
         message: "this path does not allow WebSockets",
-        tenant_escape: false,
+        tenant_escape: None,
         cause: "an upgrade on a route without `websocket: true`".into(),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::body::{BodyRule, JsonRule, Write};
+use super::body::{BodyRule, BodySource, RowsRule, Write};
 use super::confined::{Confined, Injection};
 use super::filter::{Filter, Place, parse_operation};
 use super::headers::{self, ACCEPT_PROFILE, CONTENT_PROFILE};
@@ -177,6 +177,14 @@ fn confine_body(
 ) -> Result<BodyRule, RestRefusal> {
     let names_tenant =
         |names: &Vec<String>| names.iter().any(|name| name.as_str() == tenant.as_ref());
+    if matches!(request.method, RestMethod::Get | RestMethod::Head | RestMethod::Delete) {
+        return Ok(BodyRule::None);
+    }
+    let source = BodySource::from_content_type(request.headers)?;
+    if source != BodySource::Json {
+        // PostgREST heeds it for JSON only; the body that is sent is JSON.
+        query.columns = None;
+    }
     let write = match request.method {
         RestMethod::Get | RestMethod::Head | RestMethod::Delete | RestMethod::Put => {
             return Ok(BodyRule::None);
@@ -195,8 +203,8 @@ fn confine_body(
         }
         RestMethod::Patch => Write::Update,
     };
-    headers::json_body(request.headers)?;
-    Ok(BodyRule::Json(JsonRule::new(table.clone(), tenant.clone(), org, write)))
+    let columns = query.columns.as_deref();
+    Ok(BodyRule::Rows(RowsRule::new(table.clone(), tenant.clone(), org, write, source, columns)))
 }
 
 fn confined_headers(

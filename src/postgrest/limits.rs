@@ -27,6 +27,9 @@ pub const MAX_SELECT_ITEMS: usize = 256;
 /// Terms in `order`.
 pub const MAX_ORDER_TERMS: usize = 16;
 
+/// How deep a value of a JSON body may nest. Applications stay below ten; PostgREST's parser recurses.
+pub const MAX_JSON_DEPTH: u32 = 64;
+
 /// Rows in one insert. A row can be as short as `{}` and grows by the tenant's column and value,
 /// so rows have to be bounded apart from bytes.
 pub const MAX_INSERT_ROWS: usize = 20_000;

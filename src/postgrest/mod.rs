@@ -33,7 +33,7 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-pub use body::{BodyRule, JsonRule};
+pub use body::{ArgumentsRule, BodyRule, BodySource, RowsRule};
 pub use confine::confine;
 pub use confined::{Confined, Injection};
 pub use filter::{Filter, Operation};

@@ -5,6 +5,8 @@
 
 use http::StatusCode;
 
+use crate::domain::escape::TenantEscape;
+
 /// Why a request to PostgREST was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -108,16 +110,23 @@ pub enum RestRefusal {
     /// A body where none belongs.
     #[error("a body on a method that takes none")]
     BodyForbidden,
-    /// A body that is not one JSON object or, on an insert, an array of objects.
-    #[error("malformed json body: {0}")]
+    /// A body that does not parse to its end, or is not one object or, on an insert, several.
+    #[error("malformed body: {0}")]
     BodyMalformed(&'static str),
     /// The same key twice in one object.
     #[error("key `{0}` stands twice in one object")]
     BodyKeyRepeated(String),
+    /// A CSV body that would become many times as large as JSON.
+    #[error("the body grows over its cap as json")]
+    BodyGrows,
+    /// An argument that the catalogue does not list for the function.
+    #[error("argument `{0}` is not in the catalogue")]
+    ArgumentUnknown(String),
 
-    /// A body that puts a row into another organization, or takes it out of its own.
-    #[error("the body names a tenant other than the caller's")]
-    TenantEscape,
+    /// A value that puts a row into another organization, takes it out of its own, or calls a
+    /// function for another one.
+    #[error("{0}")]
+    TenantEscape(Box<TenantEscape>),
 }
 
 /// A part of the query string.
@@ -207,7 +216,7 @@ impl RestRefusal {
 
     /// Whether the caller tried to reach into another organization, which is a security event.
     pub fn is_tenant_escape(&self) -> bool {
-        matches!(self, Self::TenantEscape)
+        matches!(self, Self::TenantEscape(_))
     }
 
     /// One table of what each variant is to the outside.
@@ -376,13 +385,23 @@ impl RestRefusal {
                 "rest_body_malformed",
                 "the body has to be one json object or, on an insert, an array of objects",
             ),
+            Self::BodyGrows => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "rest_body_grows",
+                "the body would grow too much as json: send fewer rows at once",
+            ),
+            Self::ArgumentUnknown(_) => (
+                BAD,
+                "rest_argument_unknown",
+                "an argument is given that the function does not have",
+            ),
             Self::BodyKeyRepeated(_) => {
-                (BAD, "rest_body_key_repeated", "a key stands twice in one json object")
+                (BAD, "rest_body_key_repeated", "a key or column stands twice in the body")
             }
-            Self::TenantEscape => (
+            Self::TenantEscape(_) => (
                 FORBIDDEN,
                 "rest_tenant_escape",
-                "the body names an organization other than the one this request is for",
+                "the request names an organization other than the one it is for",
             ),
         }
     }

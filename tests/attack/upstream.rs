@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollgate::domain::catalog::{Catalog, Table, Tenancy};
 use tollgate::domain::source::Source;
-use tollgate::postgrest::{BodyRule, Confined, RestMethod, RestRefusal, RestRequest, confine};
+use tollgate::postgrest::{Confined, RestMethod, RestRefusal, RestRequest, confine};
 
 use crate::support::fixture::{ALICE, Org};
 use crate::support::http::{self as wire, Answer};
@@ -76,10 +76,7 @@ impl Upstream {
         let method = RestMethod::from_http(&method).unwrap();
         let asked = RestRequest { method, path, query, headers: &headers };
         let confined = confine(&asked, &self.catalog, org.id.parse().unwrap())?;
-        let body = match confined.body() {
-            BodyRule::None => Vec::new(),
-            BodyRule::Json(rule) => rule.rewrite(request.body.as_bytes())?,
-        };
+        let body = confined.body().rewrite(request.body.as_bytes())?.unwrap_or_default();
         Ok(Sent {
             method: request.method.to_owned(),
             target: confined.target().to_owned(),

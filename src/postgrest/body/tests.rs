@@ -2,21 +2,41 @@
 
 use super::*;
 use crate::domain::catalog::Tenancy;
+use crate::domain::escape::{Place, Resource, TenantEscape};
 use crate::domain::source::Source;
+use crate::postgrest::refusal::Cap;
 
 const O: &str = "aaaaaaaa-0000-4000-8000-00000000000a";
 const B: &str = "bbbbbbbb-0000-4000-8000-00000000000b";
 
-fn rule(write: Write) -> JsonRule {
+fn rule(write: Write, source: BodySource, columns: Option<&[&str]>) -> BodyRule {
     let column: Arc<str> = Arc::from("organization_id");
-    let columns = ["id", "title", "amount", "q\"uo\te"].map(Arc::from).to_vec();
+    let known = ["id", "title", "amount", "q\"uo\te"].map(Arc::from).to_vec();
     let tenancy = Tenancy::column(column.clone());
-    let table = Table::new(Arc::from("events"), tenancy, columns, Source::built_in());
-    JsonRule::new(Arc::new(table), column, O.parse().unwrap(), write)
+    let table = Table::new(Arc::from("events"), tenancy, known, Source::built_in());
+    let named = columns.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+    let named: Option<Vec<String>> = named;
+    let (table, org) = (Arc::new(table), O.parse().unwrap());
+    BodyRule::Rows(RowsRule::new(table, column, org, write, source, named.as_deref()))
+}
+
+fn apply(rule: &BodyRule, body: &str) -> Result<String, RestRefusal> {
+    let out = rule.rewrite(body.as_bytes())?.expect("a body");
+    Ok(String::from_utf8(out).unwrap())
+}
+
+/// What the refusal says of an attempt on column `organization_id` of `events`.
+fn escape(named: Option<&str>) -> RestRefusal {
+    RestRefusal::TenantEscape(Box::new(TenantEscape {
+        resource: Resource::Table(Arc::from("events")),
+        name: Arc::from("organization_id"),
+        place: Place::Body,
+        named: named.map(|id| id.parse().unwrap()),
+    }))
 }
 
 fn rewritten(write: Write, body: &str) -> Result<String, RestRefusal> {
-    rule(write).rewrite(body.as_bytes()).map(|out| String::from_utf8(out).unwrap())
+    apply(&rule(write, BodySource::Json, None), body)
 }
 
 #[test]
@@ -70,21 +90,27 @@ fn the_own_tenant_is_accepted_in_any_spelling_and_printed_canonically() {
 
 #[test]
 fn another_tenant_is_an_escape() {
-    for value in
-        [format!("\"{B}\""), "1".to_owned(), "[]".to_owned(), "\"\"".to_owned(), "true".to_owned()]
-    {
+    let foreign = format!("\"{B}\"");
+    for (value, named) in [
+        (foreign.as_str(), Some(B)),
+        ("1", None),
+        ("[]", None),
+        ("{}", None),
+        ("\"\"", None),
+        ("true", None),
+    ] {
         for key in ["organization_id", "organization\\u005fid", "\\u006Frganization_id"] {
             let body = format!("{{\"{key}\":{value}}}");
             for write in [Write::Insert, Write::Update, Write::UpdateNamingTenant] {
-                assert_eq!(rewritten(write, &body), Err(RestRefusal::TenantEscape), "{body}");
+                assert_eq!(rewritten(write, &body), Err(escape(named)), "{body}");
             }
             let second = format!("[{{\"id\":1}},{body}]");
-            assert_eq!(rewritten(Write::Insert, &second), Err(RestRefusal::TenantEscape));
+            assert_eq!(rewritten(Write::Insert, &second), Err(escape(named)));
         }
     }
     let to_null = rewritten(Write::Update, "{\"organization_id\":null}");
-    assert_eq!(to_null, Err(RestRefusal::TenantEscape));
-    assert!(RestRefusal::TenantEscape.is_tenant_escape());
+    assert_eq!(to_null, Err(escape(None)));
+    assert!(escape(None).is_tenant_escape());
 }
 
 #[test]
@@ -145,7 +171,8 @@ fn what_is_not_one_json_object_or_array_of_objects_is_refused() {
         let refused = rewritten(Write::Insert, body).unwrap_err();
         assert_eq!(refused.code(), "rest_body_malformed", "{body}");
     }
-    assert!(rule(Write::Insert).rewrite(b"{\"title\":\"\xff\"}").is_err());
+    let json = rule(Write::Insert, BodySource::Json, None);
+    assert!(json.rewrite(b"{\"title\":\"\xff\"}").is_err());
     assert!(matches!(rewritten(Write::Update, "[{}]"), Err(RestRefusal::BodyMalformed(_))));
     let many = format!("[{}]", vec!["{}"; MAX_INSERT_ROWS + 1].join(","));
     assert_eq!(rewritten(Write::Insert, &many), Err(RestRefusal::TooMany(Cap::Rows)));
