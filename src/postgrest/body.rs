@@ -12,6 +12,7 @@ mod json;
 mod members;
 mod scan;
 mod source;
+mod writer;
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use super::limits::MAX_INSERT_ROWS;
 use super::refusal::RestRefusal;
 use crate::domain::catalog::{Function, Table};
 use crate::domain::ids::OrgId;
-use members::{Members, Writer};
+use members::Members;
+use writer::Writer;
 
 pub use source::BodySource;
 
@@ -55,10 +57,7 @@ impl BodyRule {
     pub fn content_type(&self) -> Option<&'static str> {
         match self {
             Self::None => None,
-            Self::Rows(_) => Some(BodySource::Json.media_type()),
-            // A form's values are texts that PostgreSQL reads by the argument's type; as JSON
-            // strings they would mean something else to arguments of type json.
-            Self::Arguments(rule) => Some(rule.source.media_type()),
+            Self::Rows(_) | Self::Arguments(_) => Some(BodySource::Json.media_type()),
         }
     }
 }
@@ -111,6 +110,7 @@ impl RowsRule {
         match self.source {
             BodySource::Json => json::rows(text, &mut writer, self.write.rows())?,
             BodySource::Csv => csv::rows(text, &mut writer, self.write.rows())?,
+            BodySource::Form if text.is_empty() => return Err(RestRefusal::BodyMalformed("empty")),
             BodySource::Form => form::row(text, &mut writer)?,
         }
         Ok(writer.finish())
@@ -160,13 +160,14 @@ impl ArgumentsRule {
 
     fn rewrite(&self, body: &[u8]) -> Result<Vec<u8>, RestRefusal> {
         let text = text(body)?;
-        let members = Members::of_arguments(self);
-        if self.source == BodySource::Form {
-            return form::arguments(text, &members);
+        let mut writer = Writer::new(Members::of_arguments(self), text.len());
+        match self.source {
+            // PostgREST reads an empty body as a call without arguments.
+            BodySource::Json if text.is_empty() => json::rows("{}", &mut writer, Rows::One)?,
+            BodySource::Json => json::rows(text, &mut writer, Rows::One)?,
+            BodySource::Form => form::row(text, &mut writer)?,
+            BodySource::Csv => return Err(RestRefusal::ContentTypeUnsupported),
         }
-        let mut writer = Writer::new(members, text.len());
-        // PostgREST reads an empty body as a call without arguments.
-        json::rows(if text.is_empty() { "{}" } else { text }, &mut writer, Rows::One)?;
         Ok(writer.finish())
     }
 }

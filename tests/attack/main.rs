@@ -1,6 +1,7 @@
 //! Attacks on the isolation, against a real PostgREST and PostgreSQL.
 //!
-//! `grammar` shows that what the gateway prints means to PostgREST what the client wrote;
+//! `bodies` and `grammar` show that what the gateway sends means to PostgREST what the client
+//! wrote;
 //! `tenants` that a confined request reads and changes one organization's rows only.
 
 #![allow(
@@ -14,6 +15,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
 mod grammar;
 mod tenants;
 mod upstream;

@@ -8,7 +8,8 @@
 use std::borrow::Cow;
 
 use super::Rows;
-use super::members::{Found, Writer};
+use super::members::Found;
+use super::writer::Writer;
 use crate::postgrest::limits::MAX_SELECT_ITEMS;
 use crate::postgrest::refusal::{Cap, RestRefusal};
 
@@ -58,6 +59,7 @@ struct Reader<'b> {
 enum End {
     Comma,
     Line,
+    Text,
 }
 
 impl<'b> Reader<'b> {
@@ -77,8 +79,12 @@ impl<'b> Reader<'b> {
             if columns.len() > MAX_SELECT_ITEMS {
                 return Err(RestRefusal::TooMany(Cap::Columns));
             }
-            if end == End::Line {
-                return Ok(columns);
+            match end {
+                End::Comma => {}
+                End::Line => return Ok(columns),
+                End::Text => {
+                    return Err(RestRefusal::BodyMalformed("a first line without its end"));
+                }
             }
         }
     }
@@ -93,7 +99,7 @@ impl<'b> Reader<'b> {
             let found = columns.next().ok_or(UNEVEN)?;
             let value = Some(value.as_ref()).filter(|value| *value != "NULL");
             writer.text(*found, value)?;
-            if end == End::Line {
+            if end != End::Comma {
                 break;
             }
         }
@@ -126,6 +132,7 @@ impl<'b> Reader<'b> {
             return Ok((value, End::Comma));
         }
         match line_end(self.rest) {
+            Some(_) if self.rest.is_empty() => Ok((value, End::Text)),
             Some(rest) => {
                 self.rest = rest;
                 Ok((value, End::Line))

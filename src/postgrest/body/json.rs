@@ -4,8 +4,9 @@
 //! its place in the row before is not looked up again. May import this room.
 
 use super::Rows;
-use super::members::{Found, Writer};
+use super::members::Found;
 use super::scan::Scanner;
+use super::writer::Writer;
 use crate::postgrest::limits::MAX_SELECT_ITEMS;
 use crate::postgrest::refusal::RestRefusal;
 
