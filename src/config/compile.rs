@@ -13,7 +13,7 @@ use crate::policy::identity::IdentityPolicy;
 use crate::policy::limits::{Limit, Plan, RateSource};
 use crate::policy::response::ResponsePolicy;
 use crate::policy::roles::{
-    IMPLIED_BY_ADMIN, PermissionPattern, RoleDefinition, RoleError, RoleTable,
+    CALL, IMPLIED_BY_ADMIN, PermissionPattern, RoleDefinition, RoleError, RoleTable,
 };
 use crate::policy::snapshot::{RouteTable, SnapshotVersion};
 use crate::policy::upstream::Upstream;
@@ -267,6 +267,7 @@ fn asked(joined: &Joined) -> BTreeSet<(Name, Name)> {
             asked.extend(IMPLIED_BY_ADMIN.map(|action| (name.clone(), Name::from(action))));
         }
     }
+    asked.extend(joined.functions.keys().map(|name| (name.clone(), Name::from(CALL))));
     for route in &joined.routes {
         if let Target::Upstream(passage) = &route.value.target
             && let PermissionFields::Named(resource, action) = &passage.permission.value

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use crate::domain::catalog::Tenancy as TableTenancy;
 use crate::domain::refusal::{ConditionRefusal, Refusal};
 use crate::policy::Snapshot;
-use crate::policy::roles::PermissionId;
+use crate::policy::roles::{CALL, PermissionId};
 use crate::policy::route::{Condition, PermissionRule};
 
 use super::tenant::{Tenancy, Tenanted};
@@ -64,6 +64,13 @@ pub fn check<'h>(
             let action = table_action(routed.method());
             let id = snapshot.roles.permission(&table, action).ok_or_else(no_such_table)?;
             permit(tenancy, id, snapshot, trace)?;
+        }
+        PermissionRule::Function(capture) => {
+            let name = routed.capture(capture).unwrap_or_default();
+            let name = crate::postgrest::decode_segment(name).map_err(|_| no_such_function())?;
+            let function = snapshot.catalog.function(&name).ok_or_else(no_such_function)?;
+            let id = snapshot.roles.permission(&function.name, CALL);
+            permit(tenancy, id.ok_or_else(no_such_function)?, snapshot, trace)?;
         }
     }
     for condition in &route.conditions {
@@ -143,5 +150,15 @@ fn no_such_table() -> Refusal {
         message: "there is no such table",
         tenant_escape: None,
         cause: "a table that the catalogue does not open".into(),
+    }
+}
+
+fn no_such_function() -> Refusal {
+    Refusal::Isolation {
+        status: StatusCode::NOT_FOUND,
+        code: "function_not_found",
+        message: "there is no such function",
+        tenant_escape: None,
+        cause: "a function that the catalogue does not open".into(),
     }
 }
