@@ -296,6 +296,14 @@ impl Refusal {
         PublicAnswer { status, code, message }
     }
 
+    /// What it tried to reach in another organization, if it did: a security event.
+    pub fn tenant_escape(&self) -> Option<&TenantEscape> {
+        match self {
+            Self::Isolation { tenant_escape, .. } => tenant_escape.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether the connection must be closed after the answer, because what follows on it cannot
     /// be trusted.
     pub fn closes_connection(&self) -> bool {

@@ -22,6 +22,7 @@ mod pool;
 mod record;
 mod respond;
 pub mod sample;
+mod security;
 mod server;
 
 pub use admin::{AdminAnswers, AdminService};

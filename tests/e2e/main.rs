@@ -14,6 +14,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod escapes;
 mod outages;
 mod parts;
 mod refusals;
