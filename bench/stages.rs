@@ -137,11 +137,11 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
     bench.measure(&mut group, "edge to authenticate", |arrival, trace, now| {
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
-        black_box(authenticate::prove(routed, snapshot, &Facts::new(node), trace, now)?);
+        black_box(authenticate::prove(routed, snapshot, &Facts::new(node, now), trace, now)?);
         Ok(())
     });
     bench.measure(&mut group, "edge to tenant", |arrival, trace, now| {
-        let facts = Facts::new(node);
+        let facts = Facts::new(node, now);
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
         let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
@@ -149,7 +149,7 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         Ok(())
     });
     bench.measure(&mut group, "edge to authorize", |arrival, trace, now| {
-        let facts = Facts::new(node);
+        let facts = Facts::new(node, now);
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
         let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
@@ -158,7 +158,7 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         Ok(())
     });
     bench.measure(&mut group, "edge to isolate", |arrival, trace, now| {
-        let facts = Facts::new(node);
+        let facts = Facts::new(node, now);
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
         let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
@@ -168,11 +168,11 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         Ok(())
     });
     bench.measure(&mut group, "decide", |arrival, trace, now| {
-        black_box(decide(arrival, snapshot, &Facts::new(node), trace, now)?);
+        black_box(decide(arrival, snapshot, &Facts::new(node, now), trace, now)?);
         Ok(())
     });
     bench.measure(&mut group, "decide and charge in process", |arrival, trace, now| {
-        let chargeable = decide(arrival, snapshot, &Facts::new(node), trace, now)?;
+        let chargeable = decide(arrival, snapshot, &Facts::new(node, now), trace, now)?;
         // Moving time: the bounds are out of reach, the buckets still have to fill.
         let answer = bench.limits.try_now(chargeable.charge(), bench.clock.now());
         if let Some(answer) = answer {

@@ -96,9 +96,9 @@ async fn ask_and_decide(
     clock: &dyn Clock,
     trace: &mut Trace,
 ) -> Result<Chargeable, Stop> {
-    let mut facts = Facts::new(node);
+    let mut facts = Facts::new(node, clock.now());
     loop {
-        match decide(arrival, snapshot, &facts, trace, clock.now()) {
+        match decide(arrival, snapshot, &facts, trace, facts.now()) {
             Err(Stop::Ask(question)) => facts.find_out(question).await?,
             decided => return decided,
         }

@@ -220,6 +220,7 @@ mod tests {
         IdentityPolicy {
             issuers: vec![Arc::new(issuer)],
             api_keys: ApiKeys::default(),
+            organization_claims: Vec::new(),
             max_token_bytes: 16_384,
             service_claims: Vec::new(),
             anonymous_claims: Vec::new(),

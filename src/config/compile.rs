@@ -15,6 +15,7 @@ use crate::policy::response::ResponsePolicy;
 use crate::policy::roles::{
     CALL, IMPLIED_BY_ADMIN, PermissionPattern, RoleDefinition, RoleError, RoleTable,
 };
+use crate::policy::route::{TenantRule, TenantSource};
 use crate::policy::snapshot::{RouteTable, SnapshotVersion};
 use crate::policy::upstream::Upstream;
 
@@ -353,7 +354,19 @@ fn identity(fields: IdentityFields, joined: &Joined, cx: &mut Context<'_>) -> Id
             unknown("role", role, joined.roles.keys(), cx);
         }
     }
-    fields.policy
+    let mut policy = fields.policy;
+    for route in &joined.routes {
+        let Target::Upstream(passage) = &route.value.target else { continue };
+        let TenantRule::Sources(sources) = &passage.tenant.value else { continue };
+        for source in sources {
+            if let TenantSource::Claim(path) = source
+                && !policy.organization_claims.contains(path)
+            {
+                policy.organization_claims.push(path.clone());
+            }
+        }
+    }
+    policy
 }
 
 /// A token that the edge has refused already is never looked at.

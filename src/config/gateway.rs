@@ -180,7 +180,7 @@ impl Fields for EdgePolicy {
         let keepalive_timeout = table.or(
             "keepalive_timeout",
             &preset::KEEPALIVE_TIMEOUT,
-            "Idle time of a kept-alive connection.",
+            "Idle time of a kept-alive connection: it is closed after this time, at the latest after twice as long.",
         );
         let requests_per_organization = table.or(
             "requests_per_organization",

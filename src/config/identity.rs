@@ -62,6 +62,8 @@ impl Fields for IdentityFields {
             policy: IdentityPolicy {
                 issuers: issuers.into_iter().map(|at| Arc::new(at.value)).collect(),
                 api_keys,
+                // Routes state them.
+                organization_claims: Vec::new(),
                 max_token_bytes: max_token_bytes?.0,
                 service_claims: service.claims,
                 anonymous_claims: anonymous.claims,

@@ -2,7 +2,20 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, HeaderName, Method, Version};
+
+/// Tells one request from all others, here and behind the gateway.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// W3C Trace Context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The client's address, and those of the proxies before us.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme that the client used.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host that the client named.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Supabase's key for an application.
+pub const APIKEY: HeaderName = HeaderName::from_static("apikey");
 
 /// What the shell hands to the edge. Borrowed from the connection; nothing in it is checked yet.
 #[derive(Debug, Clone, Copy)]

@@ -1,9 +1,10 @@
 //! Organizations and memberships, as the directory knows them.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use super::ids::{OrgId, OrgSlug, UserId};
+use super::ids::{InvalidId, OrgId, OrgSlug, UserId};
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,18 @@ pub struct Organization {
     pub plan: Arc<str>,
     /// The features that are switched on for it.
     pub features: BTreeSet<Arc<str>>,
+}
+
+impl FromStr for OrgSelector {
+    type Err = InvalidId;
+
+    /// An id or a slug. A slug that looks like an id is an id.
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.parse() {
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) => text.parse().map(Self::Slug),
+        }
+    }
 }
 
 /// Whether an organization may be served.

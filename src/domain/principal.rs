@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ids::UserId;
 use super::known::IssuerIndex;
+use super::organization::OrgSelector;
 
 /// The caller, as far as credentials prove it.
 #[derive(Debug, Clone)]
@@ -83,6 +84,18 @@ pub struct VerifiedToken {
     pub not_before: Option<u64>,
     /// `iat`, in seconds since 1970.
     pub issued_at: Option<u64>,
-    /// All claims, for claim paths in policies.
-    pub claims: serde_json::Map<String, serde_json::Value>,
+    /// What it says in the claims in which the policy looks for an organization, in the policy's
+    /// order. The other claims are not kept: they would be most of what a user costs in memory.
+    pub organizations: Box<[ClaimedOrganization]>,
+}
+
+/// What a token says of an organization, in one claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimedOrganization {
+    /// Nothing: the claim is absent or `null`.
+    None,
+    /// This one.
+    Named(OrgSelector),
+    /// Something that names none.
+    Malformed,
 }

@@ -103,15 +103,18 @@ fn permit(
     let role = tenancy.role();
     let permission = snapshot.roles.name(id);
     trace.permission = Some(Arc::clone(&permission));
-    let (resource, action) = permission.split_once(':').unwrap_or((&permission, ""));
     if role.allows(id) {
-        let grant = role.grant_for(resource, action);
-        trace.note(grant.map(|grant| &grant.source), || match grant {
-            Some(grant) => {
-                format!("`{permission}` granted by `{}` of role `{}`", grant.pattern, grant.role)
-            }
-            None => format!("`{permission}` granted"),
-        });
+        if trace.takes_notes() {
+            let (resource, action) = permission.split_once(':').unwrap_or((&permission, ""));
+            let grant = role.grant_for(resource, action);
+            trace.note(grant.map(|grant| &grant.source), || match grant {
+                Some(grant) => {
+                    let (pattern, role) = (&grant.pattern, &grant.role);
+                    format!("`{permission}` granted by `{pattern}` of role `{role}`")
+                }
+                None => format!("`{permission}` granted"),
+            });
+        }
         return Ok(());
     }
     trace.decided_by = Some(role.source.clone());

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use crate::domain::clock::Now;
-use crate::domain::head::Arrival;
+use crate::domain::head::{Arrival, TRACEPARENT, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::domain::ids::RequestId;
 use crate::domain::refusal::{EdgeRefusal, Refusal};
 use crate::policy::edge::EdgePolicy;
@@ -116,7 +116,7 @@ pub fn admit<'h>(
     let (path, query) = path::split(arrival.target).map_err(Refusal::Edge)?;
     let websocket = upgrade(arrival).map_err(Refusal::Edge)?;
 
-    let secure = match (trusted, headers.get("x-forwarded-proto")) {
+    let secure = match (trusted, headers.get(X_FORWARDED_PROTO)) {
         (true, Some(proto)) => proto.as_bytes().eq_ignore_ascii_case(b"https"),
         (true, None) | (false, _) => arrival.secure,
     };
@@ -137,9 +137,9 @@ pub fn admit<'h>(
 
 /// Gives the request its id and trace context. The ids of trusted proxies are kept.
 fn identify(arrival: &Arrival<'_>, trusted: bool, trace: &mut Trace, now: Now) {
-    let text = |name: &str| arrival.headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: HeaderName| arrival.headers.get(name).and_then(|value| value.to_str().ok());
     if trace.request_id.is_none() {
-        let kept = text("x-request-id").filter(|_| trusted).and_then(|id| id.parse().ok());
+        let kept = if trusted { text(X_REQUEST_ID).and_then(|id| id.parse().ok()) } else { None };
         let mut random = [0; 10];
         random
             .copy_from_slice(arrival.entropy.to_le_bytes().first_chunk::<10>().unwrap_or(&[0; 10]));
@@ -147,7 +147,7 @@ fn identify(arrival: &Arrival<'_>, trusted: bool, trace: &mut Trace, now: Now) {
             Some(kept.unwrap_or_else(|| RequestId::fresh(now.unix_millis(), random)));
     }
     if trace.traceparent.is_none() {
-        trace.traceparent = Some(traceparent(text("traceparent"), arrival.entropy, now));
+        trace.traceparent = Some(traceparent(text(TRACEPARENT), arrival.entropy, now));
     }
 }
 
@@ -164,14 +164,29 @@ fn traceparent(given: Option<&str>, entropy: u128, now: Now) -> Box<str> {
         let nonzero = |s: &str| s.bytes().any(|b| b != b'0');
         (good && nonzero(id) && nonzero(span)).then_some((id, flags))
     });
+    let mut text = String::with_capacity(55);
+    text.push_str("00-");
     match kept {
-        Some((id, flags)) => format!("00-{id}-{parent:016x}-{flags}"),
+        Some((id, _)) => text.push_str(id),
         None => {
             let id = entropy.rotate_left(32) ^ (u128::from(now.unix_micros) << 32) | 1;
-            format!("00-{id:032x}-{parent:016x}-00")
+            hex(&mut text, &id.to_be_bytes());
         }
     }
-    .into_boxed_str()
+    text.push('-');
+    hex(&mut text, &parent.to_be_bytes());
+    text.push('-');
+    text.push_str(kept.map_or("00", |(_, flags)| flags));
+    text.into_boxed_str()
+}
+
+fn hex(text: &mut String, bytes: &[u8]) {
+    let digit =
+        |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 0xf));
+    }
 }
 
 fn within_caps(arrival: &Arrival<'_>, policy: &EdgePolicy) -> Result<(), EdgeRefusal> {

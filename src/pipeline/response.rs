@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use smallvec::SmallVec;
 
+use crate::domain::head::X_REQUEST_ID;
 use crate::domain::refusal::{CredentialFault, Refusal};
 use crate::policy::response::{CorsPolicy, Origins, ResponsePolicy};
 use crate::policy::upstream::UpstreamKind;
@@ -120,7 +121,7 @@ fn own_fields(policy: &ResponsePolicy, trace: &Trace) -> Edits {
     if let Some(id) = trace.request_id.as_ref()
         && let Ok(value) = HeaderValue::from_str(id.as_str())
     {
-        set.push((HeaderName::from_static("x-request-id"), value));
+        set.push((X_REQUEST_ID, value));
     }
     rate_limit::fields(&trace.limits, &mut set);
     let mut vary_origin = false;
@@ -180,7 +181,7 @@ pub(super) fn preflight(
     if let Some(id) = trace.request_id.as_ref()
         && let Ok(value) = HeaderValue::from_str(id.as_str())
     {
-        fields.push((HeaderName::from_static("x-request-id"), value));
+        fields.push((X_REQUEST_ID, value));
     }
     Some(DirectAnswer { status: StatusCode::NO_CONTENT, fields, body: Bytes::new() })
 }

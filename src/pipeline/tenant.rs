@@ -6,15 +6,16 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-use crate::domain::ids::{OrgId, UserId};
+use crate::domain::ids::UserId;
 use crate::domain::known::{Lookup, Question};
 use crate::domain::organization::{MemberStatus, Membership, OrgSelector, OrgStatus, Organization};
-use crate::domain::principal::{Principal, VerifiedToken};
+use crate::domain::principal::{ClaimedOrganization, Principal, VerifiedToken};
 use crate::domain::refusal::{CredentialFault, Refusal, TenantRefusal};
 use crate::policy::Snapshot;
+use crate::policy::identity::IdentityPolicy;
 use crate::policy::known::Known;
 use crate::policy::roles::Role;
 use crate::policy::route::{TenantRule, TenantSource};
@@ -24,7 +25,7 @@ use super::authenticate::Authenticated;
 use super::trace::{Stage, Trace};
 
 /// The header that names an organization.
-pub const ORGANIZATION_HEADER: &str = "x-organization-id";
+pub const ORGANIZATION_HEADER: HeaderName = HeaderName::from_static("x-organization-id");
 
 /// Proof that the request is for one organization that the caller may act in, or that its route
 /// belongs to none.
@@ -85,7 +86,7 @@ pub fn settle<'h>(
         return Ok(Tenanted { authenticated, tenancy: None });
     };
     trace.decided_by = Some(route.source.clone());
-    let named = named_organization(sources, &authenticated, known, trace)?;
+    let named = named_organization(sources, &authenticated, snapshot, known, trace)?;
     let (organization, role_name) = match authenticated.principal() {
         Principal::User { id, .. } => member(id, named, sources, known)?,
         Principal::Service { .. } => {
@@ -124,12 +125,13 @@ pub fn settle<'h>(
 fn named_organization(
     sources: &[TenantSource],
     authenticated: &Authenticated<'_>,
+    snapshot: &Snapshot,
     known: &dyn Known,
     trace: &mut Trace,
 ) -> Result<Option<Arc<Organization>>, Stop> {
     let mut selectors: SmallVec<[OrgSelector; 2]> = SmallVec::new();
     for source in sources {
-        let Some(selector) = selector(source, authenticated)? else { continue };
+        let Some(selector) = selector(source, authenticated, &snapshot.identity)? else { continue };
         trace.note(None, || format!("{} names `{selector}`", source_name(source)));
         if !selectors.contains(&selector) {
             selectors.push(selector);
@@ -158,19 +160,20 @@ fn named_organization(
 fn selector(
     source: &TenantSource,
     authenticated: &Authenticated<'_>,
+    identity: &IdentityPolicy,
 ) -> Result<Option<OrgSelector>, Stop> {
     let routed = authenticated.routed();
     let text = match source {
-        TenantSource::Claim(path) => match authenticated.token() {
-            Some(token) => claim(token, path)?,
-            None => None,
-        },
+        TenantSource::Claim(path) => {
+            let Some(token) = authenticated.token() else { return Ok(None) };
+            return claim(token, path, identity);
+        }
         TenantSource::Header => header(routed.headers())?,
         TenantSource::Host => routed.host_label(),
         TenantSource::Path(capture) => routed.capture(capture),
         TenantSource::Default => None,
     };
-    text.map(parse_selector).transpose()
+    text.map(|text| text.parse().map_err(|_| refuse(TenantRefusal::Malformed))).transpose()
 }
 
 fn source_name(source: &TenantSource) -> String {
@@ -183,16 +186,17 @@ fn source_name(source: &TenantSource) -> String {
     }
 }
 
-fn claim<'t>(token: &'t VerifiedToken, path: &[Box<str>]) -> Result<Option<&'t str>, Stop> {
-    let Some((first, rest)) = path.split_first() else { return Ok(None) };
-    let mut value = token.claims.get(first.as_ref());
-    for key in rest {
-        value = value.and_then(|value| value.as_object()).and_then(|map| map.get(key.as_ref()));
-    }
-    match value {
-        None | Some(serde_json::Value::Null) => Ok(None),
-        Some(serde_json::Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(refuse(TenantRefusal::Malformed)),
+fn claim(
+    token: &VerifiedToken,
+    path: &[Box<str>],
+    identity: &IdentityPolicy,
+) -> Result<Option<OrgSelector>, Stop> {
+    let mut claims = identity.organization_claims.iter().zip(&token.organizations);
+    match claims.find(|(kept, _)| kept.as_slice() == path) {
+        Some((_, ClaimedOrganization::None)) => Ok(None),
+        Some((_, ClaimedOrganization::Named(selector))) => Ok(Some(selector.clone())),
+        Some((_, ClaimedOrganization::Malformed)) => Err(refuse(TenantRefusal::Malformed)),
+        None => Err(Refusal::Internal("a claim of the policy was not kept").into()),
     }
 }
 
@@ -205,14 +209,6 @@ fn header(headers: &HeaderMap) -> Result<Option<&str>, Stop> {
         }
         (Some(_), Some(_)) => Err(refuse(TenantRefusal::Conflict)),
     }
-}
-
-/// An id or a slug. A slug that looks like an id is an id.
-fn parse_selector(text: &str) -> Result<OrgSelector, Stop> {
-    if let Ok(id) = text.parse::<OrgId>() {
-        return Ok(OrgSelector::Id(id));
-    }
-    text.parse().map(OrgSelector::Slug).map_err(|_| refuse(TenantRefusal::Malformed))
 }
 
 /// The user's membership in the named organization, or the default one.

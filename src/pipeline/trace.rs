@@ -169,6 +169,11 @@ impl Trace {
         *self = Self { request_id, traceparent, watch, ..fresh };
     }
 
+    /// Whether notes are taken, for those that take work to find.
+    pub fn takes_notes(&self) -> bool {
+        self.notes.is_some()
+    }
+
     /// Takes a note, if notes are taken; otherwise `text` is never built.
     pub fn note(&mut self, source: Option<&Source>, text: impl FnOnce() -> String) {
         let stage = self.stage;

@@ -17,6 +17,8 @@ pub struct IdentityPolicy {
     pub issuers: Vec<Arc<Issuer>>,
     /// Supabase's publishable and secret keys.
     pub api_keys: ApiKeys,
+    /// Claims in which routes look for the organization, as paths of keys, each once.
+    pub organization_claims: Vec<Vec<Box<str>>>,
     /// Cap on the bytes of a bearer token.
     pub max_token_bytes: u32,
     /// Values of a token's `role` claim that make its bearer a service (`service_role`).

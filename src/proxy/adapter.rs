@@ -90,7 +90,8 @@ impl ProxyHttp for Adapter {
         session: &mut Session,
         ctx: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>> {
-        attempt::begin(session, ctx, self.gateway.now()).await.map_err(|refusal| {
+        let now = if ctx.tried.is_empty() { ctx.resumed } else { self.gateway.now() };
+        attempt::begin(session, ctx, now).await.map_err(|refusal| {
             ctx.refusal = Some(refusal);
             fault::refused()
         })
@@ -115,8 +116,10 @@ impl ProxyHttp for Adapter {
         ctx: &mut Self::CTX,
     ) -> Result<()> {
         ctx.request_body.restart();
-        let now = self.gateway.now();
-        let Some(passed) = &ctx.passed else { return Err(fault::refused()) };
+        let (Some(passed), Some(attempt)) = (&ctx.passed, &ctx.attempt) else {
+            return Err(fault::refused());
+        };
+        let now = attempt.began;
         let authorization = forward::authorization(passed, &ctx.generation.node, now);
         let authorization = authorization.map_err(|refusal| {
             ctx.refusal = Some(refusal);

@@ -45,7 +45,7 @@ pub(super) async fn admit(
         ctx.trace.request_id = Some(id(ctx));
         return Err(refusal.into());
     }
-    let chargeable = decided(gateway, session, ctx, &head).await?;
+    let chargeable = decided(session, ctx, &head).await?;
     guard_organization(gateway, ctx)?;
     let mut passed = charged(gateway, chargeable, ctx).await?;
     passed.body().announced(announced(session))?;
@@ -53,6 +53,7 @@ pub(super) async fn admit(
         // Said here for all upstreams: a body that is held would otherwise wait for a word that
         // only comes after it.
         let _ = session.write_continue_response().await;
+        ctx.resumed = gateway.now();
         // Pingora gives the connection up when anything is sent before the body has arrived.
         bound(session, ctx);
     }
@@ -71,7 +72,8 @@ fn bound(session: &mut Session, ctx: &Context) {
     // (RFC 9112 section 9.3.2); without this, Pingora would break off the one at work.
     session.set_pipelining_enabled(true);
     if ctx.keeps_alive {
-        session.set_keepalive(Some(edge.keepalive_timeout.as_secs().max(1)));
+        // Without a limit: the connection times its rests itself.
+        session.set_keepalive(Some(0));
     }
 }
 
@@ -119,25 +121,19 @@ fn guard_organization(gateway: &Gateway, ctx: &mut Context) -> Result<(), Refusa
 }
 
 /// Decides, finding out what this node does not know.
-async fn decided(
-    gateway: &Gateway,
-    session: &Session,
-    ctx: &mut Context,
-    head: &Head,
-) -> Result<Chargeable, Halt> {
+async fn decided(session: &Session, ctx: &mut Context, head: &Head) -> Result<Chargeable, Halt> {
     let generation = std::sync::Arc::clone(&ctx.generation);
-    let mut facts = Facts::new(&generation.node);
+    let mut facts = Facts::new(&generation.node, ctx.started);
     let arrival = head.arrival(session);
-    let mut now = ctx.started;
     loop {
-        match decide(&arrival, &generation.snapshot, &facts, &mut ctx.trace, now) {
+        match decide(&arrival, &generation.snapshot, &facts, &mut ctx.trace, facts.now()) {
             Ok(chargeable) => return Ok(chargeable),
             Err(Stop::Refused(refusal)) => return Err(Halt::Refused(refusal)),
             Err(Stop::Answered(answer)) => return Err(Halt::Answered(answer)),
             Err(Stop::Ask(question)) => facts.find_out(question).await?,
         }
         ctx.trace.restart();
-        now = gateway.now();
+        ctx.resumed = facts.now();
     }
 }
 
@@ -150,7 +146,11 @@ async fn charged(
     let now = ctx.started;
     let answer = match gateway.limits.try_now(chargeable.charge(), now) {
         Some(answer) => answer,
-        None => gateway.limits.take(chargeable.charge(), now).await,
+        None => {
+            let answer = gateway.limits.take(chargeable.charge(), now).await;
+            ctx.resumed = gateway.now();
+            answer
+        }
     };
     match chargeable.settle(answer, &mut ctx.trace)? {
         Settled::Passed(passed) => Ok(passed),

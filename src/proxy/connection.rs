@@ -1,9 +1,10 @@
 //! A client connection, watched: it counts against its address, and a head that does not arrive
-//! in time ends it.
+//! in time ends it, as does a long rest between two requests.
 //!
 //! Pingora bounds the time between two reads of a head, not the head: a client that sends a byte
 //! now and then would hold a connection for hours. Here the clock starts with the first byte of a
-//! head and stops when the request is handed to the pipeline.
+//! head and stops when the request is handed to the pipeline. Rests are timed here, too, because
+//! one timer for each connection costs less than Pingora's for each request.
 
 use std::any::Any;
 use std::io;
@@ -53,6 +54,12 @@ pub(super) struct Watched {
     replay: Vec<u8>,
     head_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    rest_timeout: Duration,
+    /// Runs on while requests come and go: it only ends a connection that had none since it was
+    /// set, so that a rest may take between one and two times the timeout.
+    rest: Option<Pin<Box<Sleep>>>,
+    /// How many heads had come when it was set.
+    rest_since: u32,
     /// Whether a byte of the head that is being read has come; over HTTP/2, of the connection.
     begun: bool,
     /// Whether the stream is in a request, or speaks HTTP/2, so that no head is awaited.
@@ -69,10 +76,12 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Watches a connection. `permit` is dropped with it.
+    /// Watches a connection: how long a head may take, and a rest between two requests. `permit`
+    /// is dropped with it.
     pub(super) fn new(
         inner: Stream,
         head_timeout: Duration,
+        rest_timeout: Duration,
         permit: Box<dyn Any + Send + Sync>,
     ) -> Self {
         let http2 = matches!((*inner).selected_alpn_proto(), Some(ALPN::H2));
@@ -82,6 +91,9 @@ impl Watched {
             head_timeout,
             // The first head is awaited from the start.
             deadline: Some(Box::pin(tokio::time::sleep(head_timeout))),
+            rest_timeout,
+            rest: None,
+            rest_since: 0,
             begun: false,
             in_request: AtomicBool::new(http2),
             heads: AtomicU32::new(0),
@@ -124,6 +136,26 @@ impl Watched {
         true
     }
 
+    /// Whether no request has come for too long.
+    fn has_rested(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            let rest = match &mut self.rest {
+                Some(rest) => rest,
+                rest @ None => {
+                    self.rest_since = self.noted_heads;
+                    rest.insert(Box::pin(tokio::time::sleep(self.rest_timeout)))
+                }
+            };
+            if rest.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            if self.rest_since == self.noted_heads {
+                return true;
+            }
+            self.rest = None;
+        }
+    }
+
     /// Says goodbye to a client that was too slow, as far as the socket takes it without waiting.
     fn refuse(&mut self, cx: &mut Context<'_>) -> io::Error {
         if self.line.begun {
@@ -159,10 +191,13 @@ impl AsyncRead for Watched {
             // The head has begun and did not come in one piece.
             this.deadline = Some(Box::pin(tokio::time::sleep(this.head_timeout)));
         }
-        if let Some(deadline) = &mut this.deadline
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(this.refuse(cx)));
+        let late = this.deadline.as_mut().map(|deadline| deadline.as_mut().poll(cx).is_ready());
+        match late {
+            Some(true) => return Poll::Ready(Err(this.refuse(cx))),
+            Some(false) => {}
+            // As if the client had left.
+            None if !in_request && this.has_rested(cx) => return Poll::Ready(Ok(())),
+            None => {}
         }
         let before = buf.filled().len();
         if !this.read_replay(buf) {

@@ -21,6 +21,9 @@ use super::record;
 pub(super) struct Context {
     pub(super) generation: Arc<Generation>,
     pub(super) started: Now,
+    /// When it last came back from waiting for something, up to its first try of an upstream: the
+    /// clock is read only where time can have passed.
+    pub(super) resumed: Now,
     /// Bits for its ids.
     pub(super) entropy: u128,
     /// Whether the client wants to keep its connection.
@@ -58,9 +61,11 @@ impl Context {
     pub(super) fn new(at_work: AtWork) -> Box<Self> {
         let gateway = at_work.gateway();
         let entropy = gateway.entropy();
+        let started = gateway.now();
         Box::new(Self {
             generation: gateway.current(),
-            started: gateway.now(),
+            started,
+            resumed: started,
             entropy,
             keeps_alive: false,
             trace: record::trace(gateway, entropy),

@@ -40,8 +40,11 @@ impl ServerApp for Front {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let permit = self.gateway.connection(peer(&stream))?;
-        let head_timeout = self.gateway.current().snapshot.edge.head_timeout;
-        let watched: Stream = Box::new(Watched::new(stream, head_timeout, Box::new(permit)));
+        let generation = self.gateway.current();
+        let edge = &generation.snapshot.edge;
+        let (head, rest) = (edge.head_timeout, edge.keepalive_timeout);
+        let watched: Stream = Box::new(Watched::new(stream, head, rest, Box::new(permit)));
+        drop(generation);
         self.proxy.process_new(watched, shutdown).await
     }
 

@@ -4,12 +4,12 @@
 //! A reload installs a new [`Generation`] in one step. Requests that began under the old one end
 //! under it; the state of upstream addresses is carried over.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ahash::RandomState;
 use arc_swap::ArcSwap;
 use prometheus::IntGauge;
 use tokio::runtime::Handle;
@@ -185,8 +185,8 @@ impl Drop for AtWork {
     }
 }
 
-/// Bits for request and trace ids: a counter under a keyed hash (SipHash with a random key). They
-/// tell requests apart; nothing that must be unguessable is made of them.
+/// Bits for request and trace ids: a counter under a hash with a random key. They tell requests
+/// apart; nothing that must be unguessable is made of them.
 #[derive(Debug, Default)]
 struct Entropy {
     counter: AtomicU64,

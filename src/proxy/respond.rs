@@ -1,6 +1,6 @@
 //! What the client gets: an upstream's answer with the policy's edits, or a refusal.
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -15,7 +15,12 @@ use super::context::Context;
 
 /// What concerns the connection to the upstream only (RFC 9110 section 7.6.1), besides
 /// `Connection` and `Transfer-Encoding`, which Pingora sets anew.
-const HOP_BY_HOP: [&str; 4] = ["keep-alive", "proxy-connection", "upgrade", "proxy-authenticate"];
+const HOP_BY_HOP: [HeaderName; 4] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+];
 
 /// Answers a request that was refused before it went anywhere.
 pub(super) async fn refuse(
@@ -55,32 +60,42 @@ async fn write(
 pub(super) fn edit(head: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
     let Some(kind) = ctx.kind() else { return Ok(()) };
     let edits = response::edits(kind, ctx.response_policy(), &ctx.trace);
+    // In place, Pingora would look every name up in a second map, of the names as the upstream
+    // spelt them, and parse it again; a head without that map costs a third.
+    let plain = head.get_reason_phrase() == head.status.canonical_reason();
+    let reason = head.get_reason_phrase().filter(|_| !plain).map(str::to_owned);
+    let (nothing, ()) = http::Response::new(()).into_parts();
+    let mut parts = Parts::from(std::mem::replace(head, ResponseHeader::from(nothing)));
+    let fields = &mut parts.headers;
     for name in &edits.remove {
-        head.remove_header(name);
+        fields.remove(name);
     }
-    head.remove_header(&header::SERVER);
+    fields.remove(header::SERVER);
     for name in HOP_BY_HOP {
-        head.remove_header(name);
+        fields.remove(name);
     }
+    fields.reserve(edits.set.len());
     for (name, value) in edits.set {
-        head.insert_header(name, value)?;
+        fields.insert(name, value);
     }
     if edits.vary_origin {
-        head.append_header(header::VARY, HeaderValue::from_static("Origin"))?;
+        fields.append(header::VARY, HeaderValue::from_static("Origin"));
     }
-    if kind == UpstreamKind::Postgrest && is_json_error(head) {
+    if kind == UpstreamKind::Postgrest && is_json_error(parts.status, fields) {
         // The body is cut down, so that its length changes; Pingora frames what has none.
-        head.remove_header(&header::CONTENT_LENGTH);
+        fields.remove(header::CONTENT_LENGTH);
         ctx.error_body = Some(ErrorBody::default());
+    }
+    *head = ResponseHeader::from(parts);
+    if reason.is_some() {
+        head.set_reason_phrase(reason.as_deref())?;
     }
     Ok(())
 }
 
-fn is_json_error(head: &ResponseHeader) -> bool {
-    let error = head.status >= StatusCode::BAD_REQUEST;
-    error
-        && head
-            .headers
+fn is_json_error(status: StatusCode, fields: &HeaderMap) -> bool {
+    status >= StatusCode::BAD_REQUEST
+        && fields
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|media| media.contains("json"))

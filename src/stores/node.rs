@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::{Answer, IssuerIndex, Lookup, Question};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
@@ -105,6 +105,8 @@ impl NodeKnowledge {
 /// What one request knows: what the node knows, and what was found out for it.
 pub struct Facts<'n> {
     node: &'n NodeKnowledge,
+    /// When the request came, or the last answer to a question of its.
+    now: Now,
     /// Read before any key is: a token that is verified while keys change is not found later.
     generation: u64,
     answers: SmallVec<[(Question, Answer); 2]>,
@@ -112,8 +114,13 @@ pub struct Facts<'n> {
 
 impl<'n> Facts<'n> {
     /// Begins a request.
-    pub fn new(node: &'n NodeKnowledge) -> Self {
-        Self { node, generation: node.generation(), answers: SmallVec::new() }
+    pub fn new(node: &'n NodeKnowledge, now: Now) -> Self {
+        Self { node, now, generation: node.generation(), answers: SmallVec::new() }
+    }
+
+    /// The time at which to decide: waiting for an answer takes some.
+    pub fn now(&self) -> Now {
+        self.now
     }
 
     /// Finds out what the core asked for.
@@ -127,6 +134,7 @@ impl<'n> Facts<'n> {
             return Err(Refusal::Internal("a question was asked again after it was answered"));
         }
         let answer = self.node.find_out(&question).await;
+        self.now = self.node.clock.now();
         self.answers.push((question, answer));
         Ok(())
     }
@@ -172,8 +180,7 @@ impl Known for Facts<'_> {
             }
             _ => None,
         });
-        let now = || self.node.clock.now();
-        told.or_else(|| self.looked(self.node.directory.organization(selector, now())))
+        told.or_else(|| self.looked(self.node.directory.organization(selector, self.now)))
     }
 
     fn membership(&self, user: &UserId, organization: OrgId) -> Option<Lookup<Arc<Membership>>> {
@@ -185,8 +192,7 @@ impl Known for Facts<'_> {
             }
             _ => None,
         });
-        let now = || self.node.clock.now();
-        told.or_else(|| self.looked(self.node.directory.membership(user, organization, now())))
+        told.or_else(|| self.looked(self.node.directory.membership(user, organization, self.now)))
     }
 
     fn default_membership(&self, user: &UserId) -> Option<Lookup<Arc<Membership>>> {
@@ -196,7 +202,6 @@ impl Known for Facts<'_> {
             }
             _ => None,
         });
-        let now = || self.node.clock.now();
-        told.or_else(|| self.looked(self.node.directory.default_membership(user, now())))
+        told.or_else(|| self.looked(self.node.directory.default_membership(user, self.now)))
     }
 }

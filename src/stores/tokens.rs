@@ -6,8 +6,10 @@
 //! the latest when their token expires, and the core still checks the times of what it finds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use moka::Expiry;
 use moka::sync::Cache;
 
@@ -22,10 +24,12 @@ pub const MINTED_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Verified tokens of this process.
 ///
-/// They are found by a keyed 256-bit hash (BLAKE3, a random key for each [`TokenView`]): wide
-/// enough to stand in for the token, and useless to whoever reads the memory of a crashed process.
+/// They are found by a keyed 64-bit hash, which is no identity: what is found is compared with what
+/// was asked for, to the last byte, before it counts. A collision costs another verification.
 pub struct VerifiedTokens {
-    cache: Cache<[u8; 32], Remembered>,
+    cache: Cache<u64, Remembered, RandomState>,
+    hasher: RandomState,
+    views: AtomicU64,
 }
 
 /// What verified tokens are read and written through. Views do not see each other's tokens: a
@@ -33,13 +37,15 @@ pub struct VerifiedTokens {
 #[derive(Clone)]
 pub struct TokenView {
     tokens: Arc<VerifiedTokens>,
-    key: [u8; 32],
+    view: u64,
 }
 
 #[derive(Clone)]
 struct Remembered {
+    view: u64,
+    generation: u64,
+    text: Arc<str>,
     token: Arc<VerifiedToken>,
-    bytes: u32,
 }
 
 impl VerifiedTokens {
@@ -48,15 +54,18 @@ impl VerifiedTokens {
         let expiry = AtExpiry { clock, until: |entry: &Remembered, _| entry.token.expires_at };
         let cache = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(|_, entry: &Remembered| entry.bytes)
+            .weigher(|_, entry: &Remembered| {
+                u32::try_from(1024 + entry.text.len()).unwrap_or(u32::MAX)
+            })
             .expire_after(expiry)
-            .build();
-        Arc::new(Self { cache })
+            .build_with_hasher(RandomState::new());
+        Arc::new(Self { cache, hasher: RandomState::new(), views: AtomicU64::new(0) })
     }
 
-    /// A view with a fresh key.
+    /// A view that sees no token yet.
     pub fn view(self: &Arc<Self>) -> TokenView {
-        TokenView { tokens: Arc::clone(self), key: random_key() }
+        let view = self.views.fetch_add(1, Ordering::Relaxed);
+        TokenView { tokens: Arc::clone(self), view }
     }
 
     /// Forgets all tokens of all views.
@@ -73,28 +82,28 @@ impl VerifiedTokens {
 impl TokenView {
     /// The token, if it was verified through this view under the same `generation` of keys.
     pub fn get(&self, token: &str, generation: u64) -> Option<Arc<VerifiedToken>> {
-        self.tokens.cache.get(&self.hash(token, generation)).map(|entry| entry.token)
+        let found = self.tokens.cache.get(&self.hash(token, generation))?;
+        let same = found.view == self.view
+            && found.generation == generation
+            && found.text.as_ref() == token;
+        same.then_some(found.token)
     }
 
     /// Remembers a token. `generation` is that of the keys at the time before it was verified.
     pub fn put(&self, token: &str, generation: u64, verified: &Arc<VerifiedToken>) {
-        // Claims as a map take about four times their text.
-        let bytes = u32::try_from(512 + 4 * token.len()).unwrap_or(u32::MAX);
-        let entry = Remembered { token: Arc::clone(verified), bytes };
+        let (text, verified) = (Arc::from(token), Arc::clone(verified));
+        let entry = Remembered { view: self.view, generation, text, token: verified };
         self.tokens.cache.insert(self.hash(token, generation), entry);
     }
 
-    fn hash(&self, token: &str, generation: u64) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&generation.to_le_bytes());
-        hasher.update(token.as_bytes());
-        *hasher.finalize().as_bytes()
+    fn hash(&self, token: &str, generation: u64) -> u64 {
+        self.tokens.hasher.hash_one((self.view, generation, token))
     }
 }
 
 /// Tokens that were minted for upstreams, under one snapshot.
 pub struct MintedTokens {
-    cache: Cache<(Arc<str>, Caller), Minted>,
+    cache: Cache<(Arc<str>, Caller), Minted, RandomState>,
 }
 
 impl MintedTokens {
@@ -111,7 +120,7 @@ impl MintedTokens {
                 u32::try_from(512 + entry.authorization.len()).unwrap_or(u32::MAX)
             })
             .expire_after(AtExpiry { clock, until: half })
-            .build();
+            .build_with_hasher(RandomState::new());
         Self { cache }
     }
 
@@ -164,14 +173,6 @@ impl<K, V> Expiry<K, V> for AtExpiry<V> {
     }
 }
 
-/// 244 random bits from the operating system, spread over the key.
-fn random_key() -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(uuid::Uuid::new_v4().as_bytes());
-    hasher.update(uuid::Uuid::new_v4().as_bytes());
-    *hasher.finalize().as_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -190,7 +191,7 @@ mod tests {
             expires_at,
             not_before: None,
             issued_at: None,
-            claims: serde_json::Map::new(),
+            organizations: Box::default(),
         })
     }
 

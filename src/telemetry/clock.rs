@@ -33,9 +33,18 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         // A wall clock before 1970 reads as 1970: every token is then not yet valid, and refused.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mono = self.started.elapsed();
+        // Not by way of 128 bits, whose arithmetic costs more than the reading.
+        let (wall_micros, mono_nanos) = (wall.subsec_micros(), mono.subsec_nanos());
         Now {
-            unix_micros: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
-            mono_nanos: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            unix_micros: wall
+                .as_secs()
+                .saturating_mul(1_000_000)
+                .saturating_add(wall_micros.into()),
+            mono_nanos: mono
+                .as_secs()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(mono_nanos.into()),
         }
     }
 }

@@ -81,6 +81,7 @@ fn identity(url: &str) -> IdentityPolicy {
     IdentityPolicy {
         issuers: vec![Arc::new(issuer)],
         api_keys: ApiKeys::default(),
+        organization_claims: Vec::new(),
         max_token_bytes: 16_384,
         service_claims: Vec::new(),
         anonymous_claims: Vec::new(),
@@ -141,7 +142,7 @@ async fn a_rotated_key_is_found_by_the_first_token_that_names_it() {
     jwks.rotate(&[&old, &new]);
     world.clock.advance(WINDOW);
     let node = world.node(&keys);
-    let mut facts = Facts::new(&node);
+    let mut facts = Facts::new(&node, world.clock.now());
     assert!(matches!(facts.keys(IssuerIndex(0), Some("new")), Keys::Ask));
     let question = Question::Key { issuer: IssuerIndex(0), kid: "new".into() };
     facts.find_out(question.clone()).await.unwrap();

@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::domain::clock::Now;
 use crate::domain::known::IssuerIndex;
-use crate::domain::principal::VerifiedToken;
+use crate::domain::principal::{ClaimedOrganization, VerifiedToken};
 use crate::domain::refusal::CredentialFault;
 use crate::policy::identity::Issuer;
 
@@ -37,9 +37,10 @@ where
 
 /// Checks what does not change with time, and takes out what later stages read.
 pub(super) fn check(
-    claims: Map<String, Value>,
+    claims: &Map<String, Value>,
     index: IssuerIndex,
     issuer: &Issuer,
+    organizations: &[Vec<Box<str>>],
 ) -> Result<VerifiedToken, CredentialFault> {
     let required = |name: &str| claims.get(name).is_some_and(|value| !value.is_null());
     if !issuer.required_claims.iter().all(|name| required(name)) {
@@ -48,14 +49,30 @@ pub(super) fn check(
     audience(claims.get("aud"), issuer)?;
     Ok(VerifiedToken {
         issuer: index,
-        subject: text(&claims, "sub")?.and_then(|sub| sub.parse().ok()),
-        role: text(&claims, "role")?.map(Into::into),
-        session_id: text(&claims, "session_id")?.map(Into::into),
-        expires_at: date(&claims, "exp")?.ok_or(CredentialFault::RequiredClaim)?,
-        not_before: date(&claims, "nbf")?,
-        issued_at: date(&claims, "iat")?,
-        claims,
+        subject: text(claims, "sub")?.and_then(|sub| sub.parse().ok()),
+        role: text(claims, "role")?.map(Into::into),
+        session_id: text(claims, "session_id")?.map(Into::into),
+        expires_at: date(claims, "exp")?.ok_or(CredentialFault::RequiredClaim)?,
+        not_before: date(claims, "nbf")?,
+        issued_at: date(claims, "iat")?,
+        organizations: organizations.iter().map(|path| organization(claims, path)).collect(),
     })
+}
+
+fn organization(claims: &Map<String, Value>, path: &[Box<str>]) -> ClaimedOrganization {
+    let Some((first, rest)) = path.split_first() else { return ClaimedOrganization::None };
+    let mut value = claims.get(first.as_ref());
+    for key in rest {
+        value = value.and_then(|value| value.as_object()).and_then(|map| map.get(key.as_ref()));
+    }
+    match value {
+        None | Some(Value::Null) => ClaimedOrganization::None,
+        Some(Value::String(text)) => match text.parse() {
+            Ok(selector) => ClaimedOrganization::Named(selector),
+            Err(_) => ClaimedOrganization::Malformed,
+        },
+        Some(_) => ClaimedOrganization::Malformed,
+    }
 }
 
 /// Checks the times of a token, verified just now or before.

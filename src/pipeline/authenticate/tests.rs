@@ -126,6 +126,7 @@ fn identity() -> IdentityPolicy {
     IdentityPolicy {
         issuers: [project, fleet, legacy, plain].map(Arc::new).to_vec(),
         api_keys,
+        organization_claims: Vec::new(),
         max_token_bytes: 16 * 1024,
         service_claims: vec!["service_role".into()],
         anonymous_claims: vec!["anon".into()],

@@ -36,14 +36,14 @@ pub(super) fn verify(
         claims::in_time(&verified, issuer, now).map_err(fault)?;
         return Ok(verified);
     }
-    let mut jwt = Jwt::read(token).map_err(fault)?;
+    let jwt = Jwt::read(token).map_err(fault)?;
     let issuers = identity.issuers.iter().map(AsRef::as_ref);
     let (index, issuer) = claims::issuer(&jwt.claims, issuers).map_err(fault)?;
     if !issuer_uses(issuer, jwt.algorithm) {
         return Err(fault(CredentialFault::Algorithm));
     }
-    let stated = std::mem::take(&mut jwt.claims);
-    let checked = claims::check(stated, index, issuer).and_then(|verified| {
+    let paths = &identity.organization_claims;
+    let checked = claims::check(&jwt.claims, index, issuer, paths).and_then(|verified| {
         claims::in_time(&verified, issuer, now)?;
         Ok(Arc::new(verified))
     });

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 
+use crate::domain::head::X_FORWARDED_FOR;
 use crate::policy::edge::EdgePolicy;
 
 /// Whether the address belongs to a trusted proxy. IPv4-mapped IPv6 counts as IPv4.
@@ -19,7 +20,7 @@ pub(super) fn client(headers: &HeaderMap, peer: IpAddr, policy: &EdgePolicy) -> 
     if !is_trusted(client, policy) {
         return client;
     }
-    let fields = headers.get_all("x-forwarded-for").iter().collect::<Vec<_>>();
+    let fields = headers.get_all(X_FORWARDED_FOR).iter().collect::<Vec<_>>();
     for field in fields.into_iter().rev() {
         let Ok(field) = field.to_str() else { return client };
         for hop in field.rsplit(',') {

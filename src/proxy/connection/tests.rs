@@ -4,9 +4,11 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 
+const REST: Duration = Duration::from_secs(90);
+
 fn pair(head_timeout: Duration) -> (tokio::io::DuplexStream, Stream) {
     let (client, server) = tokio::io::duplex(4096);
-    let watched = Watched::new(Box::new(server), head_timeout, Box::new(()));
+    let watched = Watched::new(Box::new(server), head_timeout, REST, Box::new(()));
     (client, Box::new(watched))
 }
 
@@ -70,6 +72,30 @@ async fn a_connection_may_idle_after_a_request_that_read_nothing_but_its_head() 
     tokio::time::sleep(Duration::from_secs(60)).await;
     client.write_all(b"next").await.unwrap();
     assert_eq!(&waiting.await.unwrap().unwrap(), b"next");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_rests_for_too_long_ends_and_one_that_does_not_goes_on() {
+    let (mut client, mut server) = pair(Duration::from_secs(10));
+    let reader = tokio::spawn(async move {
+        let (mut buf, mut requests) = ([0; 4], 0);
+        while server.read(&mut buf).await.unwrap() > 0 {
+            Watched::set_in_request(&server, true);
+            requests += 1;
+            Watched::set_in_request(&server, false);
+        }
+        requests
+    });
+    // Together far longer than one rest may be.
+    for _ in 0..5 {
+        client.write_all(b"head").await.unwrap();
+        tokio::time::sleep(REST * 2 / 3).await;
+    }
+    tokio::time::sleep(REST / 4).await;
+    assert!(!reader.is_finished());
+    tokio::time::sleep(REST * 5 / 4).await;
+    assert!(reader.is_finished());
+    assert_eq!(reader.await.unwrap(), 5);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 //! Everything is in memory and indexed; a reload replaces it in one step.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use ahash::HashMap;
 use arc_swap::ArcSwap;
 
 use crate::domain::directory::DirectoryData;
