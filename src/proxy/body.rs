@@ -76,8 +76,11 @@ impl RequestBody {
     }
 }
 
-/// An error body of PostgREST on its way to the client: details and hints name columns, rows and
-/// functions, and sometimes quote other rows' values.
+/// An error body of PostgREST on its way to the client.
+///
+/// Details and hints name columns, rows and functions, and quote the values of other rows (which
+/// key exists, the failing row). Messages name constraints and tables, and quote only what the
+/// client wrote itself, or a value of its own rows that it cast.
 #[derive(Debug, Default)]
 pub(super) struct ErrorBody {
     held: Vec<u8>,
@@ -87,6 +90,20 @@ pub(super) struct ErrorBody {
 struct Said {
     code: Option<String>,
     message: Option<String>,
+    /// Not always a text: for ambiguous embeds it is a list.
+    #[serde(default)]
+    details: serde_json::Value,
+}
+
+impl Said {
+    /// supabase-js tells "no row" from "several rows" by this text, which counts rows of the
+    /// answer and quotes none (PostgREST's `Error.hs`, `SingularityError`).
+    fn row_count(&self) -> Option<&str> {
+        let details = self.details.as_str()?;
+        let count = details.strip_prefix("The result contains ")?.strip_suffix(" rows")?;
+        let is_count = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
+        (is_count && self.code.as_deref() == Some("PGRST116")).then_some(details)
+    }
 }
 
 #[derive(Serialize)]
@@ -120,7 +137,7 @@ impl ErrorBody {
                 .as_ref()
                 .and_then(|said| said.message.as_deref())
                 .unwrap_or("the database refused the request"),
-            details: None,
+            details: said.as_ref().and_then(Said::row_count),
             hint: None,
         };
         serde_json::to_vec(&told).map(Bytes::from).unwrap_or_default()

@@ -14,6 +14,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod errors;
 mod escapes;
 mod outages;
 mod parts;

@@ -311,8 +311,8 @@ fn plain_bytes(word: u64) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES * 128;
     let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quote = zero(word ^ ONES * b'"' as u64);
-    let backslash = zero(word ^ ONES * b'\\' as u64);
+    let quote = zero(word ^ (ONES * b'"' as u64));
+    let backslash = zero(word ^ (ONES * b'\\' as u64));
     let control = word.wrapping_sub(ONES * 0x20) & !word;
     let found = (quote | backslash | control) & HIGHS;
     (found.trailing_zeros() / 8) as usize
