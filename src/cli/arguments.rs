@@ -240,7 +240,8 @@ how their rows belong to organizations. See docs/POLICIES.md.
 
 Examples:
   tollgate catalog introspect --database-url postgres://… > policies/catalogue.yaml
-  tollgate catalog check --database-url postgres://…";
+  tollgate catalog check --database-url postgres://…
+  tollgate catalog rls | psql -v ON_ERROR_STOP=1 postgres://…";
 
 /// `tollgate catalog`.
 #[derive(Debug, Subcommand)]
@@ -249,6 +250,8 @@ pub enum Catalog {
     Introspect(Introspect),
     /// Compare the configured catalogue with a database, and warn of what is not safe in it
     Check(CatalogCheck),
+    /// Print SQL that lets the database hold by itself what the gateway holds
+    Rls(Rls),
 }
 
 /// Which database.
@@ -302,6 +305,26 @@ pub struct CatalogCheck {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `tollgate catalog rls`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The SQL is one transaction that can be applied again. It makes helper functions that read the
+organization from the claims of the token that the gateway mints, row-level-security policies that
+compare it, defaults for tenant columns, foreign keys that hold the tenant, and the indexes for all
+of this. Foreign keys keep their names and get a column, so write the catalogue anew afterwards.
+
+Examples:
+  tollgate catalog rls --config config/gateway.yaml > row_security.sql
+  tollgate catalog rls --role authenticated --role anon | psql -v ON_ERROR_STOP=1 postgres://…")]
+pub struct Rls {
+    /// A database role of the minted tokens that is let in; can be given more than once
+    #[arg(long, value_name = "ROLE", default_value = "authenticated")]
+    pub role: Vec<String>,
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigFile,

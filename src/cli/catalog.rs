@@ -2,23 +2,25 @@
 //! row-level security.
 //!
 //! `derive` decides from what a database says of itself, `yaml` prints that as a policy file,
-//! `compare` sets a configured catalogue against a database.
+//! `compare` sets a configured catalogue against a database, `rls` prints a catalogue as SQL.
 
 mod compare;
 mod derive;
+mod rls;
 mod yaml;
 
 use crate::config;
 use crate::domain::secret::Secret;
 use crate::stores::introspect::{Schema, introspect};
 
-use super::arguments::{Catalog, CatalogCheck, Database, Introspect};
+use super::arguments::{Catalog, CatalogCheck, Database, Introspect, Rls};
 use super::{Done, Failure, environment, print};
 
 pub(super) fn run(arguments: &Catalog) -> Result<Done, Failure> {
     match arguments {
         Catalog::Introspect(arguments) => written(arguments),
         Catalog::Check(arguments) => compared(arguments),
+        Catalog::Rls(arguments) => secured(arguments),
     }
 }
 
@@ -55,6 +57,12 @@ fn compared(arguments: &CatalogCheck) -> Result<Done, Failure> {
     print(&text)?;
     let errors = findings.iter().any(compare::Finding::is_error);
     Ok(if errors { Done::FoundErrors } else { Done::Well })
+}
+
+fn secured(arguments: &Rls) -> Result<Done, Failure> {
+    let loaded = config::load(&arguments.config.config, &environment)?;
+    print(&rls::text(&loaded.snapshot.catalog, &arguments.role))?;
+    Ok(Done::Well)
 }
 
 fn read(database: &Database, schema: &str) -> Result<Schema, Failure> {

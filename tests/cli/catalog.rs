@@ -195,6 +195,47 @@ async fn what_the_catalogue_states_and_the_database_does_not_have_are_errors() {
     assert_eq!(check(&postgres, WRONG, &["--json"]).json()["ok"], false);
 }
 
+const EVERY_KIND: &str = "\
+schema: public
+tables:
+  orgs: { tenant: id, write: deny, columns: [id], pk: [id] }
+  projects: { tenant: org_id, columns: [id, org_id], pk: [id], unique: [[org_id, id]] }
+  events:
+    tenant: org_id
+    columns: [id, org_id, project_id, badge_id, note_id]
+    pk: [id]
+    fks:
+      events_org_id_fkey: { org_id: orgs.id }
+      events_project_id_fkey: { project_id: projects.id }
+      events_badge_id_fkey: { badge_id: badges.id }
+      events_note_id_fkey: { note_id: notes.id }
+  badges: { tenant: org_id, shared_null: true, columns: [id, org_id], pk: [id] }
+  notes:
+    via: { fk: notes_event_id_fkey, to: events }
+    columns: [id, event_id]
+    fks: { notes_event_id_fkey: { event_id: events.id } }
+  remarks:
+    via: { fk: remarks_note_id_fkey, to: notes }
+    columns: [id, note_id]
+    fks: { remarks_note_id_fkey: { note_id: notes.id } }
+  log: { tenant: org_id, write: deny, columns: [id, org_id] }
+  countries: { global: read, columns: [code] }
+  secrets: { deny: true }
+views: { totals: { tenant: org_id, columns: [org_id] } }
+";
+
+#[test]
+fn a_catalogue_is_printed_as_row_level_security() {
+    let draft = draft(&policy(EVERY_KIND), "");
+    let arguments = ["catalog", "rls", "-c", "gateway.yaml", "--role", "app", "--role", "web"];
+    let called = call_in(draft.dir(), &arguments, "");
+    assert_eq!(called.code, 0, "{}", called.err);
+    let library = include_str!("../../deploy/sql/row_security.sql");
+    let (head, statements) = called.out.split_once(library).unwrap();
+    assert!(head.trim_end().ends_with("begin;"), "{head}");
+    golden::compare("catalog-rls", statements);
+}
+
 #[tokio::test]
 async fn a_database_that_cannot_be_read_is_said() {
     let postgres = Postgres::start().await;

@@ -16,6 +16,7 @@ fn every_command_explains_itself_with_examples() {
         "catalog",
         "catalog introspect",
         "catalog check",
+        "catalog rls",
         "schema",
     ];
     for command in commands {

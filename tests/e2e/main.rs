@@ -19,4 +19,5 @@ mod escapes;
 mod outages;
 mod parts;
 mod refusals;
+mod row_security;
 mod supabase;
