@@ -118,13 +118,14 @@ impl<'b> Reader<'b> {
         let value = match self.rest.strip_prefix('"') {
             Some(quoted) => self.quoted(quoted)?,
             None => {
-                let end = self.rest.find(['"', ',', '\n', '\r']).unwrap_or(self.rest.len());
+                let ends = |b: u8| matches!(b, b'"' | b',' | b'\n' | b'\r');
+                let end = self.rest.bytes().position(ends).unwrap_or(self.rest.len());
                 let (value, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
                 self.rest = rest;
                 Cow::Borrowed(value)
             }
         };
-        if value.contains('\0') {
+        if value.as_bytes().contains(&0) {
             return Err(RestRefusal::BodyMalformed("a NUL in a field"));
         }
         if let Some(rest) = self.rest.strip_prefix(',') {

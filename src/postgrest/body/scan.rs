@@ -98,14 +98,7 @@ impl<'b> Scanner<'b> {
         let start = self.rest;
         let mut escaped = false;
         loop {
-            // Eight bytes at a time up to the next that means something.
-            while let Some(eight) = self.rest.first_chunk::<8>() {
-                let plain = plain_bytes(u64::from_le_bytes(*eight));
-                self.skip(plain);
-                if plain < 8 {
-                    break;
-                }
-            }
+            self.skip(plain_prefix(self.rest));
             match self.next() {
                 Some(b'"') => {
                     let with_quote = self.since(start);
@@ -116,8 +109,7 @@ impl<'b> Scanner<'b> {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(0x20..) => {}
-                Some(..0x20) | None => return Err(MALFORMED),
+                Some(_) | None => return Err(MALFORMED),
             }
         }
     }
@@ -302,6 +294,21 @@ impl Open {
 
 // The levels have to fit into the bits.
 const _: () = assert!(MAX_JSON_DEPTH <= u64::BITS);
+
+/// How many bytes come before the first that has to be escaped in a string: a quote, a backslash
+/// or a control character. Eight bytes at a time.
+#[inline]
+pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let plain = plain_bytes(u64::from_le_bytes(*word));
+        if plain < 8 {
+            return index * 8 + plain;
+        }
+    }
+    let plain = rest.iter().take_while(|b| **b >= 0x20 && !matches!(b, b'"' | b'\\'));
+    words.len() * 8 + plain.count()
+}
 
 /// How many of eight bytes, from the lowest, come before the first quote, backslash or control
 /// character: all at once, by the tests for a zero and for a small byte in a word (H. S. Warren,

@@ -3,7 +3,7 @@
 //! May import this room.
 
 use super::members::{Found, Members, Role, Seen, Stated};
-use super::scan::{Quoted, Value};
+use super::scan::{Quoted, Value, plain_prefix};
 use crate::postgrest::limits::MAX_INSERT_ROWS;
 use crate::postgrest::refusal::{Cap, RestRefusal};
 
@@ -169,22 +169,23 @@ impl<'r> Writer<'r> {
 /// Writes a JSON string (RFC 8259 section 7).
 fn string(text: &str, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    let mut rest = text.as_bytes();
     out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => {
-                let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-                out.extend_from_slice(&[
-                    b'\\',
-                    b'u',
-                    b'0',
-                    b'0',
-                    digit(byte >> 4),
-                    digit(byte & 15),
-                ]);
+    loop {
+        let (plain, special) = rest.split_at_checked(plain_prefix(rest)).unwrap_or((rest, &[]));
+        out.extend_from_slice(plain);
+        match special.split_first() {
+            None => break,
+            Some((byte @ (b'"' | b'\\'), after)) => {
+                out.extend_from_slice(&[b'\\', *byte]);
+                rest = after;
             }
-            _ => out.push(byte),
+            Some((byte, after)) => {
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+                rest = after;
+            }
         }
     }
     out.push(b'"');
