@@ -262,6 +262,14 @@ pub(super) const BREAKER_FAILURES: Preset = Preset::new(
 );
 pub(super) const BREAKER_OPEN_FOR: Preset =
     Preset::new("breaker", "open_for", "5s", "a restart takes about as long");
+pub(super) const CANARY_RETRY: Preset =
+    Preset::new("canary", "retry", "5s", "a database that starts with the gateway is there soon");
+pub(super) const CANARY_TIMEOUT: Preset = Preset::new(
+    "canary",
+    "timeout",
+    "5s",
+    "no row fits, so an index answers at once, and a table without one is read in full",
+);
 pub(super) const AUDIT_QUEUE: Preset =
     Preset::new("audit", "queue", "8192", "a second of heavy traffic; about 8 MB when it is full");
 pub(super) const LOG_FORMAT: Preset =
@@ -410,6 +418,8 @@ pub const ALL: &[Preset] = &[
     HEALTHY_AFTER,
     BREAKER_FAILURES,
     BREAKER_OPEN_FOR,
+    CANARY_RETRY,
+    CANARY_TIMEOUT,
     AUDIT_QUEUE,
     LOG_FORMAT,
     LOG_FILTER,

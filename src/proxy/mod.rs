@@ -11,6 +11,7 @@ mod answer;
 mod arrival;
 mod attempt;
 mod body;
+pub mod canary;
 mod connection;
 mod context;
 mod fault;

@@ -14,6 +14,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod canary;
 mod errors;
 mod escapes;
 mod outages;
