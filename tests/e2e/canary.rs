@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use crate::support::gateway::Gateway;
 use crate::support::jwks::{Behaviour, Jwks};
-use crate::support::stack::{Options, Stack, drafted, policy_yaml};
+use crate::support::postgres::{APP, Postgres};
+use crate::support::postgrest::PostgRest;
+use crate::support::stack::{Options, Stack, UPSTREAM_SECRET, drafted, policy_yaml};
 use crate::support::{eventually, http};
 
 fn options() -> Options {
@@ -77,4 +79,36 @@ async fn rows_for_nobody_keep_the_node_from_getting_ready_until_there_are_none()
     upstream.behave(Behaviour::Serve(r#"[{"title":"GLOBEX-ONLY"}]"#.to_owned()));
     ready(&gateway).await;
     assert_eq!(upstream.fetches(), asked);
+}
+
+#[tokio::test]
+async fn the_example_application_holds_with_its_catalogue() {
+    let postgres = Postgres::start().await;
+    postgres.execute(APP, "drop schema public cascade; create schema public").await;
+    postgres.execute(APP, include_str!("../../deploy/sql/examples/community.sql")).await;
+    let grants = "grant usage on schema public to anon, authenticated; \
+                  grant select on all tables in schema public to authenticated; \
+                  revoke select on notifications from authenticated";
+    postgres.execute(APP, grants).await;
+    let rows = "insert into organizations (slug, name) values ('a', 'a'), ('b', 'b'); \
+                insert into countries values ('AT', 'Austria'); \
+                insert into venues (organization_id, name, country_code) \
+                    select id, name, 'AT' from organizations";
+    postgres.execute(APP, rows).await;
+    let postgrest = PostgRest::start(&postgres, UPSTREAM_SECRET).await;
+    let draft = drafted(postgrest.addr(), &options());
+    let policy = policy_yaml(&options());
+    let (before, rest) = policy.split_once("tables:\n").unwrap();
+    let (_, routes) = rest.split_once("routes:\n").unwrap();
+    let catalogue = include_str!("../../deploy/sql/examples/community.yaml");
+    draft.write("policy.yaml", &format!("{before}routes:\n{routes}\n{catalogue}"));
+    let gateway = draft.start().await;
+    ready(&gateway).await;
+    let asked = postgrest.log();
+    for table in ["organizations", "events", "loyalty_transactions", "tags", "event_overview"] {
+        assert!(asked.contains(&format!("GET /{table}?")), "{table}: {asked}");
+    }
+    // A table that the role may not read gives nothing either.
+    assert!(asked.contains("GET /notifications?"), "{asked}");
+    assert!(!asked.contains("GET /profiles?"), "{asked}");
 }

@@ -233,6 +233,22 @@ async fn without_a_token_of_the_gateway_nothing_is_anybodys() {
 }
 
 #[tokio::test]
+async fn where_rows_of_two_organizations_are_mixed_up_nothing_is_changed() {
+    let world = World::start().await;
+    let mix = "update events set venue_id = (select id from venues where name like 'GLOBEX%')";
+    world.postgres.execute(APP, mix).await;
+    let client = world.postgres.client(APP).await;
+    let error = client.batch_execute(&printed().await).await.unwrap_err();
+    let said = error.as_db_error().unwrap();
+    assert_eq!(said.code().code(), "23503", "{said}");
+    assert!(said.message().contains("events_venue_id_fkey"), "{said}");
+    client.batch_execute("rollback").await.unwrap();
+    let left = "select polname from pg_policy union all \
+                select nspname from pg_namespace where nspname = 'tollgate'";
+    assert_eq!(world.postgres.rows(APP, left).await, [Value::Null; 0]);
+}
+
+#[tokio::test]
 async fn what_was_warned_of_is_gone_afterwards() {
     let postgres = Postgres::start().await;
     postgres.execute(APP, "drop schema public cascade; create schema public").await;
