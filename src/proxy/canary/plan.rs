@@ -97,8 +97,8 @@ fn best(catalog: &Catalog, ways: &[(&str, &str, &str)]) -> Option<Question> {
         let (own, theirs) = (from.columns.first()?, to.columns.first()?);
         let embed = format!("{}!{}({})", quoted(&to.name), quoted(hint), quoted(theirs));
         let rows = if global { 100 } else { 1 };
-        let query = format!("select={},gw_canary:{embed}&limit={rows}", quoted(own));
-        let embed = global.then(|| "gw_canary".to_owned());
+        let query = format!("select={},canary_embed:{embed}&limit={rows}", quoted(own));
+        let embed = global.then(|| "canary_embed".to_owned());
         Some(Question { path: path(from), query, embed })
     });
     let questions: Vec<Question> = questions.collect();
@@ -201,10 +201,10 @@ tables:
         assert_eq!(
             embeds,
             [
-                "`/details?select=event_id,gw_canary:events!d_event(id)&limit=1`",
-                "`/countries?select=code,gw_canary:events!e_country(id)&limit=100`",
-                "`/events?select=id,gw_canary:details!d_event(event_id)&limit=1`",
-                "`/events?select=id,gw_canary:tags!event_tags(id)&limit=1`",
+                "`/details?select=event_id,canary_embed:events!d_event(id)&limit=1`",
+                "`/countries?select=code,canary_embed:events!e_country(id)&limit=100`",
+                "`/events?select=id,canary_embed:details!d_event(event_id)&limit=1`",
+                "`/events?select=id,canary_embed:tags!event_tags(id)&limit=1`",
             ]
         );
     }
