@@ -2,10 +2,12 @@
 //! row-level security.
 //!
 //! `derive` decides from what a database says of itself, `yaml` prints that as a policy file,
-//! `compare` sets a configured catalogue against a database, `rls` prints a catalogue as SQL.
+//! `compare` sets a configured catalogue against a database and says `finding`s, `rls` prints a
+//! catalogue as SQL.
 
 mod compare;
 mod derive;
+mod finding;
 mod rls;
 mod yaml;
 
@@ -51,11 +53,11 @@ fn compared(arguments: &CatalogCheck) -> Result<Done, Failure> {
     let schema = read(&arguments.database, &catalog.schema)?;
     let findings = compare::compare(catalog, &schema);
     let text = match arguments.json {
-        true => compare::json_text(&findings),
-        false => compare::text(&findings, catalog),
+        true => finding::json_text(&findings),
+        false => finding::text(&findings, catalog),
     };
     print(&text)?;
-    let errors = findings.iter().any(compare::Finding::is_error);
+    let errors = findings.iter().any(finding::Finding::is_error);
     Ok(if errors { Done::FoundErrors } else { Done::Well })
 }
 

@@ -20,7 +20,8 @@ use crate::policy::snapshot::{RouteTable, SnapshotVersion};
 use crate::policy::upstream::Upstream;
 
 use super::catalog::compile::catalog;
-use super::catalog::{CapFields, FunctionFields, TableFields, TenancyFields};
+use super::catalog::functions::{CapFields, FunctionFields};
+use super::catalog::{TableFields, TenancyFields};
 use super::context::Context;
 use super::decode::{At, Name, Named, nearest};
 use super::defaults as preset;

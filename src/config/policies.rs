@@ -13,7 +13,8 @@ use crate::policy::limits::Scope;
 use crate::policy::roles::PermissionPattern;
 
 use super::answers::ResponseFields;
-use super::catalog::{CapFields, FunctionFields, TableFields, TypeName, ViewFields};
+use super::catalog::functions::{CapFields, FunctionFields, TypeName};
+use super::catalog::{TableFields, ViewFields};
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Name, Named, Shapes, Table, name, shown};
 use super::defaults as preset;

@@ -14,7 +14,8 @@ use crate::domain::catalog::{
     Argument, Catalog, ForeignKey, Function, Returns, Table, TableKind, Tenancy,
 };
 
-use super::{ColumnRef, FunctionFields, KeyFields, TableFields, TenancyFields, ViaFields};
+use super::functions::FunctionFields;
+use super::{ColumnRef, KeyFields, TableFields, TenancyFields, ViaFields};
 
 /// Compiles the catalogue. The result counts only if no error was reported.
 pub(crate) fn catalog(joined: &Joined, cx: &mut Context<'_>) -> Catalog {
