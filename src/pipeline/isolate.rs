@@ -140,7 +140,8 @@ fn rest(
     let confined = postgrest::confine(&request, &snapshot.catalog, tenancy.organization().id)
         .map_err(isolation_refusal)?;
     for injection in confined.injections() {
-        trace.note(Some(&confined.table().source), || injection.to_string());
+        let source = Some(&confined.table().source);
+        trace.note_on(|| Some(injection.touched()), source, || injection.to_string());
     }
     let target = confined.target().to_owned();
     let mut set = Fields::with_capacity(confined.headers().len() + COMMON_FIELDS);

@@ -88,6 +88,31 @@ pub enum Injection {
     CountMadeExact,
 }
 
+/// The piece of the sent request in which an injection is seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Touched {
+    /// A query parameter of this name.
+    Parameter(Arc<str>),
+    /// A header field of this name.
+    Header(&'static str),
+    /// The body.
+    Body,
+}
+
+impl Injection {
+    /// Where it is seen.
+    pub fn touched(&self) -> Touched {
+        match self {
+            Self::TenantFilter { column, .. } => Touched::Parameter(Arc::clone(column)),
+            Self::TenantInRows { .. } => Touched::Body,
+            Self::TenantInColumns { .. } => Touched::Parameter(Arc::from("columns")),
+            Self::TenantInOrder { .. } => Touched::Parameter(Arc::from("order")),
+            Self::SelectExpanded => Touched::Parameter(Arc::from("select")),
+            Self::CountMadeExact => Touched::Header("prefer"),
+        }
+    }
+}
+
 impl fmt::Display for Injection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

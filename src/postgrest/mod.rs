@@ -35,7 +35,7 @@ mod tests;
 
 pub use body::{ArgumentsRule, BodyRule, BodySource, RowsRule};
 pub use confine::confine;
-pub use confined::{Confined, Injection};
+pub use confined::{Confined, Injection, Touched};
 pub use filter::{Filter, Operation};
 pub use headers::OWNED_HEADERS;
 pub use limits::*;
