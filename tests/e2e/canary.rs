@@ -1,9 +1,10 @@
 //! Before a node is ready, an organization that does not exist asks for rows, and gets none.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::gateway::Gateway;
 use crate::support::jwks::{Behaviour, Jwks};
+use crate::support::keys::{Key, now_secs};
 use crate::support::postgres::{APP, Postgres};
 use crate::support::postgrest::PostgRest;
 use crate::support::stack::{Options, Stack, UPSTREAM_SECRET, drafted, policy_yaml};
@@ -96,6 +97,20 @@ async fn the_example_application_holds_with_its_catalogue() {
                     select id, name, 'AT' from organizations";
     postgres.execute(APP, rows).await;
     let postgrest = PostgRest::start(&postgres, UPSTREAM_SECRET).await;
+    // PostgREST understands the embeds that the canary asks for, of every kind.
+    let token = Key::hs256("gateway", UPSTREAM_SECRET)
+        .mint(&json!({ "role": "authenticated", "exp": now_secs() + 60 }));
+    let bearer = format!("Bearer {token}");
+    for embed in [
+        "/countries?select=code,canary_embed:venues!venues_country_code_fkey(id)&limit=100",
+        "/events?select=id,canary_embed:venues!events_venue_id_fkey(id)&limit=1",
+        "/organizations?select=id,canary_embed:loyalty_programs!loyalty_programs_organization_id_fkey(id)&limit=1",
+        "/permissions?select=id,canary_embed:roles!role_permissions(id)&limit=100",
+    ] {
+        let headers = [("Authorization", bearer.as_str())];
+        let answer = http::get(postgrest.addr(), embed, &headers).await.unwrap();
+        assert_eq!(answer.status, 200, "{embed}: {}", answer.text());
+    }
     let draft = drafted(postgrest.addr(), &options());
     let policy = policy_yaml(&options());
     let (before, rest) = policy.split_once("tables:\n").unwrap();

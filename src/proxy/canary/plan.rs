@@ -62,9 +62,9 @@ fn ends_shared(catalog: &Catalog, table: &Table) -> bool {
 fn embeds(catalog: &Catalog) -> Vec<Question> {
     let keys = || catalog.foreign_keys.values().map(AsRef::as_ref);
     let junctions = keys().flat_map(|one| {
-        keys()
-            .filter(|other| one.table == other.table && one.constraint != other.constraint)
-            .filter(|other| in_key(catalog, one) && in_key(catalog, other))
+        let others = keys().filter(|other| one.table == other.table && one.target != other.target);
+        others
+            .filter(|other| is_end(catalog, one) && is_end(catalog, other))
             .map(|other| (one.target.as_ref(), other.target.as_ref(), one.table.as_ref()))
     });
     let to_one =
@@ -80,10 +80,14 @@ fn backwards(key: &ForeignKey) -> (&str, &str, &str) {
     (&key.target, &key.table, &key.constraint)
 }
 
-/// Whether the foreign key's columns are part of the primary key, as a junction's are.
-fn in_key(catalog: &Catalog, key: &ForeignKey) -> bool {
+/// Whether the foreign key is one end of a junction: its columns are part of the primary key, and
+/// no other key of the table leads where it leads, so that PostgREST knows which is meant.
+fn is_end(catalog: &Catalog, key: &ForeignKey) -> bool {
     let table = catalog.table(&key.table);
-    table.is_some_and(|table| key.columns.iter().all(|name| table.primary_key.contains(name)))
+    let in_key =
+        table.is_some_and(|table| key.columns.iter().all(|name| table.primary_key.contains(name)));
+    let mut same = catalog.foreign_keys_of(&key.table).filter(|other| other.table == key.table);
+    in_key && same.all(|other| other.constraint == key.constraint || other.target != key.target)
 }
 
 fn best(catalog: &Catalog, ways: &[(&str, &str, &str)]) -> Option<Question> {
