@@ -68,18 +68,28 @@ impl Canary {
 
     /// Tries, for as long as it is polled.
     pub async fn keep(self: Arc<Self>, gateway: Arc<Gateway>) {
-        let asker = ask::Asker::new(Arc::clone(&gateway.clock));
+        let mut asker = None;
+        let mut said = Verdict::Pending;
         loop {
             let generation = gateway.current();
             let mut verdict = Verdict::Held;
             let mut retry = None;
             for (upstream, policy) in wanted(&generation) {
-                if let Err(why) = try_one(&asker, &generation, upstream, policy).await {
-                    tracing::error!(upstream.name = %upstream.name, "isolation: {why}");
+                if asker.is_none() {
+                    asker = ask::Asker::new(Arc::clone(&gateway.clock)).await;
+                }
+                let Some(asker) = &asker else { return };
+                if let Err(why) = try_one(asker, &generation, upstream, policy).await {
                     verdict = Verdict::Failed(format!("upstream `{}`: {why}", upstream.name));
                     retry = Some(retry.map_or(policy.retry, |other| policy.retry.min(other)));
                 }
             }
+            if let Verdict::Failed(why) = &verdict
+                && said != verdict
+            {
+                tracing::error!("isolation does not hold yet: {why}");
+            }
+            said = verdict.clone();
             let version = Arc::clone(&generation.snapshot.version.0);
             *self.found.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(Found { version, verdict });

@@ -42,8 +42,11 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { connector: Connector::new(None), clock }
+    /// `None`: the process is ending. Certificates are read from files meanwhile, and this thread
+    /// has other work.
+    pub(super) async fn new(clock: Arc<dyn Clock>) -> Option<Self> {
+        let connector = tokio::task::spawn_blocking(|| Connector::new(None)).await.ok()?;
+        Some(Self { connector, clock })
     }
 
     /// Asks for an organization.
