@@ -78,6 +78,10 @@ pub enum Refusal {
         /// The route's cap in bytes.
         limit: u64,
     },
+    /// A body that has to be known whole before it is sent on, larger than may come without its
+    /// length.
+    #[error("a body over {0} bytes without its length")]
+    LengthRequired(u64),
     /// The client was too slow.
     #[error("the client was too slow sending its {0}")]
     TooSlow(&'static str),
@@ -280,6 +284,9 @@ impl Refusal {
                 (503, "limits_unavailable", "the gateway cannot count this request right now")
             }
             Self::BodyTooLarge { .. } => (413, "body_too_large", "the request body is too large"),
+            Self::LengthRequired(_) => {
+                (411, "length_required", "send the length of a body of this size")
+            }
             Self::TooSlow(_) => (408, "request_timeout", "the request took too long to arrive"),
             Self::Upstream(UpstreamFault::NoAddress) => {
                 (503, "upstream_unavailable", "the service behind the gateway is unavailable")
@@ -308,7 +315,10 @@ impl Refusal {
     /// be trusted.
     pub fn closes_connection(&self) -> bool {
         match self {
-            Self::Edge(_) | Self::BodyTooLarge { .. } | Self::TooSlow(_) => true,
+            Self::Edge(_)
+            | Self::BodyTooLarge { .. }
+            | Self::LengthRequired(_)
+            | Self::TooSlow(_) => true,
             Self::NoRoute
             | Self::MethodNotAllowed { .. }
             | Self::RouteClosed(_)

@@ -10,7 +10,7 @@
 //! has a [`RestRefusal`]. Pure: never awaits, never reads a clock; imports only `domain`.
 //!
 //! Served in this form: plain columns, filters and logic trees on one table, `order`, `limit`,
-//! `offset`; JSON inserts and updates; deletes.
+//! `offset`; inserts and updates in JSON, CSV and forms; deletes.
 
 mod body;
 mod confine;
