@@ -3,11 +3,13 @@
 //! Whatever language a body is in, its names are looked up and counted here, so that no two
 //! languages differ in what is a tenant, twice, or unknown. May import `domain` and this room.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use super::writer::string;
 use super::{ArgumentsRule, RowsRule, Write, canonical};
 use crate::domain::catalog::Argument;
 use crate::domain::escape::{Place, Resource, TenantEscape};
@@ -27,17 +29,17 @@ pub(super) struct Members<'r> {
     /// Whether `null` for the tenant states nothing.
     null_is_nothing: bool,
     org: OrgId,
-    /// The organization's id, canonically.
-    pub(super) id: String,
     resource: Resource,
+    /// What is written of all members.
+    printed: Vec<u8>,
 }
 
 #[derive(Debug)]
-pub(super) struct Member<'r> {
-    pub(super) name: &'r str,
-    /// Whether it is printed as it is, without an escape.
-    pub(super) plain: bool,
+struct Member<'r> {
+    name: &'r str,
     role: Role,
+    /// Its place in what is written.
+    printed: Range<usize>,
 }
 
 /// What is done with a member's value.
@@ -110,6 +112,18 @@ impl<'r> Members<'r> {
 
     fn new(mut members: Vec<Member<'r>>, unknown: Unknown, org: OrgId, resource: Resource) -> Self {
         members.sort_unstable_by_key(|member| member.name);
+        let id = canonical(org);
+        let mut printed = Vec::new();
+        for member in &mut members {
+            let start = printed.len();
+            printed.push(b',');
+            string(member.name, &mut printed);
+            printed.push(b':');
+            if member.role == Role::Tenant {
+                string(&id, &mut printed);
+            }
+            member.printed = start..printed.len();
+        }
         let all = members.iter().enumerate();
         let tenants = all.filter(|(_, member)| member.role == Role::Tenant);
         Self {
@@ -119,8 +133,8 @@ impl<'r> Members<'r> {
             added: true,
             null_is_nothing: true,
             org,
-            id: canonical(org),
             resource,
+            printed,
         }
     }
 
@@ -142,8 +156,12 @@ impl<'r> Members<'r> {
         self.members.get(index).map_or("", |member| member.name)
     }
 
-    pub(super) fn get(&self, index: usize) -> Option<&Member<'r>> {
-        self.members.get(index)
+    /// What is written of a member, from the comma before it: its key and colon, and for a tenant
+    /// its value.
+    #[inline]
+    pub(super) fn printed(&self, index: usize) -> &[u8] {
+        let member = self.members.get(index);
+        member.and_then(|member| self.printed.get(member.printed.clone())).unwrap_or_default()
     }
 
     /// Bytes of the longest name.
@@ -178,8 +196,7 @@ impl<'r> Members<'r> {
 
 impl<'r> Member<'r> {
     fn new(name: &'r str, role: Role) -> Self {
-        let plain = name.bytes().all(|b| b >= 0x20 && !matches!(b, b'"' | b'\\'));
-        Self { name, plain, role }
+        Self { name, role, printed: 0..0 }
     }
 }
 

@@ -17,10 +17,10 @@ const FREE_GROWTH: usize = 64 * 1024;
 pub(super) struct Writer<'r> {
     members: Members<'r>,
     seen: Seen,
-    /// Members that the row at hand has so far.
-    written: usize,
     /// The row at hand began here.
     row_start: usize,
+    /// Whether it has no member yet.
+    row_empty: bool,
     cap: usize,
     pub(super) out: Vec<u8>,
 }
@@ -31,8 +31,8 @@ impl<'r> Writer<'r> {
         let tenants = MAX_INSERT_ROWS.saturating_mul(2 * members.longest() + 64);
         Self {
             seen: Seen::new(&members),
-            written: 0,
             row_start: 0,
+            row_empty: true,
             cap: length.saturating_mul(MAX_GROWTH).saturating_add(FREE_GROWTH.max(tenants)),
             out: Vec::with_capacity(length + 128),
             members,
@@ -49,7 +49,7 @@ impl<'r> Writer<'r> {
 
     pub(super) fn begin_row(&mut self) {
         self.row_start = self.out.len();
-        self.written = 0;
+        self.row_empty = true;
         self.out.push(b'{');
     }
 
@@ -57,26 +57,24 @@ impl<'r> Writer<'r> {
     /// row, are to come.
     pub(super) fn end_row(&mut self, read: usize, left: usize) -> Result<(), RestRefusal> {
         for index in self.members.missing(&self.seen) {
-            self.key(index);
-            self.tenant();
+            self.begin_member(index);
         }
         self.out.push(b'}');
         self.seen.next_row();
         if self.out.len() > self.cap {
             return Err(RestRefusal::BodyGrows);
         }
-        self.make_room(read, left);
+        if self.row_start <= 1 {
+            self.make_room(read, left);
+        }
         Ok(())
     }
 
-    /// Rows are alike: one look at how a row grows saves most of the moves of a growing buffer.
+    /// Rows are alike: one look at how the first grows saves the moves of a growing buffer.
     fn make_room(&mut self, read: usize, left: usize) {
         let row = self.out.len().saturating_sub(self.row_start) + 1;
         let rows = (left / read.max(1)).min(MAX_INSERT_ROWS);
-        let room = row.saturating_mul(rows).min(self.cap.saturating_sub(self.out.len()));
-        if self.out.capacity() - self.out.len() < row {
-            self.out.reserve_exact(room.max(row));
-        }
+        self.out.reserve_exact(row.saturating_mul(rows).min(self.cap));
     }
 
     /// A member whose value is JSON already.
@@ -86,7 +84,7 @@ impl<'r> Writer<'r> {
         self.seen.insert(index, &self.members)?;
         match self.members.role(index) {
             Role::Kept => {
-                self.key(index);
+                self.begin_member(index);
                 self.out.extend_from_slice(value.raw);
             }
             Role::Dropped => {}
@@ -100,8 +98,7 @@ impl<'r> Writer<'r> {
                         None => Stated::Other,
                     },
                 )?;
-                self.key(index);
-                self.tenant();
+                self.begin_member(index);
             }
         }
         Ok(())
@@ -114,44 +111,28 @@ impl<'r> Writer<'r> {
         match (self.members.role(index), value) {
             (Role::Dropped, _) => {}
             (Role::Kept, None) => {
-                self.key(index);
+                self.begin_member(index);
                 self.out.extend_from_slice(b"null");
             }
             (Role::Kept, Some(text)) => {
-                self.key(index);
+                self.begin_member(index);
                 string(text, &mut self.out);
             }
             (Role::Tenant, value) => {
                 let stated = value.map_or(Stated::Null, Stated::Text);
                 self.members.check_tenant(index, stated)?;
-                self.key(index);
-                self.tenant();
+                self.begin_member(index);
             }
         }
         if self.out.len() > self.cap { Err(RestRefusal::BodyGrows) } else { Ok(()) }
     }
 
-    fn tenant(&mut self) {
-        self.out.push(b'"');
-        self.out.extend_from_slice(self.members.id.as_bytes());
-        self.out.push(b'"');
-    }
-
+    /// Writes a member up to its value; of a tenant all.
     #[inline]
-    fn key(&mut self, index: usize) {
-        let Some(member) = self.members.get(index) else { return };
-        if self.written > 0 {
-            self.out.push(b',');
-        }
-        self.written += 1;
-        if member.plain {
-            self.out.push(b'"');
-            self.out.extend_from_slice(member.name.as_bytes());
-            self.out.extend_from_slice(b"\":");
-        } else {
-            string(member.name, &mut self.out);
-            self.out.push(b':');
-        }
+    fn begin_member(&mut self, index: usize) {
+        let printed = self.members.printed(index);
+        let comma = usize::from(std::mem::replace(&mut self.row_empty, false));
+        self.out.extend_from_slice(printed.get(comma..).unwrap_or_default());
     }
 
     /// Between two rows.
@@ -167,7 +148,7 @@ impl<'r> Writer<'r> {
 }
 
 /// Writes a JSON string (RFC 8259 section 7).
-fn string(text: &str, out: &mut Vec<u8>) {
+pub(super) fn string(text: &str, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
     let mut rest = text.as_bytes();
