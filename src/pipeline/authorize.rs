@@ -84,6 +84,24 @@ pub fn check<'h>(
     Ok(Authorized { tenanted })
 }
 
+/// Whether the caller's role may read a table that the request embeds. Only the isolate stage finds
+/// out which these are; where the route asks for no permission on tables, nothing is asked here.
+pub(super) fn may_embed(
+    authorized: &Authorized<'_>,
+    table: &str,
+    snapshot: &Snapshot,
+    trace: &mut Trace,
+) -> Result<(), Refusal> {
+    let tenanted = authorized.tenanted();
+    match &tenanted.authenticated().routed().route().permission {
+        PermissionRule::Table(_) | PermissionRule::Function(_) => {
+            let id = snapshot.roles.permission(table, "read").ok_or_else(no_such_table)?;
+            permit(tenanted.tenancy(), id, snapshot, trace)
+        }
+        PermissionRule::None | PermissionRule::Member | PermissionRule::Permission(_) => Ok(()),
+    }
+}
+
 /// The default map for REST tables.
 fn table_action(method: &Method) -> &'static str {
     match *method {

@@ -19,7 +19,7 @@ use crate::policy::route::Route;
 use crate::policy::upstream::{Upstream, UpstreamIdentity, UpstreamKind};
 use crate::postgrest::{self, RestMethod, RestRefusal, RestRequest};
 
-use super::authorize::Authorized;
+use super::authorize::{Authorized, may_embed};
 use super::body::BodyGate;
 use super::edge::Strip;
 use super::tenant::Tenancy;
@@ -139,6 +139,9 @@ fn rest(
     };
     let confined = postgrest::confine(&request, &snapshot.catalog, tenancy.organization().id)
         .map_err(isolation_refusal)?;
+    for table in confined.embedded() {
+        may_embed(authorized, &table.name, snapshot, trace)?;
+    }
     for injection in confined.injections() {
         let source = Some(&confined.table().source);
         trace.note_on(|| Some(injection.touched()), source, || injection.to_string());

@@ -17,6 +17,7 @@ use crate::domain::ids::OrgId;
 #[derive(Debug, Clone)]
 pub struct Confined {
     pub(super) table: Arc<Table>,
+    pub(super) embedded: Vec<Arc<Table>>,
     pub(super) target: String,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: BodyRule,
@@ -28,6 +29,11 @@ impl Confined {
     /// The table that is read or written.
     pub fn table(&self) -> &Arc<Table> {
         &self.table
+    }
+
+    /// Further tables from which rows come, junctions included: each needs to be allowed, too.
+    pub fn embedded(&self) -> &[Arc<Table>] {
+        &self.embedded
     }
 
     /// Path and query to send, beginning with a slash.
@@ -82,6 +88,33 @@ pub enum Injection {
         /// The tenant column.
         column: Arc<str>,
     },
+    /// A filter on rows that are embedded, or on shared rows at the root.
+    RowsFilter {
+        /// The names that lead to the embed, joined by dots; empty for the root.
+        path: Arc<str>,
+        /// The tenant column.
+        column: Arc<str>,
+        /// The organization.
+        org: OrgId,
+        /// Whether rows that belong to nobody are there, too.
+        shared: bool,
+    },
+    /// The parent that says whose a row is.
+    ParentEmbed {
+        /// The names that lead to the embed, joined by dots.
+        path: Arc<str>,
+        /// The foreign key to it.
+        constraint: Arc<str>,
+    },
+    /// An embed was told which table and relationship it is.
+    EmbedResolved {
+        /// The names that lead to it, joined by dots.
+        path: Arc<str>,
+        /// The table.
+        table: Arc<str>,
+        /// The foreign key, or the junction.
+        hint: Arc<str>,
+    },
     /// `select` was spelled out.
     SelectExpanded,
     /// A planned or estimated count became an exact one.
@@ -107,6 +140,14 @@ impl Injection {
             Self::TenantInRows { .. } => Touched::Body,
             Self::TenantInColumns { .. } => Touched::Parameter(Arc::from("columns")),
             Self::TenantInOrder { .. } => Touched::Parameter(Arc::from("order")),
+            Self::RowsFilter { path, column, shared, .. } => {
+                let name = if *shared { "or" } else { column.as_ref() };
+                let dot = if path.is_empty() { "" } else { "." };
+                Touched::Parameter(format!("{path}{dot}{name}").into())
+            }
+            Self::ParentEmbed { .. } | Self::EmbedResolved { .. } => {
+                Touched::Parameter(Arc::from("select"))
+            }
             Self::SelectExpanded => Touched::Parameter(Arc::from("select")),
             Self::CountMadeExact => Touched::Header("prefer"),
         }
@@ -130,6 +171,19 @@ impl fmt::Display for Injection {
                 "`{column}` in `order`: PostgREST finds the rows of a limited change again by the \
                  columns of its order alone"
             ),
+            Self::RowsFilter { path, column, org, shared } => {
+                let shared = if *shared { " and shared ones" } else { "" };
+                let at = if path.is_empty() { "at the root" } else { path.as_ref() };
+                write!(f, "filter on `{column}` for `{org}` ({at}): only its rows{shared}")
+            }
+            Self::ParentEmbed { path, constraint } => write!(
+                f,
+                "inner embed `{path}` over `{constraint}`: only rows whose parent is the \
+                 organization's"
+            ),
+            Self::EmbedResolved { path, table, hint } => {
+                write!(f, "embed `{path}` is `{table}!{hint}`: one table, one relationship")
+            }
             Self::SelectExpanded => {
                 f.write_str("`select` spelled out: only columns of the catalogue come back")
             }

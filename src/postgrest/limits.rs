@@ -24,6 +24,9 @@ pub const MAX_LIST_VALUES: usize = 1_000;
 /// may not have over 1,664.
 pub const MAX_SELECT_ITEMS: usize = 256;
 
+/// How deep embeds may nest, whatever the catalogue allows: the parser recurses once per level.
+pub const MAX_EMBED_DEPTH: usize = 10;
+
 /// Terms in `order`.
 pub const MAX_ORDER_TERMS: usize = 16;
 

@@ -9,7 +9,7 @@
 //! client's is sent on: what does not parse to its end, is not in the catalogue or is not supported
 //! has a [`RestRefusal`]. Pure: never awaits, never reads a clock; imports only `domain`.
 //!
-//! Served in this form: plain columns, filters and logic trees on one table, `order`, `limit`,
+//! Served: columns, embeds over the foreign keys of the catalogue, filters and logic trees, `order`,
 //! `offset`; inserts and updates in JSON, CSV and forms; deletes.
 
 mod body;
@@ -29,6 +29,7 @@ mod print;
 mod query;
 mod refusal;
 mod request;
+mod resolve;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -47,4 +48,4 @@ pub use print::print_query;
 pub use query::{Query, parse_query};
 pub use refusal::{Cap, Part, RestRefusal};
 pub use request::{RestMethod, RestRequest};
-pub use select::SelectItem;
+pub use select::{Embed, Join, SelectItem};

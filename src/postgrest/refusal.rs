@@ -56,6 +56,9 @@ pub enum RestRefusal {
     /// `columns` on a method that takes none.
     #[error("`columns` belongs to inserts and updates")]
     ColumnsMisplaced,
+    /// An update or delete of everything, where the catalogue wants a filter.
+    #[error("an update or delete without a filter of its own")]
+    FilterRequired,
     /// A limited update or delete without an order.
     #[error("limit or offset on an update or delete without order")]
     LimitWithoutOrder,
@@ -64,8 +67,20 @@ pub enum RestRefusal {
     #[error("column `{0}` is not in the catalogue")]
     ColumnUnknown(String),
     /// An embedded resource in `select`, a filter, `order` or a limit.
-    #[error("embedded resources are not supported")]
-    EmbedUnsupported,
+    #[error("an embed that is not supported: {0}")]
+    EmbedUnsupported(&'static str),
+    /// No relationship of the catalogue leads to the target.
+    #[error("no relationship of the catalogue leads to `{0}`")]
+    EmbedUnknown(String),
+    /// More than one relationship leads to the target.
+    #[error("more than one relationship leads to `{0}`")]
+    EmbedAmbiguous(String),
+    /// Two embeds side by side that one parameter could mean.
+    #[error("the name `{0}` could mean two embeds, or an embed and a column")]
+    EmbedTwins(String),
+    /// A parameter addresses an embed that is not there.
+    #[error("a parameter addresses the embed `{0}`, which `select` does not have")]
+    EmbedNotSelected(String),
     /// `column->key`.
     #[error("json paths are not supported")]
     JsonPathUnsupported,
@@ -180,6 +195,10 @@ pub enum Cap {
     Columns,
     /// Terms of `order`.
     OrderTerms,
+    /// Embeds.
+    Embeds,
+    /// Levels of embeds.
+    EmbedLevels,
     /// Rows of an insert.
     Rows,
 }
@@ -193,6 +212,8 @@ impl std::fmt::Display for Cap {
             Self::SelectItems => "select items",
             Self::Columns => "columns",
             Self::OrderTerms => "order terms",
+            Self::Embeds => "embeds",
+            Self::EmbedLevels => "levels of embeds",
             Self::Rows => "rows",
         })
     }
@@ -301,6 +322,8 @@ impl RestRefusal {
                 Cap::SelectItems => (BAD, "rest_select_too_long", "at most 256 items in `select`"),
                 Cap::Columns => (BAD, "rest_columns_too_long", "at most 256 names in `columns`"),
                 Cap::OrderTerms => (BAD, "rest_order_too_long", "at most 16 terms in `order`"),
+                Cap::Embeds => (BAD, "rest_too_many_embeds", "too many embeds"),
+                Cap::EmbedLevels => (BAD, "rest_embed_too_deep", "embeds are nested too deeply"),
                 Cap::Rows => (BAD, "rest_too_many_rows", "at most 20000 rows in one insert"),
             },
             Self::InsertWithFilter => (
@@ -323,10 +346,33 @@ impl RestRefusal {
                 "rest_column_unknown",
                 "a column is named that does not exist or is not open to clients",
             ),
-            Self::EmbedUnsupported => (
+            Self::EmbedUnsupported(_) => (
                 FORBIDDEN,
                 "rest_embed_unsupported",
-                "embedded resources are not supported here: request the tables one by one",
+                "this form of embed is not supported here: request the tables one by one",
+            ),
+            Self::FilterRequired => {
+                (BAD, "rest_filter_required", "updates and deletes of this table need a filter")
+            }
+            Self::EmbedUnknown(_) => (
+                BAD,
+                "rest_embed_unknown",
+                "embed of a table that is not in the catalogue, or over no foreign key of it",
+            ),
+            Self::EmbedAmbiguous(_) => (
+                BAD,
+                "rest_embed_ambiguous",
+                "more than one relationship fits: say which with a hint, as in `table!constraint(*)`",
+            ),
+            Self::EmbedTwins(_) => (
+                BAD,
+                "rest_embed_twins",
+                "give every embed an alias of its own that is no other embed's name",
+            ),
+            Self::EmbedNotSelected(_) => (
+                BAD,
+                "rest_embed_not_selected",
+                "a filter, order or limit addresses an embed that `select` does not have",
             ),
             Self::JsonPathUnsupported => (
                 FORBIDDEN,

@@ -2,7 +2,7 @@
 //!
 //! `bodies` and `grammar` show that what the gateway sends means to PostgREST what the client
 //! wrote;
-//! `tenants` that a confined request reads and changes one organization's rows only.
+//! `tenants` and `embeds` that a confined request reads and changes one organization's rows only.
 
 #![allow(
     clippy::expect_used,
@@ -16,6 +16,7 @@
 mod support;
 
 mod bodies;
+mod embeds;
 mod grammar;
 mod tenants;
 mod upstream;

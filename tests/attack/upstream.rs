@@ -43,8 +43,6 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Tables by name and columns, all with the tenant column `organization_id`.
     pub(crate) async fn start(postgres: &Postgres, tables: &[(&str, &[&str])]) -> Self {
-        let postgrest = PostgRest::start(postgres, SECRET).await;
-        let bearer = format!("Bearer {}", Key::hs256("legacy", SECRET).mint(&user_claims(ALICE)));
         let tables = tables.iter().map(|(name, columns)| {
             let columns = columns.iter().map(|column| Arc::from(*column)).collect();
             let tenancy = Tenancy::column(Arc::from("organization_id"));
@@ -56,6 +54,13 @@ impl Upstream {
             tables: BTreeMap::from_iter(tables),
             ..Catalog::default()
         };
+        Self::with(postgres, catalog).await
+    }
+
+    /// A PostgREST on a database, and what the gateway is to know of it.
+    pub(crate) async fn with(postgres: &Postgres, catalog: Catalog) -> Self {
+        let postgrest = PostgRest::start(postgres, SECRET).await;
+        let bearer = format!("Bearer {}", Key::hs256("legacy", SECRET).mint(&user_claims(ALICE)));
         Self { postgrest, bearer, catalog }
     }
 

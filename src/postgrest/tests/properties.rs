@@ -74,7 +74,7 @@ fn order() -> impl Strategy<Value = Vec<OrderTerm>> {
     let direction = prop::sample::select(vec![Direction::Ascending, Direction::Descending]);
     let nulls = prop::sample::select(vec![Nulls::First, Nulls::Last]);
     let term = (name(), prop::option::of(direction), prop::option::of(nulls))
-        .prop_map(|(column, direction, nulls)| OrderTerm { column, direction, nulls });
+        .prop_map(|(column, direction, nulls)| OrderTerm { embed: None, column, direction, nulls });
     prop::collection::vec(term, 1..4)
 }
 

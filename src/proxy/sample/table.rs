@@ -230,6 +230,8 @@ impl Table {
         for item in items {
             match item {
                 SelectItem::Star => picked.extend(row.clone()),
+                // The sample's catalogue has no foreign keys.
+                SelectItem::Embed(embed) => return Err(Refused::no_column(embed.name())),
                 SelectItem::Column { alias, column } => {
                     self.known(column)?;
                     let name = alias.as_ref().unwrap_or(column).clone();
