@@ -65,7 +65,8 @@ pub fn confine(
     resolver.level(&mut query, table, 1, "")?;
     let plain = tenant.filter(|_| {
         let shared = matches!(table.tenancy, Tenancy::Column { shared_null: true, .. });
-        request.method != RestMethod::Post && !(shared && !request.method.writes())
+        let read = !request.method.writes();
+        is_change(request.method) || (read && !shared)
     });
     if plain.is_none() && !request.method.writes() {
         if matches!(table.tenancy, Tenancy::Through { .. }) {

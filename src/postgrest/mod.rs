@@ -10,7 +10,7 @@
 //! has a [`RestRefusal`]. Pure: never awaits, never reads a clock; imports only `domain`.
 //!
 //! Served: columns, embeds over the foreign keys of the catalogue, filters and logic trees, `order`,
-//! `offset`; inserts and updates in JSON, CSV and forms; deletes.
+//! `limit`, `offset`; inserts and updates in JSON, CSV and forms; deletes.
 
 mod body;
 mod confine;

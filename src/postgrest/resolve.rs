@@ -16,7 +16,7 @@ use super::operator::{Comparison, Truth};
 use super::query::{Query, RESERVED};
 use super::refusal::{Cap, RestRefusal};
 use super::select::{Embed, Join, SelectItem};
-use crate::domain::catalog::{Catalog, ForeignKey, Table, TableKind, Tenancy};
+use crate::domain::catalog::{Catalog, ForeignKey, Table, Tenancy};
 use crate::domain::ids::OrgId;
 
 /// What the gateway's own embeds are called; a client's may not begin so.
@@ -289,11 +289,7 @@ fn joined(path: &str, name: &str) -> String {
 }
 
 fn is_open(table: &Table) -> bool {
-    !table.columns.is_empty()
-        && table.tenancy != Tenancy::Denied
-        && match table.kind {
-            TableKind::Table | TableKind::View => true,
-        }
+    !table.columns.is_empty() && table.tenancy != Tenancy::Denied
 }
 
 /// A name that stands in a parameter's key as it is.
