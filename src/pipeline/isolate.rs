@@ -143,7 +143,7 @@ fn rest(
         may_embed(authorized, &table.name, snapshot, trace)?;
     }
     for injection in confined.injections() {
-        let source = Some(&confined.table().source);
+        let source = Some(confined.source());
         trace.note_on(|| Some(injection.touched()), source, || injection.to_string());
     }
     let target = confined.target().to_owned();

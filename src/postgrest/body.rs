@@ -146,7 +146,6 @@ pub struct ArgumentsRule {
 impl ArgumentsRule {
     /// # Errors
     /// If the source is CSV, which would be an array of argument lists.
-    #[allow(dead_code, reason = "made by the parser of calls, which comes next")]
     pub(super) fn new(
         function: Arc<Function>,
         org: OrgId,

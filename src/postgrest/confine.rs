@@ -8,12 +8,13 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, header};
 
 use super::body::{BodyRule, BodySource, RowsRule, Write};
+use super::call::call;
 use super::confined::{Confined, Injection};
 use super::filter::{Filter, Place, parse_operation};
 use super::headers::{self, ACCEPT_PROFILE, CONTENT_PROFILE};
 use super::lexer::Cursor;
 use super::order::OrderTerm;
-use super::path::table_name;
+use super::path::{Resource, resource};
 use super::percent::encode;
 use super::prefer::{PREFER, Preferences, Returning};
 use super::print::Printer;
@@ -35,7 +36,10 @@ pub fn confine(
     catalog: &Catalog,
     org: OrgId,
 ) -> Result<Confined, RestRefusal> {
-    let name = table_name(request.path)?;
+    let name = match resource(request.path)? {
+        Resource::Table(name) => name,
+        Resource::Function(name) => return call(request, catalog, org, &name),
+    };
     // A table without columns has nothing that a client could name.
     let found = catalog.table(&name).filter(|table| !table.columns.is_empty());
     let Some(table) = found else { return Err(RestRefusal::TableUnknown(name.into_owned())) };
@@ -89,8 +93,8 @@ pub fn confine(
     let select = Selection::of(request.method, preferences.returning);
     let target =
         print_target(table, query, select, plain.map(|column| (column, org)), &mut injections);
-    let table = table.clone();
-    Ok(Confined { table, embedded, target, headers, body, injections, client_conditions })
+    let source = table.source.clone();
+    Ok(Confined { source, embedded, target, headers, body, injections, client_conditions })
 }
 
 fn is_change(method: RestMethod) -> bool {
@@ -229,7 +233,7 @@ fn confine_body(
     Ok(BodyRule::Rows(RowsRule::new(table.clone(), tenant.clone(), org, write, source, columns)))
 }
 
-fn confined_headers(
+pub(super) fn confined_headers(
     request: &RestRequest<'_>,
     preferences: &Preferences,
     schema: &str,

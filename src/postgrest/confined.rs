@@ -11,12 +11,13 @@ use http::{HeaderName, HeaderValue};
 use super::body::BodyRule;
 use crate::domain::catalog::Table;
 use crate::domain::ids::OrgId;
+use crate::domain::source::Source;
 
 /// A request that can only touch one organization's rows. Only
 /// [`confine`](super::confine) makes one.
 #[derive(Debug, Clone)]
 pub struct Confined {
-    pub(super) table: Arc<Table>,
+    pub(super) source: Source,
     pub(super) embedded: Vec<Arc<Table>>,
     pub(super) target: String,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
@@ -26,9 +27,9 @@ pub struct Confined {
 }
 
 impl Confined {
-    /// The table that is read or written.
-    pub fn table(&self) -> &Arc<Table> {
-        &self.table
+    /// Where the catalogue states the table or function that is asked for.
+    pub fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Further tables from which rows come, junctions included: each needs to be allowed, too.
@@ -115,6 +116,13 @@ pub enum Injection {
         /// The foreign key, or the junction.
         hint: Arc<str>,
     },
+    /// The organization as an argument of a function.
+    TenantArgument {
+        /// The argument.
+        argument: Arc<str>,
+        /// Whether it stands in the body, not in the query.
+        in_body: bool,
+    },
     /// `select` was spelled out.
     SelectExpanded,
     /// A planned or estimated count became an exact one.
@@ -148,6 +156,8 @@ impl Injection {
             Self::ParentEmbed { .. } | Self::EmbedResolved { .. } => {
                 Touched::Parameter(Arc::from("select"))
             }
+            Self::TenantArgument { in_body: true, .. } => Touched::Body,
+            Self::TenantArgument { argument, .. } => Touched::Parameter(Arc::clone(argument)),
             Self::SelectExpanded => Touched::Parameter(Arc::from("select")),
             Self::CountMadeExact => Touched::Header("prefer"),
         }
@@ -183,6 +193,9 @@ impl fmt::Display for Injection {
             ),
             Self::EmbedResolved { path, table, hint } => {
                 write!(f, "embed `{path}` is `{table}!{hint}`: one table, one relationship")
+            }
+            Self::TenantArgument { argument, .. } => {
+                write!(f, "argument `{argument}`: the organization's own, whatever is given")
             }
             Self::SelectExpanded => {
                 f.write_str("`select` spelled out: only columns of the catalogue come back")

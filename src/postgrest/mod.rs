@@ -10,9 +10,10 @@
 //! has a [`RestRefusal`]. Pure: never awaits, never reads a clock; imports only `domain`.
 //!
 //! Served: columns, embeds over the foreign keys of the catalogue, filters and logic trees, `order`,
-//! `limit`, `offset`; inserts and updates in JSON, CSV and forms; deletes.
+//! `limit`, `offset`; inserts and updates in JSON, CSV and forms; deletes; calls of functions.
 
 mod body;
+mod call;
 mod confine;
 mod confined;
 mod filter;

@@ -262,6 +262,14 @@ impl Printer {
         if value.bytes().all(plain) { self.out.push_str(value) } else { self.quoted(value) }
     }
 
+    /// A function's argument: its name and value as they are, which is how they are read.
+    pub(super) fn argument(&mut self, name: &str, value: &str) {
+        self.separate();
+        encode(name, &mut self.out);
+        self.out.push('=');
+        encode(value, &mut self.out);
+    }
+
     /// A name, put elsewhere than into what is printed.
     fn name_to(&mut self, name: &str, target: &mut String) {
         std::mem::swap(&mut self.out, target);

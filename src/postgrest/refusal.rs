@@ -20,9 +20,23 @@ pub enum RestRefusal {
     /// The table is not in the catalogue, or is denied there.
     #[error("table `{0}` is not in the catalogue, or is denied there")]
     TableUnknown(String),
-    /// A function call.
-    #[error("function calls are not catalogued")]
-    RpcUnsupported,
+    /// The function is not in the catalogue, or returns rows of a table that is not.
+    #[error("function `{0}` is not in the catalogue")]
+    FunctionUnknown(String),
+    /// A function is called with POST, and with GET where it changes nothing.
+    #[error("the function cannot be called with this method")]
+    FunctionMethod,
+    /// Parameters on a function whose rows are of no table.
+    #[error(
+        "select, filters, order or unknown arguments on a function that returns no table's rows"
+    )]
+    FunctionOpaque,
+    /// A `select` on a function's rows without the column by which they are filtered.
+    #[error("`select` on a function's rows without the tenant column")]
+    FunctionSelect,
+    /// An argument that stands twice.
+    #[error("argument `{0}` is repeated")]
+    ArgumentRepeated(String),
 
     /// The query string is over its cap.
     #[error("the query string has {0} bytes")]
@@ -257,7 +271,25 @@ impl RestRefusal {
                 (NOT_FOUND, "rest_root_unavailable", "nothing is served at the root")
             }
             Self::TableUnknown(_) => (NOT_FOUND, "rest_table_unknown", "no such table"),
-            Self::RpcUnsupported => (NOT_FOUND, "rest_rpc_unsupported", "no such function"),
+            Self::FunctionUnknown(_) => (NOT_FOUND, "rest_function_unknown", "no such function"),
+            Self::FunctionMethod => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "rest_function_method",
+                "call functions with POST, and with GET those that change nothing",
+            ),
+            Self::FunctionOpaque => (
+                BAD,
+                "rest_function_opaque",
+                "this function takes its own arguments and no `select`, filter, order or limit",
+            ),
+            Self::FunctionSelect => (
+                BAD,
+                "rest_function_select",
+                "name the column that holds the organization in `select`, too",
+            ),
+            Self::ArgumentRepeated(_) => {
+                (BAD, "rest_argument_repeated", "an argument can be given once")
+            }
             Self::QueryTooLong(_) => (
                 StatusCode::URI_TOO_LONG,
                 "rest_query_too_long",

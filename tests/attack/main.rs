@@ -2,7 +2,7 @@
 //!
 //! `bodies` and `grammar` show that what the gateway sends means to PostgREST what the client
 //! wrote;
-//! `tenants` and `embeds` that a confined request reads and changes one organization's rows only.
+//! `tenants`, `embeds` and `calls` that a confined request reads and changes one organization's rows only.
 
 #![allow(
     clippy::expect_used,
@@ -16,6 +16,7 @@
 mod support;
 
 mod bodies;
+mod calls;
 mod embeds;
 mod grammar;
 mod tenants;
