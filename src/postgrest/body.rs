@@ -79,7 +79,6 @@ pub(super) enum Write {
     /// One row or several; each gets the tenant.
     Insert,
     /// One row, which gets the tenant.
-    #[allow(dead_code, reason = "made by the parser of upserts, which comes next")]
     Put,
     /// One object of changes; the tenant may be restated, not changed.
     Update,

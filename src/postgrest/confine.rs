@@ -23,6 +23,7 @@ use super::refusal::{Part, RestRefusal};
 use super::request::{RestMethod, RestRequest};
 use super::resolve::{Resolver, expanded};
 use super::select::SelectItem;
+use super::upsert;
 use crate::domain::catalog::{Catalog, Table, Tenancy};
 use crate::domain::ids::OrgId;
 
@@ -52,14 +53,14 @@ pub fn confine(
     if request.method.writes() && (!table.writable || tenant.is_none()) {
         return Err(RestRefusal::TableReadOnly(name.into_owned()));
     }
-    if request.method == RestMethod::Put {
-        return Err(RestRefusal::PutUnsupported);
-    }
     let mut query = parse_query(request.query.unwrap_or_default())?;
     restore_apikey(&mut query, table)?;
     check_written(&query, table, tenant)?;
     check_method(&query, request.method)?;
     let preferences = Preferences::parse(request.headers)?;
+    if let Some(tenant) = tenant {
+        check_upsert(&mut query, request.method, &preferences, table, tenant, org)?;
+    }
     let client_conditions = query.filters.len() + query.logic.len();
     if table.requires_filter && is_change(request.method) && client_conditions == 0 {
         return Err(RestRefusal::FilterRequired);
@@ -70,7 +71,7 @@ pub fn confine(
     let plain = tenant.filter(|_| {
         let shared = matches!(table.tenancy, Tenancy::Column { shared_null: true, .. });
         let read = !request.method.writes();
-        is_change(request.method) || (read && !shared)
+        is_change(request.method) || request.method == RestMethod::Put || (read && !shared)
     });
     if plain.is_none() && !request.method.writes() {
         if matches!(table.tenancy, Tenancy::Through { .. }) {
@@ -158,6 +159,24 @@ fn check_method(query: &Query, method: RestMethod) -> Result<(), RestRefusal> {
     }
 }
 
+/// Whether an insert may change rows that are there, or a PUT makes one, and by which key.
+fn check_upsert(
+    query: &mut Query,
+    method: RestMethod,
+    preferences: &Preferences,
+    table: &Table,
+    tenant: &Arc<str>,
+    org: OrgId,
+) -> Result<(), RestRefusal> {
+    match (method, preferences.resolution) {
+        (RestMethod::Post, Some(_)) => upsert::conflict_key(query, table, tenant),
+        (_, Some(_)) => Err(RestRefusal::UpsertMisplaced),
+        (_, None) if query.on_conflict.is_some() => Err(RestRefusal::UpsertMisplaced),
+        (RestMethod::Put, None) => upsert::put(query, table, tenant, org),
+        (_, None) => Ok(()),
+    }
+}
+
 /// Whether which rows are meant depends on what is embedded: PostgREST embeds after it has written.
 fn depends_on_embeds(query: &Query) -> bool {
     let is_embed = |name: &str| query.embeds().any(|embed| embed.name() == name);
@@ -212,16 +231,14 @@ fn confine_body(
         query.columns = None;
     }
     let write = match request.method {
-        RestMethod::Get | RestMethod::Head | RestMethod::Delete | RestMethod::Put => {
-            return Ok(BodyRule::None);
-        }
-        RestMethod::Post => {
+        RestMethod::Get | RestMethod::Head | RestMethod::Delete => return Ok(BodyRule::None),
+        RestMethod::Post | RestMethod::Put => {
             injections.push(Injection::TenantInRows { column: tenant.clone() });
             if let Some(names) = query.columns.as_mut().filter(|names| !names_tenant(names)) {
                 names.push(tenant.as_ref().to_owned());
                 injections.push(Injection::TenantInColumns { column: tenant.clone() });
             }
-            Write::Insert
+            if request.method == RestMethod::Put { Write::Put } else { Write::Insert }
         }
         RestMethod::Patch if query.columns.as_ref().is_some_and(names_tenant) => {
             injections.push(Injection::TenantInRows { column: tenant.clone() });
@@ -255,10 +272,10 @@ pub(super) fn confined_headers(
                 out.push((header::RANGE, range));
             }
         }
-        RestMethod::Post | RestMethod::Patch => {
+        RestMethod::Post | RestMethod::Patch | RestMethod::Put => {
             out.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         }
-        RestMethod::Head | RestMethod::Put | RestMethod::Delete => {}
+        RestMethod::Head | RestMethod::Delete => {}
     }
     Ok(out)
 }

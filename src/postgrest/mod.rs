@@ -34,6 +34,7 @@ mod resolve;
 mod select;
 #[cfg(test)]
 mod tests;
+mod upsert;
 
 pub use body::{ArgumentsRule, BodyRule, BodySource, RowsRule};
 pub use confine::confine;

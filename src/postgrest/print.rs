@@ -45,6 +45,10 @@ impl Printer {
             self.key("columns");
             self.names(columns.iter().map(String::as_str));
         }
+        if let Some(columns) = &query.on_conflict {
+            self.key("on_conflict");
+            self.names(columns.iter().map(String::as_str));
+        }
         self.level(query, injected);
         for embed in query.embeds() {
             self.embedded(embed);

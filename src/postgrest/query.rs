@@ -22,6 +22,8 @@ pub struct Query {
     pub select: Option<Vec<SelectItem>>,
     /// `columns`: what an insert or update writes.
     pub columns: Option<Vec<String>>,
+    /// `on_conflict`: the key by which an upsert finds rows that are there.
+    pub on_conflict: Option<Vec<String>>,
     /// Filters, all of which have to hold, in the order they were stated.
     pub filters: Vec<Filter>,
     /// Logic trees, all of which have to hold too.
@@ -215,7 +217,7 @@ fn parameter<'v>(
     match key {
         "select" => once(&mut query.select, "select", parse_select(&value)?),
         "columns" => once(&mut query.columns, "columns", parse_columns(&value)?),
-        "on_conflict" => Err(RestRefusal::UpsertUnsupported),
+        "on_conflict" => once(&mut query.on_conflict, "on_conflict", parse_columns(&value)?),
         "order" => query.take(Last::Order, &value),
         "limit" => query.take(Last::Limit, &value),
         "offset" => query.take(Last::Offset, &value),
@@ -300,7 +302,7 @@ mod tests {
             ("order=id&order=id", "rest_parameter_repeated"),
             ("limit=1&limit=2", "rest_parameter_repeated"),
             ("offset=1&offset=2", "rest_parameter_repeated"),
-            ("on_conflict=id&on_conflict=id", "rest_upsert_unsupported"),
+            ("on_conflict=id&on_conflict=id", "rest_parameter_repeated"),
             ("select&select=secret", "rest_parameter_without_value"),
             ("id", "rest_parameter_without_value"),
             ("select=id%00", "rest_encoding_malformed"),

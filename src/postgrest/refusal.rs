@@ -104,12 +104,15 @@ pub enum RestRefusal {
     /// `count()`, `column.sum()`.
     #[error("aggregates are not supported")]
     AggregateUnsupported,
-    /// `on_conflict` or `Prefer: resolution=…`.
-    #[error("upserts are not supported")]
-    UpsertUnsupported,
-    /// `PUT`.
-    #[error("PUT is not supported")]
-    PutUnsupported,
+    /// An upsert over a key that is not the catalogue's, or does not hold the tenant column.
+    #[error("an upsert over a key that is not unique in the catalogue, or lacks the tenant column")]
+    UpsertKey,
+    /// `on_conflict` or `Prefer: resolution=…` where they have no effect.
+    #[error("`on_conflict` and `resolution` belong together, and to POST")]
+    UpsertMisplaced,
+    /// A PUT whose filters are not the primary key.
+    #[error("the filters of a PUT are not the primary key")]
+    PutFilter,
     /// A write to a table that clients may only read.
     #[error("table `{0}` is read-only")]
     TableReadOnly(String),
@@ -419,14 +422,21 @@ impl RestRefusal {
                 "rest_aggregate_unsupported",
                 "aggregates are not supported here: for a count use `Prefer: count=exact`",
             ),
-            Self::UpsertUnsupported => (
+            Self::UpsertKey => (
                 FORBIDDEN,
-                "rest_upsert_unsupported",
-                "upserts are not supported here: insert or update instead",
+                "rest_upsert_key",
+                "upserts need a unique key that holds the organization: name one in `on_conflict`",
             ),
-            Self::PutUnsupported => {
-                (FORBIDDEN, "rest_put_unsupported", "PUT is not supported here: use POST or PATCH")
-            }
+            Self::UpsertMisplaced => (
+                BAD,
+                "rest_upsert_misplaced",
+                "`on_conflict` and `Prefer: resolution=…` belong together, and to POST",
+            ),
+            Self::PutFilter => (
+                BAD,
+                "rest_put_filter",
+                "PUT takes one filter `column=eq.value` for each column of the primary key",
+            ),
             Self::TableReadOnly(_) => {
                 (FORBIDDEN, "rest_table_read_only", "this table is read-only")
             }

@@ -2,7 +2,7 @@
 //!
 //! `bodies` and `grammar` show that what the gateway sends means to PostgREST what the client
 //! wrote;
-//! `tenants`, `embeds` and `calls` that a confined request reads and changes one organization's rows only.
+//! `tenants`, `embeds`, `calls` and `upserts` that a confined request reads and changes one organization's rows only.
 
 #![allow(
     clippy::expect_used,
@@ -20,4 +20,5 @@ mod calls;
 mod embeds;
 mod grammar;
 mod tenants;
+mod upserts;
 mod upstream;

@@ -88,7 +88,7 @@ prop_compose! {
         limit in prop::option::of(0..=i64::MAX as u64),
         offset in prop::option::of(0..=i64::MAX as u64),
     ) -> Query {
-        Query { select, columns, filters, logic, order, limit, offset, apikey: None }
+        Query { select, columns, on_conflict: None, filters, logic, order, limit, offset, apikey: None }
     }
 }
 
