@@ -106,12 +106,16 @@ impl Printer {
             self.comma(index);
             match item {
                 SelectItem::Star => self.out.push('*'),
-                SelectItem::Column { alias, column } => {
+                SelectItem::Column { alias, column, cast } => {
                     if let Some(alias) = alias {
                         self.name(alias);
                         self.out.push(':');
                     }
                     self.name(column);
+                    if let Some(cast) = cast {
+                        self.out.push_str("::");
+                        self.out.push_str(cast);
+                    }
                 }
                 SelectItem::Embed(embed) => self.embed(embed),
             }
@@ -350,6 +354,7 @@ mod tests {
             ("t=ilike.*x%25*", "t=ilike.*x%25*"),
             ("t=like(any).{a*,b}", "t=like(any).%7Ba*%2Cb%7D"),
             ("t=not.wfts( german ).a b", "t=not.wfts(german).a%20b"),
+            ("select=t::text,a:t::int8", "select=t::text,a:t::int8"),
             ("t=is.NULL", "t=is.null"),
             ("t=is.not_null", "t=not.is.null"),
             (

@@ -80,6 +80,7 @@ impl<'c> Resolver<'c> {
         let embedded = |name: &str| {
             found.iter().find(|(known, _, spread)| known == name && !spread).map(|(_, t, _)| t)
         };
+        check_casts(query, &self.catalog.casts)?;
         check_names(query, table, &embedded)
     }
 
@@ -301,6 +302,17 @@ fn is_plain(name: &str) -> bool {
         && !RESERVED.contains(&name)
 }
 
+/// A cast can be a look into the database's own tables (`regclass`), or a function of the schema.
+fn check_casts(query: &Query, allowed: &[Arc<str>]) -> Result<(), RestRefusal> {
+    let refused = query.select.iter().flatten().any(|item| match item {
+        SelectItem::Column { cast: Some(cast), .. } => {
+            !allowed.iter().any(|allowed| allowed.as_ref() == cast)
+        }
+        _ => false,
+    });
+    if refused { Err(RestRefusal::CastNotAllowed) } else { Ok(()) }
+}
+
 /// Every column that is named has to be in the catalogue; a name that is not could be a function
 /// of the row. An embed's name may stand in a filter that asks whether there is any.
 fn check_names<'t>(
@@ -347,14 +359,17 @@ pub(super) fn expanded(items: Vec<SelectItem>, table: &Table) -> Vec<SelectItem>
         match item {
             SelectItem::Star if !star => {
                 star = true;
-                out.retain(|known| !matches!(known, SelectItem::Column { alias: None, .. }));
+                out.retain(|known| {
+                    !matches!(known, SelectItem::Column { alias: None, cast: None, .. })
+                });
                 out.extend(table.columns.iter().map(|column| SelectItem::Column {
                     alias: None,
                     column: column.as_ref().to_owned(),
+                    cast: None,
                 }));
             }
             SelectItem::Star => {}
-            SelectItem::Column { alias: None, .. } if star => {}
+            SelectItem::Column { alias: None, cast: None, .. } if star => {}
             SelectItem::Column { .. } | SelectItem::Embed(_) => out.push(item),
         }
     }

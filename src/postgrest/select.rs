@@ -15,12 +15,14 @@ use super::refusal::{Cap, Part, RestRefusal};
 pub enum SelectItem {
     /// `*`.
     Star,
-    /// `column` or `alias:column`.
+    /// `column`, `alias:column` or `column::type`.
     Column {
         /// The key in the answer, where it is not the column's name.
         alias: Option<String>,
         /// The column.
         column: String,
+        /// The type that it is cast to.
+        cast: Option<String>,
     },
     /// `target(…)`: rows of another table.
     Embed(Box<Embed>),
@@ -104,7 +106,8 @@ impl Parser<'_> {
             return self.embed(None, first, false, depth);
         }
         if self.cursor.starts_with("::") || !self.cursor.eat(":") {
-            return Ok(SelectItem::Column { alias: None, column: first });
+            let cast = self.cast()?;
+            return Ok(SelectItem::Column { alias: None, column: first, cast });
         }
         // An embed's alias is part of filter paths, so aliases keep to names that no path can
         // contain twice and that cannot stand for a name of the gateway's own.
@@ -116,7 +119,20 @@ impl Parser<'_> {
         if self.begins_embed() {
             return self.embed(Some(first), second, false, depth);
         }
-        Ok(SelectItem::Column { alias: Some(first), column: second })
+        let cast = self.cast()?;
+        Ok(SelectItem::Column { alias: Some(first), column: second, cast })
+    }
+
+    /// `::type`: a plain name, in lowercase.
+    fn cast(&mut self) -> Result<Option<String>, RestRefusal> {
+        if !self.cursor.eat("::") {
+            return Ok(None);
+        }
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        match self.cursor.take_while(fits) {
+            "" => Err(RestRefusal::CastNotAllowed),
+            name => Ok(Some(name.to_owned())),
+        }
     }
 
     fn name(&mut self) -> Result<String, RestRefusal> {
@@ -216,7 +232,7 @@ mod tests {
     use super::*;
 
     fn column(name: &str) -> SelectItem {
-        SelectItem::Column { alias: None, column: name.to_owned() }
+        SelectItem::Column { alias: None, column: name.to_owned(), cast: None }
     }
 
     #[test]
@@ -227,7 +243,11 @@ mod tests {
                 SelectItem::Star,
                 column("id"),
                 column("Odd, (na)me"),
-                SelectItem::Column { alias: Some("t".to_owned()), column: "title".to_owned() },
+                SelectItem::Column {
+                    alias: Some("t".to_owned()),
+                    column: "title".to_owned(),
+                    cast: None
+                },
             ]
         );
     }
@@ -242,8 +262,9 @@ mod tests {
             ("id.sum()", RestRefusal::AggregateUnsupported),
             ("data->a", RestRefusal::JsonPathUnsupported),
             ("data->>a", RestRefusal::JsonPathUnsupported),
-            ("secret::regclass", RestRefusal::CastNotAllowed),
-            ("a:secret::text", RestRefusal::CastNotAllowed),
+            ("secret::", RestRefusal::CastNotAllowed),
+            ("secret::Text", RestRefusal::CastNotAllowed),
+            ("secret::\"text\"", RestRefusal::CastNotAllowed),
         ] {
             assert_eq!(parse_select(text), Err(refusal), "{text}");
         }

@@ -115,6 +115,7 @@ fn catalog() -> Catalog {
         schema: "public".into(),
         tables: tables.collect(),
         foreign_keys: keys.collect::<BTreeMap<_, _>>(),
+        casts: vec!["text".into(), "int8".into()],
         ..Catalog::default()
     }
 }
@@ -175,6 +176,7 @@ async fn what_is_embedded_is_what_an_organization_alone_would_see() {
         "/projects?select=id,events(id,projects(name))&events.order=id&order=id",
         "/projects?select=id,a:events!inner(id,comments(body,replies(body)))&a.order=id&order=id",
         "/projects?select=id,a:events(id),b:events(title)&a.order=id&b.order=id&b.id=eq.1&order=id",
+        "/events?select=i:id::text,capacity::int8,projects(id::text)&order=id",
         "/events?select=id,labels(id,label)&labels.order=id&order=id",
         "/events?select=id,labels!event_labels(label)&labels.order=id&order=id",
         "/events?select=id,labels!inner(label)&labels.order=id&order=id",
@@ -279,6 +281,8 @@ async fn what_could_mean_two_things_or_nothing_is_refused() {
         ("GET", "/events?select=projects(name)&p.name=eq.1", "rest_embed_not_selected"),
         ("GET", "/events?select=id&projects.name=eq.1", "rest_embed_not_selected"),
         ("GET", "/events?select=...projects(name)&projects=is.null", "rest_column_unknown"),
+        ("GET", "/events?select=title::regclass", "rest_cast_not_allowed"),
+        ("GET", "/events?select=projects(name::json)", "rest_cast_not_allowed"),
         ("GET", "/events?select=projects(count())", "rest_aggregate_unsupported"),
         ("GET", "/events?select=projects(id)x", "rest_select_malformed"),
         ("PATCH", "/events?select=projects()&projects=is.null", "rest_embed_unsupported"),

@@ -66,7 +66,11 @@ fn logic() -> impl Strategy<Value = Logic> {
 
 fn select() -> impl Strategy<Value = Vec<SelectItem>> {
     let alias = prop::option::of("[a-z][a-z0-9 ä:()]{0,4}[a-z]");
-    let column = (alias, name()).prop_map(|(alias, column)| SelectItem::Column { alias, column });
+    let column = (alias, name()).prop_map(|(alias, column)| SelectItem::Column {
+        alias,
+        column,
+        cast: None,
+    });
     prop::collection::vec(prop_oneof![1 => Just(SelectItem::Star), 4 => column], 1..5)
 }
 

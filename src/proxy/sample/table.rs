@@ -232,7 +232,8 @@ impl Table {
                 SelectItem::Star => picked.extend(row.clone()),
                 // The sample's catalogue has no foreign keys.
                 SelectItem::Embed(embed) => return Err(Refused::no_column(embed.name())),
-                SelectItem::Column { alias, column } => {
+                // The sample's values have no types to cast between.
+                SelectItem::Column { alias, column, cast: _ } => {
                     self.known(column)?;
                     let name = alias.as_ref().unwrap_or(column).clone();
                     picked.insert(name, row.get(column).cloned().unwrap_or_default());
