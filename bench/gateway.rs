@@ -46,6 +46,7 @@ pub(crate) fn write(directory: &Path, addresses: &Addresses) -> Result<PathBuf> 
          upstreams:\n\
          \x20 rest:\n    kind: postgrest\n    addresses: [\"{upstream}\"]\n\
          \x20   identity: {{ mint: {{ secret: bench-only-secret-of-32-bytes-or-more }} }}\n\
+         \x20   canary: off\n\
          \x20 plain: {{ kind: http, addresses: [\"{upstream}\"] }}\n\
          log: {{ format: json, filter: warn }}\n\
          policies: [policy.yaml]\n"

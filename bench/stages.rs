@@ -4,6 +4,7 @@
 //! it costs itself is the difference to the line above. The callers and the policy are those of
 //! the comparison; their tokens have been verified before.
 
+mod bodies;
 mod gateway;
 
 use std::hint::black_box;
@@ -35,6 +36,7 @@ fn main() -> Result<()> {
     let bench = Bench::prepare().context("prepare the benches")?;
     let mut criterion = Criterion::default().configure_from_args();
     stages(&mut criterion, &bench);
+    bodies::measure(&mut criterion)?;
     criterion.final_summary();
     Ok(())
 }

@@ -41,6 +41,9 @@ pub enum Command {
     Token(Token),
     /// Create or update the tables of the organization directory in PostgreSQL
     Migrate(Migrate),
+    /// Write, check and harden the catalogue of a database behind PostgREST
+    #[command(subcommand, after_help = CATALOG)]
+    Catalog(Catalog),
     /// Print the JSON Schema of a configuration file, for editors
     Schema(Schema),
 }
@@ -226,6 +229,102 @@ pub struct Migrate {
     /// Show what would be applied, and apply nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+const CATALOG: &str = "\
+The catalogue is the part of the policies that says which tables, views and functions there are and
+how their rows belong to organizations. See docs/POLICIES.md.
+
+Examples:
+  tollgate catalog introspect --database-url postgres://… > policies/catalogue.yaml
+  tollgate catalog check --database-url postgres://…
+  tollgate catalog rls | psql -v ON_ERROR_STOP=1 postgres://…";
+
+/// `tollgate catalog`.
+#[derive(Debug, Subcommand)]
+pub enum Catalog {
+    /// Write the catalogue of a database as a policy file
+    Introspect(Introspect),
+    /// Compare the configured catalogue with a database, and warn of what is not safe in it
+    Check(CatalogCheck),
+    /// Print SQL that lets the database hold by itself what the gateway holds
+    Rls(Rls),
+}
+
+/// Which database.
+#[derive(Debug, Args)]
+pub struct Database {
+    /// The database; a role that may connect can read everything that is needed
+    #[arg(long, alias = "database", value_name = "URL", env = "TOLLGATE_DATABASE")]
+    pub database_url: String,
+}
+
+/// `tollgate catalog introspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Tables with the tenant column belong to organizations by it; tables with a foreign key that cannot
+be null to one of those belong through it; the rest is denied, with the reason in a comment.
+Functions are comments unless filtering what they return is enough. Nothing is changed.
+
+Examples:
+  tollgate catalog introspect --database-url postgres://… > policies/catalogue.yaml
+  tollgate catalog introspect --tenant org_id --global countries --global currencies")]
+pub struct Introspect {
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// The schema that PostgREST serves
+    #[arg(long, value_name = "NAME", default_value = "public")]
+    pub schema: String,
+    /// The column that holds the organization's id
+    #[arg(long, value_name = "COLUMN", default_value = "organization_id")]
+    pub tenant: String,
+    /// A table or view with the same rows for every organization; can be given more than once
+    #[arg(long, value_name = "TABLE")]
+    pub global: Vec<String>,
+}
+
+/// `tollgate catalog check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Errors are what the catalogue states and the database does not have. Warnings are what the database
+allows across organizations, or does slowly: most go away with `tollgate catalog rls`.
+
+Examples:
+  tollgate catalog check --config config/gateway.yaml --database-url postgres://…
+  tollgate catalog check --json | jq '.findings[].message'
+
+Exit status: 0 no errors (warnings are shown), 1 failed, 2 errors.")]
+pub struct CatalogCheck {
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `tollgate catalog rls`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The SQL is one transaction that can be applied again. It makes helper functions that read the
+organization from the claims of the token that the gateway mints, row-level-security policies that
+compare it, defaults for tenant columns, foreign keys that hold the tenant, and the indexes for all
+of this. Foreign keys keep their names and get a column, so write the catalogue anew afterwards.
+
+Examples:
+  tollgate catalog rls --config config/gateway.yaml > row_security.sql
+  tollgate catalog rls --role authenticated --role anon | psql -v ON_ERROR_STOP=1 postgres://…")]
+pub struct Rls {
+    /// A database role of the minted tokens that is let in; can be given more than once
+    #[arg(long, value_name = "ROLE", default_value = "authenticated")]
+    pub role: Vec<String>,
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigFile,

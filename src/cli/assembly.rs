@@ -15,6 +15,7 @@ use crate::config::settings::{DirectorySettings, Settings};
 use crate::domain::clock::Clock;
 use crate::pipeline::response::DirectAnswer;
 use crate::policy::Snapshot;
+use crate::proxy::canary::Canary;
 use crate::proxy::{self, AdminService, Gateway};
 use crate::stores::audit::AuditLog;
 use crate::stores::directory::{Directory, FileDirectory, PostgresStore};
@@ -109,6 +110,7 @@ pub(super) struct Assembled {
     pub(super) settings: Settings,
     pub(super) parts: Arc<Parts>,
     pub(super) audit: Option<AuditLog>,
+    pub(super) canary: Arc<Canary>,
 }
 
 /// Builds everything that the configuration names; tasks run on that runtime.
@@ -141,16 +143,24 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         background: runtime.clone(),
     });
     readings::add(&parts, &limits, audit.as_ref());
+    let canary = Canary::new();
+    runtime.spawn(Arc::clone(&canary).keep(Arc::clone(&gateway)));
     let version = Arc::clone(&gateway);
     let state = AdminState {
         metrics: Arc::clone(&parts.metrics),
-        checks: readiness::checks(&gateway, &limits, Arc::clone(&parts.clock), &settings.listeners),
+        checks: readiness::checks(
+            &gateway,
+            &canary,
+            &limits,
+            Arc::clone(&parts.clock),
+            &settings.listeners,
+        ),
         snapshot_version: Box::new(move || version.current().snapshot.version.to_string()),
         draining: Arc::new(AtomicBool::new(false)),
         node: Arc::clone(&settings.server.node),
     };
     let admin = served(state);
-    Ok(Assembled { gateway, admin, settings, parts, audit })
+    Ok(Assembled { gateway, admin, settings, parts, audit, canary })
 }
 
 /// The admin room's answers, for the shell to serve.
@@ -178,8 +188,9 @@ async fn prune(addresses: Arc<AddressGuard>) {
 }
 
 /// Puts a configuration that was loaded again into force.
-pub(super) fn install(gateway: &Gateway, parts: &Parts, loaded: Loaded) {
+pub(super) fn install(gateway: &Gateway, canary: &Canary, parts: &Parts, loaded: Loaded) {
     let before = gateway.current();
     let node = parts.knowledge(&loaded.snapshot, &loaded.settings, Some(before.node.directory()));
     gateway.install(Arc::new(loaded.snapshot), Arc::new(node));
+    canary.again();
 }

@@ -1,8 +1,10 @@
 //! `tollgate explain`: one request through the code of the live path, up to where it would be sent
 //! on; nothing is sent, nothing is charged.
 
+mod compare;
 mod report;
 mod request;
+mod sides;
 mod text;
 mod upstream;
 
@@ -76,7 +78,7 @@ async fn explain(loaded: &Loaded, parts: &Parts, request: &Request, arguments: &
         Ok(chargeable) => {
             limits = charged(chargeable.charge(), &trace);
             match settle(chargeable, parts, &mut trace) {
-                Ok(passed) => upstream::request(passed, request, &node, parts.clock.now())
+                Ok(passed) => upstream::request(passed, request, &trace, &node, parts.clock.now())
                     .map_or_else(End::Refused, End::Forwarded),
                 Err(refusal) => End::Refused(refusal),
             }
@@ -147,7 +149,7 @@ fn report(
         request: RequestLine {
             method: request.method.to_string(),
             host: request.host(),
-            target: request.target.clone(),
+            target: compare::without_key(&request.target),
         },
         verdict,
         request_id: trace.request_id.as_ref().map(|id| id.as_str().to_owned()),

@@ -12,6 +12,7 @@ use crate::config::problem::Problems;
 
 pub mod arguments;
 mod assembly;
+mod catalog;
 mod check;
 mod demo;
 mod explain;
@@ -44,6 +45,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Catalog(arguments) => catalog::run(&arguments),
     };
     match outcome {
         Ok(Done::Well) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@ use crate::domain::charge::WhenAway;
 use crate::domain::clock::Clock;
 use crate::policy::Snapshot;
 use crate::proxy::Gateway;
+use crate::proxy::canary::{Canary, Verdict};
 use crate::stores::keys::RemoteKeys;
 use crate::stores::limits::LimitStore;
 use crate::telemetry::process;
@@ -16,12 +17,14 @@ use crate::telemetry::process;
 /// All checks, in the order of the pipeline. Each looks at the policy that is in force then.
 pub(super) fn checks(
     gateway: &Arc<Gateway>,
+    canary: &Arc<Canary>,
     limits: &Arc<LimitStore>,
     clock: Arc<dyn Clock>,
     listeners: &[Listener],
 ) -> Vec<Check> {
     let own = || Arc::clone(gateway);
-    let (keys, directory, store, upstreams) = (own(), own(), own(), own());
+    let (keys, directory, store, upstreams, isolated) = (own(), own(), own(), own(), own());
+    let canary = Arc::clone(canary);
     let limits = Arc::clone(limits);
     let listening = Listening::new(listeners);
     vec![
@@ -46,6 +49,7 @@ pub(super) fn checks(
         Check::new("upstreams", move || {
             upstreams_condition(&upstreams.current().without_address(clock.now()))
         }),
+        Check::new("isolation", move || isolation_condition(canary.verdict(&isolated))),
     ]
 }
 
@@ -124,6 +128,16 @@ fn upstreams_condition(without: &[Arc<str>]) -> Condition {
     }
     let names: Vec<String> = without.iter().map(|name| format!("`{name}`")).collect();
     Condition::Unready(format!("no healthy address of upstream {}", names.join(", ")))
+}
+
+fn isolation_condition(verdict: Verdict) -> Condition {
+    match verdict {
+        Verdict::Held => Condition::Ready,
+        Verdict::Pending => {
+            Condition::Unready("isolation was not tried yet under the policy in force".into())
+        }
+        Verdict::Failed(why) => Condition::Unready(why),
+    }
 }
 
 #[cfg(test)]

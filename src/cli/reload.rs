@@ -62,23 +62,26 @@ impl Reloader {
         Self { path, settings, version, files, apply, clock, metrics }
     }
 
-    /// Reloads whenever there is reason to, for as long as it is polled.
-    pub(super) async fn keep(mut self, mut hangups: Signal) {
+    /// Reloads whenever there is reason to, for as long as what this returns is polled. Changes
+    /// count from this call on, whenever the first poll comes.
+    pub(super) fn keep(mut self, mut hangups: Signal) -> impl Future<Output = ()> + Send {
         let changed = Arc::new(Notify::new());
         let mut watch = self.watch(&changed);
-        loop {
-            let reason = tokio::select! {
-                _ = hangups.recv() => "SIGHUP",
-                () = changed.notified() => {
-                    let _ = tokio::time::timeout(PATIENCE, quiet(&changed)).await;
-                    "a file changed"
+        async move {
+            loop {
+                let reason = tokio::select! {
+                    _ = hangups.recv() => "SIGHUP",
+                    () = changed.notified() => {
+                        let _ = tokio::time::timeout(PATIENCE, quiet(&changed)).await;
+                        "a file changed"
+                    }
+                };
+                // Files are read here, on a thread that serves no requests.
+                let outcome = self.reload();
+                self.tell(reason, &outcome);
+                if let Some(watch) = &mut watch {
+                    follow(watch, &self.files);
                 }
-            };
-            // Files are read here, on a thread that serves no requests.
-            let outcome = self.reload();
-            self.tell(reason, &outcome);
-            if let Some(watch) = &mut watch {
-                follow(watch, &self.files);
             }
         }
     }

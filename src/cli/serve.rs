@@ -29,7 +29,9 @@ pub(super) fn run(arguments: &Serve) -> Result<Done, Failure> {
     let runtime = runtime()?;
     let assembled = assembly::assemble(loaded, runtime.handle())?;
     let (gateway, parts) = (Arc::clone(&assembled.gateway), Arc::clone(&assembled.parts));
-    let apply = Box::new(move |loaded: Loaded| assembly::install(&gateway, &parts, loaded));
+    let canary = Arc::clone(&assembled.canary);
+    let apply =
+        Box::new(move |loaded: Loaded| assembly::install(&gateway, &canary, &parts, loaded));
     let reloader = Reloader::new(
         path.clone(),
         Running { settings: assembled.settings.clone(), version, files },
@@ -51,7 +53,7 @@ pub(super) fn serve(
     runtime: Runtime,
     upgrade: bool,
 ) -> Result<Done, Failure> {
-    let Assembled { gateway, admin, settings, parts, audit } = assembled;
+    let Assembled { gateway, admin, settings, parts, audit, canary: _ } = assembled;
     let listeners: Vec<String> =
         settings.listeners.iter().map(|listener| listener.address.to_string()).collect();
     tracing::info!(

@@ -6,26 +6,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::domain::catalog::{Catalog, Table, Tenancy};
+use crate::domain::catalog::Caps;
 use crate::policy::Snapshot;
 use crate::policy::edge::EdgePolicy;
 use crate::policy::identity::IdentityPolicy;
 use crate::policy::limits::{Limit, Plan, RateSource};
 use crate::policy::response::ResponsePolicy;
 use crate::policy::roles::{
-    IMPLIED_BY_ADMIN, PermissionPattern, RoleDefinition, RoleError, RoleTable,
+    CALL, IMPLIED_BY_ADMIN, PermissionPattern, RoleDefinition, RoleError, RoleTable,
 };
 use crate::policy::route::{TenantRule, TenantSource};
 use crate::policy::snapshot::{RouteTable, SnapshotVersion};
 use crate::policy::upstream::Upstream;
 
+use super::catalog::compile::catalog;
+use super::catalog::functions::{CapFields, FunctionFields};
+use super::catalog::{TableFields, TenancyFields};
 use super::context::Context;
 use super::decode::{At, Name, Named, nearest};
 use super::defaults as preset;
 use super::identity::IdentityFields;
-use super::policies::{
-    LimitFields, LimitRate, PlanFields, PolicyFile, RoleFields, TableFields, TenancyFields,
-};
+use super::policies::{LimitFields, LimitRate, PlanFields, PolicyFile, RoleFields};
 use super::resolve;
 use super::routes::{PermissionFields, RouteFields, Target};
 use super::upstreams::UpstreamFields;
@@ -33,11 +34,15 @@ use super::yaml::Span;
 
 /// All policy files as one.
 pub(super) struct Joined {
-    schema: Name,
+    pub(super) schema: Name,
     pub(super) plans: BTreeMap<Name, At<PlanFields>>,
     pub(super) roles: BTreeMap<Name, At<RoleFields>>,
     pub(super) limits: BTreeMap<Name, At<LimitFields>>,
+    /// Views among them.
     pub(super) tables: BTreeMap<Name, At<TableFields>>,
+    pub(super) functions: BTreeMap<Name, At<FunctionFields>>,
+    pub(super) casts: Vec<Name>,
+    pub(super) caps: Caps,
     pub(super) routes: Vec<At<RouteFields>>,
     response: ResponsePolicy,
 }
@@ -50,15 +55,29 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
         roles: BTreeMap::new(),
         limits: BTreeMap::new(),
         tables: BTreeMap::new(),
+        functions: BTreeMap::new(),
+        casts: preset::CASTS.words().into_iter().map(Name::from).collect(),
+        caps: Caps::default(),
         routes: Vec::new(),
         response: ResponsePolicy::default(),
     };
     let mut schema: Option<Span> = None;
+    let mut casts: Option<Span> = None;
+    let mut caps: Option<Span> = None;
     let mut response: Option<Span> = None;
     for file in files {
         if let Some(At { value, span }) = file.schema {
             once("schema", span, &mut schema, cx);
             joined.schema = Name::from(value.0);
+        }
+        if let Some(At { value, span }) = file.casts {
+            once("casts", span, &mut casts, cx);
+            joined.casts = value.into_iter().map(|name| name.0).collect();
+        }
+        if let Some(At { value, span }) = file.rest_caps {
+            once("rest_caps", span, &mut caps, cx);
+            let CapFields { depth, embeds, filters } = value;
+            joined.caps = Caps { depth, embeds, filters };
         }
         if let Some(At { value, span }) = file.response {
             once("response", span, &mut response, cx);
@@ -68,6 +87,13 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
         gather("role", file.roles, &mut joined.roles, cx);
         gather("limit", file.limits, &mut joined.limits, cx);
         gather("table", file.tables, &mut joined.tables, cx);
+        let views = file
+            .views
+            .0
+            .into_iter()
+            .map(|(name, At { value: view, span })| (name, At { value: view.0, span }));
+        gather("view", Named(views.collect()), &mut joined.tables, cx);
+        gather("function", file.rpc, &mut joined.functions, cx);
         for route in file.routes {
             let name = &route.value.name;
             if let Some(first) = joined.routes.iter().find(|r| r.value.name.value == name.value) {
@@ -235,25 +261,6 @@ fn limits(joined: &Joined, cx: &mut Context<'_>) -> BTreeMap<Name, Arc<Limit>> {
     out
 }
 
-fn catalog(joined: &Joined, cx: &Context<'_>) -> Catalog {
-    let table = |(name, at): (&Name, &At<TableFields>)| {
-        let fields = &at.value;
-        let table = Table {
-            name: name.clone(),
-            tenancy: match &fields.tenancy {
-                TenancyFields::Column(column) => Tenancy::Column(column.value.clone()),
-                TenancyFields::Global => Tenancy::Global,
-                TenancyFields::Denied => Tenancy::Denied,
-            },
-            columns: fields.columns.iter().map(|column| column.value.clone()).collect(),
-            writable: fields.writable,
-            source: cx.source(at.span),
-        };
-        (name.clone(), Arc::new(table))
-    };
-    Catalog { schema: joined.schema.clone(), tables: joined.tables.iter().map(table).collect() }
-}
-
 /// Every permission that something asks for: the closed world that wildcards range over.
 fn asked(joined: &Joined) -> BTreeSet<(Name, Name)> {
     let mut asked = BTreeSet::new();
@@ -262,6 +269,7 @@ fn asked(joined: &Joined) -> BTreeSet<(Name, Name)> {
             asked.extend(IMPLIED_BY_ADMIN.map(|action| (name.clone(), Name::from(action))));
         }
     }
+    asked.extend(joined.functions.keys().map(|name| (name.clone(), Name::from(CALL))));
     for route in &joined.routes {
         if let Target::Upstream(passage) = &route.value.target
             && let PermissionFields::Named(resource, action) = &passage.permission.value

@@ -28,6 +28,13 @@ impl Preset {
         Self { part, key, yaml, why }
     }
 
+    /// A list of words.
+    pub(super) fn words(&self) -> Vec<String> {
+        let words = self.json();
+        let words = words.as_array().into_iter().flatten();
+        words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    }
+
     pub(super) fn json(&self) -> Value {
         yaml::parse(0, self.yaml).0.map_or(Value::Null, |node| value(&node))
     }
@@ -255,6 +262,14 @@ pub(super) const BREAKER_FAILURES: Preset = Preset::new(
 );
 pub(super) const BREAKER_OPEN_FOR: Preset =
     Preset::new("breaker", "open_for", "5s", "a restart takes about as long");
+pub(super) const CANARY_RETRY: Preset =
+    Preset::new("canary", "retry", "5s", "a database that starts with the gateway is there soon");
+pub(super) const CANARY_TIMEOUT: Preset = Preset::new(
+    "canary",
+    "timeout",
+    "5s",
+    "no row fits, so an index answers at once, and a table without one is read in full",
+);
 pub(super) const AUDIT_QUEUE: Preset =
     Preset::new("audit", "queue", "8192", "a second of heavy traffic; about 8 MB when it is full");
 pub(super) const LOG_FORMAT: Preset =
@@ -267,6 +282,59 @@ pub(super) const WHEN_AWAY: Preset =
     Preset::new("limit", "when_away", "local_share", "neither an outage nor a free-for-all");
 pub(super) const WRITABLE: Preset =
     Preset::new("table", "writable", "true", "what a role may write is for permissions to say");
+pub(super) const VIEW_WRITABLE: Preset = Preset::new(
+    "view",
+    "writable",
+    "false",
+    "what a write through a view comes to is for its query and its triggers to say",
+);
+pub(super) const SHARED_NULL: Preset = Preset::new(
+    "table",
+    "shared_null",
+    "false",
+    "a row without an organization is nobody's, until somebody says that it is everybody's",
+);
+pub(super) const REQUIRE_FILTER: Preset = Preset::new(
+    "table",
+    "require_filter",
+    "false",
+    "a change of all of an organization's rows is a request that PostgREST knows",
+);
+pub(super) const FILTER_RESULT: Preset = Preset::new(
+    "rpc",
+    "filter_result",
+    "false",
+    "only rows of a table with a tenant column can be filtered",
+);
+pub(super) const UNSCOPED: Preset = Preset::new(
+    "rpc",
+    "unscoped",
+    "false",
+    "a function can do whatever its owner can: somebody has to say that it touches nobody's rows",
+);
+pub(super) const READ_ONLY: Preset = Preset::new(
+    "rpc",
+    "read_only",
+    "false",
+    "a link or an image can cause a GET, and should change nothing",
+);
+pub(super) const CASTS: Preset = Preset::new(
+    "policy",
+    "casts",
+    "[text, varchar, bool, boolean, int2, int4, int8, int, integer, smallint, bigint, numeric, \
+     float4, float8, real, date, time, timestamp, timestamptz, interval, uuid, json, jsonb]",
+    "plain values: none of these types asks the database what exists",
+);
+pub(super) const CAP_DEPTH: Preset = Preset::new(
+    "rest caps",
+    "depth",
+    "5",
+    "screens that nest deeper are rare; each level is a join",
+);
+pub(super) const CAP_EMBEDS: Preset =
+    Preset::new("rest caps", "embeds", "10", "each is a join that the database has to make");
+pub(super) const CAP_FILTERS: Preset =
+    Preset::new("rest caps", "filters", "64", "more than any form has fields");
 pub(super) const HOST: Preset =
     Preset::new("match", "host", "\"*\"", "one host name is the common case");
 pub(super) const METHODS: Preset =
@@ -350,13 +418,25 @@ pub const ALL: &[Preset] = &[
     HEALTHY_AFTER,
     BREAKER_FAILURES,
     BREAKER_OPEN_FOR,
+    CANARY_RETRY,
+    CANARY_TIMEOUT,
     AUDIT_QUEUE,
     LOG_FORMAT,
     LOG_FILTER,
     SCHEMA,
     LIMIT_COST,
     WHEN_AWAY,
+    CASTS,
     WRITABLE,
+    SHARED_NULL,
+    REQUIRE_FILTER,
+    VIEW_WRITABLE,
+    FILTER_RESULT,
+    UNSCOPED,
+    READ_ONLY,
+    CAP_DEPTH,
+    CAP_EMBEDS,
+    CAP_FILTERS,
     HOST,
     METHODS,
     STRIP_PREFIX,

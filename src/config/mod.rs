@@ -7,6 +7,7 @@
 //! leave this room. May import `policy` and `domain`.
 
 mod answers;
+mod catalog;
 mod compile;
 mod context;
 mod decode;

@@ -1,4 +1,4 @@
-//! Policy files: plans, roles, limits, tables. Routes and answers have files of their own.
+//! Policy files: plans, roles, limits. The catalogue, routes and answers have files of their own.
 //!
 //! Here each part is read by itself; `compile` joins the files and resolves names. May import
 //! `domain` and `policy`.
@@ -13,8 +13,10 @@ use crate::policy::limits::Scope;
 use crate::policy::roles::PermissionPattern;
 
 use super::answers::ResponseFields;
+use super::catalog::functions::{CapFields, FunctionFields, TypeName};
+use super::catalog::{TableFields, ViewFields};
 use super::context::Context;
-use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table, name, shown};
+use super::decode::{At, Decode, Fields, Name, Named, Shapes, Table, name, shown};
 use super::defaults as preset;
 use super::leaf::{Pace, Text, text, word, words};
 use super::routes::RouteFields;
@@ -28,6 +30,10 @@ pub(super) struct PolicyFile {
     pub(super) roles: Named<RoleFields>,
     pub(super) limits: Named<LimitFields>,
     pub(super) tables: Named<TableFields>,
+    pub(super) views: Named<ViewFields>,
+    pub(super) rpc: Named<FunctionFields>,
+    pub(super) casts: Option<At<Vec<TypeName>>>,
+    pub(super) rest_caps: Option<At<CapFields>>,
     pub(super) routes: Vec<At<RouteFields>>,
     pub(super) response: Option<At<ResponseFields>>,
 }
@@ -49,13 +55,39 @@ impl Fields for PolicyFile {
             "tables",
             "The tables behind PostgREST upstreams; what is not listed does not exist for clients.",
         );
+        let views = table.some(
+            "views",
+            "The views behind PostgREST upstreams; what is not listed does not exist for clients.",
+        );
+        let rpc = table.some(
+            "rpc",
+            "The functions that clients may call as `/rpc/<name>`; others do not exist for them.",
+        );
+        let casts = table.or_later(
+            "casts",
+            &preset::CASTS,
+            "Types that clients may cast a column to: `select=id::text`.",
+        );
+        let rest_caps = table.optional("rest_caps", "How large a request to PostgREST may be.");
         let routes = table.some(
             "routes",
             "Which request goes where. The most specific host and path wins; the order does not \
              matter.",
         );
         let response = table.optional("response", "What is added to every answer.");
-        Some(Self { schema, plans, roles, limits, tables, routes, response })
+        Some(Self {
+            schema,
+            plans,
+            roles,
+            limits,
+            tables,
+            views,
+            rpc,
+            casts,
+            rest_caps,
+            routes,
+            response,
+        })
     }
 }
 
@@ -211,97 +243,6 @@ const WHEN_AWAY: &[(&str, WhenAway)] = &[
     ("closed", WhenAway::Closed),
     ("open", WhenAway::Open),
 ];
-
-/// A table behind PostgREST.
-pub(super) struct TableFields {
-    pub(super) tenancy: TenancyFields,
-    pub(super) columns: Vec<At<Name>>,
-    pub(super) writable: bool,
-}
-
-/// How its rows belong to organizations.
-pub(super) enum TenancyFields {
-    Column(At<Name>),
-    Global,
-    Denied,
-}
-
-impl Fields for TableFields {
-    const NAME: &'static str = "table";
-    const ABOUT: &'static str = "A table and how its rows belong to organizations.";
-
-    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let which = table.one_of(&["tenant", "global", "deny"]);
-        let tenant = table.optional("tenant", "The column that holds the organization's id.");
-        let _: Option<ReadOnly> = table.optional(
-            "global",
-            "`read`: the same rows for every organization, which clients can only read.",
-        );
-        let deny = table.optional::<At<bool>>("deny", "`true`: not reachable through the gateway.");
-        let columns = table.optional::<Filled<At<Name>>>(
-            "columns",
-            "The columns that clients may name; others do not exist for them.",
-        );
-        let writable = table.or(
-            "writable",
-            &preset::WRITABLE,
-            "Whether clients may insert, update or delete at all.",
-        );
-        let which = which?;
-        if which == "deny" {
-            if let Some(At { value: false, span }) = deny {
-                table.error(span, "`deny: false` says nothing", "state `tenant` or `global`");
-                return None;
-            }
-            let others = ["columns", "writable"].into_iter().filter(|key| table.has(key));
-            for key in others.collect::<Vec<_>>() {
-                let message = format!("`{key}` has no meaning beside `deny`");
-                table.error(table.key_span(key), message, "remove it");
-            }
-            return Some(Self {
-                tenancy: TenancyFields::Denied,
-                columns: Vec::new(),
-                writable: false,
-            });
-        }
-        table.needs("columns", "list the columns that clients may name");
-        let columns = columns?.0;
-        for (index, column) in columns.iter().enumerate() {
-            if columns.iter().take(index).any(|earlier| earlier.value == column.value) {
-                table.error(
-                    column.span,
-                    format!("the column `{}` is listed twice", column.value),
-                    "",
-                );
-            }
-        }
-        if which == "global" {
-            if table.has("writable") {
-                let message = "`writable` has no meaning beside `global`";
-                table.error(table.key_span("writable"), message, "remove it");
-            }
-            return Some(Self { tenancy: TenancyFields::Global, columns, writable: false });
-        }
-        let tenant: At<Name> = tenant?;
-        if !columns.iter().any(|column| column.value == tenant.value) {
-            let message = format!("the tenant column `{}` is not among the columns", tenant.value);
-            table.error(tenant.span, message, "add it to `columns`");
-        }
-        Some(Self { tenancy: TenancyFields::Column(tenant), columns, writable: writable? })
-    }
-}
-
-struct ReadOnly;
-
-impl Decode for ReadOnly {
-    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        word(node, &[("read", ())], "access", cx).map(|()| Self)
-    }
-
-    fn shape(_: &mut Shapes) -> Value {
-        words(&[("read", ())])
-    }
-}
 
 /// A permission that a route asks for, without wildcards.
 pub(super) fn plain_permission(node: &Node, cx: &mut Context<'_>) -> Option<(Arc<str>, Arc<str>)> {

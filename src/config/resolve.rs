@@ -151,7 +151,8 @@ fn destination(
     Some(Destination::Upstream { upstream: index, strip_prefix })
 }
 
-/// A PostgREST upstream is reached only for one organization and one table of the catalogue.
+/// A PostgREST upstream is reached only for one organization and one table or function of the
+/// catalogue.
 fn confined(passage: &Passage, fields: &RouteFields, cx: &mut Context<'_>) {
     if passage.tenant.value == TenantRule::None {
         cx.error(passage.tenant.span, "a route to PostgREST needs an organization")
@@ -161,22 +162,26 @@ fn confined(passage: &Passage, fields: &RouteFields, cx: &mut Context<'_>) {
             );
         return;
     }
-    match &passage.permission.value {
-        PermissionFields::Table(capture) => {
-            let path = &fields.when.path;
-            let rest = path.value.as_str().strip_prefix(passage.strip_prefix.value.as_ref());
-            // Where the prefix does not fit, that was reported.
-            if rest.is_some_and(|rest| rest != format!("/{{{}}}", capture.value)) {
-                let prefix = &passage.strip_prefix.value;
-                cx.error(path.span, "PostgREST must be sent the name of one table")
-                    .hint(format!("write the path `{prefix}/{{{}}}`", capture.value));
-            }
-        }
+    let (capture, before, what) = match &passage.permission.value {
+        PermissionFields::Table(capture) => (capture, "/", "table"),
+        PermissionFields::Function(capture) => (capture, "/rpc/", "function"),
         PermissionFields::None | PermissionFields::Member | PermissionFields::Named(..) => {
-            cx.error(passage.permission.span, "a route to PostgREST needs a table permission")
-                .related(passage.upstream.span, "its upstream is of kind `postgrest`")
-                .hint("write `permission: { table: table }`, with `{table}` in the path");
+            cx.error(
+                passage.permission.span,
+                "a route to PostgREST needs the permission of a table or function",
+            )
+            .related(passage.upstream.span, "its upstream is of kind `postgrest`")
+            .hint("write `permission: { table: table }`, with `{table}` in the path");
+            return;
         }
+    };
+    let path = &fields.when.path;
+    let rest = path.value.as_str().strip_prefix(passage.strip_prefix.value.as_ref());
+    // Where the prefix does not fit, that was reported.
+    if rest.is_some_and(|rest| rest != format!("{before}{{{}}}", capture.value)) {
+        let prefix = &passage.strip_prefix.value;
+        cx.error(path.span, format!("PostgREST must be sent the name of one {what}"))
+            .hint(format!("write the path `{prefix}{before}{{{}}}`", capture.value));
     }
 }
 
@@ -217,7 +222,10 @@ fn untenanted(passage: &Passage, cx: &mut Context<'_>) {
     let needs = "state `tenant` sources, or remove it";
     match passage.permission.value {
         PermissionFields::None => {}
-        PermissionFields::Member | PermissionFields::Named(..) | PermissionFields::Table(_) => {
+        PermissionFields::Member
+        | PermissionFields::Named(..)
+        | PermissionFields::Table(_)
+        | PermissionFields::Function(_) => {
             cx.error(passage.permission.span, "a permission needs an organization")
                 .related(none, "the route belongs to none")
                 .hint(needs);
@@ -241,14 +249,12 @@ fn permission(
         PermissionFields::None => Some(PermissionRule::None),
         PermissionFields::Member => Some(PermissionRule::Member),
         PermissionFields::Table(capture) => {
-            if !path.has_capture(&capture.value) {
-                cx.error(
-                    capture.span,
-                    format!("the path `{path}` has no capture `{}`", capture.value),
-                )
-                .hint(format!("write `{{{}}}` in place of the table", capture.value));
-            }
+            captured(path, capture, "table", cx);
             Some(PermissionRule::Table(capture.value.clone()))
+        }
+        PermissionFields::Function(capture) => {
+            captured(path, capture, "function", cx);
+            Some(PermissionRule::Function(capture.value.clone()))
         }
         PermissionFields::Named(resource, action) => {
             // Missing only where the roles could not be compiled, which was reported.
@@ -259,6 +265,14 @@ fn permission(
             }
             Some(PermissionRule::Permission(id))
         }
+    }
+}
+
+fn captured(path: &PathPattern, capture: &At<Name>, what: &str, cx: &mut Context<'_>) {
+    if !path.has_capture(&capture.value) {
+        let message = format!("the path `{path}` has no capture `{}`", capture.value);
+        cx.error(capture.span, message)
+            .hint(format!("write `{{{}}}` in place of the {what}", capture.value));
     }
 }
 

@@ -95,7 +95,8 @@ impl Fields for RouteFields {
         let permission = table.optional(
             "permission",
             "What callers must be allowed: `none`, `member`, `resource:action`, or \
-             `{ table: capture }` for read, write and delete by method.",
+             `{ table: capture }` for read, write and delete by method, `{ function: capture }` \
+             for call.",
         );
         let require = table.some("require", "Conditions on the organization.");
         let limits = table.some("limits", "Limits that a request is charged to: all or none.");
@@ -404,12 +405,13 @@ pub(super) enum PermissionFields {
     Member,
     Named(Arc<str>, Arc<str>),
     Table(At<Name>),
+    Function(At<Name>),
 }
 
 impl Decode for PermissionFields {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
         match &node.kind {
-            Kind::Map(_) => TablePermission::decode(node, cx).map(|fields| Self::Table(fields.0)),
+            Kind::Map(_) => CapturePermission::decode(node, cx).map(|fields| fields.0),
             Kind::Text { text, .. } if text == "none" => Some(Self::None),
             Kind::Text { text, .. } if text == "member" => Some(Self::Member),
             Kind::Text { .. } => {
@@ -426,19 +428,32 @@ impl Decode for PermissionFields {
         json!({ "anyOf": [
             { "enum": ["none", "member"] },
             { "title": "permission", "type": "string", "pattern": "^[^:*]+:[^:*]+$" },
-            TablePermission::shape(shapes),
+            CapturePermission::shape(shapes),
         ] })
     }
 }
 
-struct TablePermission(At<Name>);
+struct CapturePermission(PermissionFields);
 
-impl Fields for TablePermission {
-    const NAME: &'static str = "table permission";
-    const ABOUT: &'static str = "Read, write or delete on the table that the path names.";
+impl Fields for CapturePermission {
+    const NAME: &'static str = "capture permission";
+    const ABOUT: &'static str = "What the path names decides what callers must be allowed to do.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        table.required("table", "The capture of the route's path that names the table.").map(Self)
+        let which = table.one_of(&["table", "function"]);
+        let of_table = table.optional(
+            "table",
+            "The capture of the route's path that names the table: GET and HEAD need `read` on it, \
+             POST, PUT and PATCH `write`, DELETE `delete`.",
+        );
+        let of_function = table.optional(
+            "function",
+            "The capture of the route's path that names the function, which needs `call`.",
+        );
+        match which? {
+            "table" => of_table.map(PermissionFields::Table).map(Self),
+            _ => of_function.map(PermissionFields::Function).map(Self),
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::domain::secret::Secret;
 use crate::policy::upstream::{
-    Breaker, HealthCheck, MintPolicy, Upstream, UpstreamAddress, UpstreamIdentity, UpstreamKind,
-    UpstreamTls,
+    Breaker, CanaryPolicy, HealthCheck, MintPolicy, Upstream, UpstreamAddress, UpstreamIdentity,
+    UpstreamKind, UpstreamTls,
 };
 
 use super::context::Context;
@@ -68,6 +68,13 @@ impl Fields for UpstreamFields {
         );
         let health = table.optional("health", "Active checks of each address; none if not stated.");
         let breaker = table.section("breaker", "When an address is taken out.");
+        let canary = table.optional::<CanaryChoice>(
+            "canary",
+            "Of kind `postgrest`: before the node is ready, an organization that does not exist \
+             must get no rows of any table. `off`, or how it is tried; on by default where tokens \
+             are minted.",
+        );
+        let canary = canary_of(table, kind, identity.as_ref(), canary);
         let span = table.span;
         let source = table.context()?.source(span);
         let addresses = addresses?.0;
@@ -95,8 +102,84 @@ impl Fields for UpstreamFields {
             retries: retries?.0,
             health,
             breaker: breaker?,
+            canary,
             source,
         }))
+    }
+}
+
+/// Whether and how the isolation of an upstream is tried.
+fn canary_of(
+    table: &mut Table<'_, '_>,
+    kind: Option<UpstreamKind>,
+    identity: Option<&UpstreamIdentity>,
+    stated: Option<CanaryChoice>,
+) -> Option<CanaryPolicy> {
+    let (kind, identity) = (kind?, identity?);
+    let minted = match identity {
+        UpstreamIdentity::Minted(_) => true,
+        UpstreamIdentity::PassThrough { .. } | UpstreamIdentity::None => false,
+    };
+    let span = table.key_span("canary");
+    match stated {
+        Some(_) if kind != UpstreamKind::Postgrest => {
+            let message = format!("`canary` has no meaning for kind `{}`", kind.as_str());
+            table.error(span, message, "remove it");
+            None
+        }
+        Some(CanaryChoice::On(_)) if !minted => {
+            let hint = "mint tokens for the upstream, or remove it: there is nobody to ask as";
+            table.error(span, "`canary` needs a minted identity", hint);
+            None
+        }
+        Some(CanaryChoice::On(policy)) => Some(policy),
+        Some(CanaryChoice::Off) => None,
+        // A key that is there was refused, which was reported.
+        None if table.has("canary") || !minted || kind != UpstreamKind::Postgrest => None,
+        None => {
+            let presets = Node { span, kind: Kind::Map(Vec::new()) };
+            CanaryPolicy::decode(&presets, table.context()?)
+        }
+    }
+}
+
+/// `off`, or how.
+enum CanaryChoice {
+    Off,
+    On(CanaryPolicy),
+}
+
+impl Decode for CanaryChoice {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match &node.kind {
+            Kind::Map(_) => CanaryPolicy::decode(node, cx).map(Self::On),
+            Kind::Text { .. } => word(node, &[("off", ())], "canary", cx).map(|()| Self::Off),
+            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float | Kind::List(_) => {
+                expected("`off` or a map", node, cx);
+                None
+            }
+        }
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        json!({ "anyOf": [words(&[("off", ())]), CanaryPolicy::shape(shapes)] })
+    }
+}
+
+impl Fields for CanaryPolicy {
+    const NAME: &'static str = "canary";
+    const ABOUT: &'static str = "How the isolation of a PostgREST upstream is tried, at start and \
+                                 after a reload.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let retry = table.or(
+            "retry",
+            &preset::CANARY_RETRY,
+            "Time from one try that failed to the next; one that held is not repeated.",
+        );
+        let timeout =
+            table.or("timeout", &preset::CANARY_TIMEOUT, "Time for the answer to one question.");
+        Some(Self { retry: retry?, timeout: timeout? })
     }
 }
 

@@ -8,9 +8,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use super::escape::{Resource, TenantEscape};
 use super::ids::{OrgId, RequestId, UserId};
 use super::principal::PrincipalKind;
 use super::source::Source;
@@ -46,6 +48,8 @@ pub struct AuditRecord {
     pub status: StatusCode,
     /// The code of the refusal.
     pub code: Option<&'static str>,
+    /// What makes the decision a security event, if it is one.
+    pub security: Option<SecurityEvent>,
     /// The permission that was looked at, `resource:action`.
     pub permission: Option<Arc<str>>,
     /// The line of policy that decided.
@@ -66,6 +70,67 @@ pub enum Decision {
     Allowed,
     /// The gateway refused it.
     Refused,
+}
+
+/// Something suspicious: for those who watch, and not only for those who ask later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecurityEvent {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The stage that found it: what is found in a body is found after the charge.
+    pub stage: &'static str,
+    /// What was tried.
+    pub attempt: TenantEscape,
+}
+
+/// How bad a security event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Honest clients do not do this; a broken one can.
+    High,
+}
+
+impl SecurityEvent {
+    /// An attempt to reach into another organization.
+    pub fn tenant_escape(attempt: TenantEscape, stage: &'static str) -> Self {
+        Self { severity: Severity::High, stage, attempt }
+    }
+
+    /// The kind of event.
+    pub fn kind(&self) -> &'static str {
+        "tenant_escape"
+    }
+}
+
+impl Severity {
+    /// As logs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "high",
+        }
+    }
+}
+
+impl Serialize for SecurityEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let TenantEscape { resource, name, place, named } = &self.attempt;
+        let (kind, part) = match resource {
+            Resource::Table(_) => ("table", "column"),
+            Resource::Function(_) => ("function", "argument"),
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("event", self.kind())?;
+        map.serialize_entry("severity", &self.severity)?;
+        map.serialize_entry("stage", self.stage)?;
+        map.serialize_entry("place", place)?;
+        map.serialize_entry(kind, resource.name().as_ref())?;
+        map.serialize_entry(part, name.as_ref())?;
+        if let Some(named) = named {
+            map.serialize_entry("named", named)?;
+        }
+        map.end()
+    }
 }
 
 impl AuditRecord {
@@ -91,6 +156,7 @@ impl AuditRecord {
             decision: self.decision,
             status: self.status.as_u16(),
             code: self.code,
+            security: self.security.as_ref(),
             permission: self.permission.as_deref(),
             policy: self.policy.as_ref(),
             snapshot: self.snapshot.as_deref(),
@@ -129,6 +195,8 @@ pub struct AuditLine<'a> {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    security: Option<&'a SecurityEvent>,
     #[serde(skip_serializing_if = "Option::is_none")]
     permission: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
@@ -203,6 +271,7 @@ mod tests {
             decision: Decision::Refused,
             status: StatusCode::FORBIDDEN,
             code: Some("permission_denied"),
+            security: None,
             permission: Some(Arc::from("events:write")),
             policy: Some(Source { file: Arc::from("policies/base.yaml"), line: 7, column: 3 }),
             snapshot: None,
@@ -219,6 +288,37 @@ mod tests {
              \"path\":\"/rest/v1/\\\"events\\\"\",\"route\":\"rest\",\"decision\":\"refused\",\
              \"status\":403,\"code\":\"permission_denied\",\"permission\":\"events:write\",\
              \"policy\":\"policies/base.yaml:7\",\"duration_micros\":181}"
+        );
+    }
+
+    #[test]
+    fn a_security_event_says_what_was_tried() {
+        use crate::domain::escape::Place;
+        let named = "bbbbbbbb-0000-4000-8000-00000000000b";
+        let mut event = SecurityEvent::tenant_escape(
+            TenantEscape {
+                resource: Resource::Table(Arc::from("events")),
+                name: Arc::from("organization_id"),
+                place: Place::Body,
+                named: Some(named.parse().unwrap()),
+            },
+            "upstream",
+        );
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            format!(
+                "{{\"event\":\"tenant_escape\",\"severity\":\"high\",\"stage\":\"upstream\",\
+                 \"place\":\"body\",\"table\":\"events\",\"column\":\"organization_id\",\
+                 \"named\":\"{named}\"}}"
+            )
+        );
+        event.attempt.resource = Resource::Function(Arc::from("org_stats"));
+        event.attempt.place = Place::Query;
+        event.attempt.named = None;
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            "{\"event\":\"tenant_escape\",\"severity\":\"high\",\"stage\":\"upstream\",\
+             \"place\":\"query\",\"function\":\"org_stats\",\"argument\":\"organization_id\"}"
         );
     }
 }

@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod charge;
 pub mod clock;
 pub mod directory;
+pub mod escape;
 pub mod head;
 pub mod ids;
 pub mod known;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::escape::TenantEscape;
 use super::known::Outage;
 
 /// A decision that ends a request.
@@ -52,8 +53,8 @@ pub enum Refusal {
         code: &'static str,
         /// Constant public text.
         message: &'static str,
-        /// Whether it tried to reach another organization: a security event.
-        tenant_escape: bool,
+        /// What it tried to reach in another organization, if it did: a security event.
+        tenant_escape: Option<Box<TenantEscape>>,
         /// For the log: may name tables and columns, never values.
         cause: Box<str>,
     },
@@ -77,6 +78,10 @@ pub enum Refusal {
         /// The route's cap in bytes.
         limit: u64,
     },
+    /// A body that has to be known whole before it is sent on, larger than may come without its
+    /// length.
+    #[error("a body over {0} bytes without its length")]
+    LengthRequired(u64),
     /// The client was too slow.
     #[error("the client was too slow sending its {0}")]
     TooSlow(&'static str),
@@ -279,6 +284,9 @@ impl Refusal {
                 (503, "limits_unavailable", "the gateway cannot count this request right now")
             }
             Self::BodyTooLarge { .. } => (413, "body_too_large", "the request body is too large"),
+            Self::LengthRequired(_) => {
+                (411, "length_required", "send the length of a body of this size")
+            }
             Self::TooSlow(_) => (408, "request_timeout", "the request took too long to arrive"),
             Self::Upstream(UpstreamFault::NoAddress) => {
                 (503, "upstream_unavailable", "the service behind the gateway is unavailable")
@@ -295,11 +303,22 @@ impl Refusal {
         PublicAnswer { status, code, message }
     }
 
+    /// What it tried to reach in another organization, if it did: a security event.
+    pub fn tenant_escape(&self) -> Option<&TenantEscape> {
+        match self {
+            Self::Isolation { tenant_escape, .. } => tenant_escape.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether the connection must be closed after the answer, because what follows on it cannot
     /// be trusted.
     pub fn closes_connection(&self) -> bool {
         match self {
-            Self::Edge(_) | Self::BodyTooLarge { .. } | Self::TooSlow(_) => true,
+            Self::Edge(_)
+            | Self::BodyTooLarge { .. }
+            | Self::LengthRequired(_)
+            | Self::TooSlow(_) => true,
             Self::NoRoute
             | Self::MethodNotAllowed { .. }
             | Self::RouteClosed(_)

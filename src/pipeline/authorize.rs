@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use crate::domain::catalog::Tenancy as TableTenancy;
 use crate::domain::refusal::{ConditionRefusal, Refusal};
 use crate::policy::Snapshot;
-use crate::policy::roles::PermissionId;
+use crate::policy::roles::{CALL, PermissionId};
 use crate::policy::route::{Condition, PermissionRule};
 
 use super::tenant::{Tenancy, Tenanted};
@@ -54,12 +54,23 @@ pub fn check<'h>(
                 Err(_) => return Err(no_such_table()),
             };
             match snapshot.catalog.table(&table).map(|table| &table.tenancy) {
-                Some(TableTenancy::Column(_) | TableTenancy::Global) => {}
+                Some(
+                    TableTenancy::Column { .. }
+                    | TableTenancy::Through { .. }
+                    | TableTenancy::Global,
+                ) => {}
                 Some(TableTenancy::Denied) | None => return Err(no_such_table()),
             }
             let action = table_action(routed.method());
             let id = snapshot.roles.permission(&table, action).ok_or_else(no_such_table)?;
             permit(tenancy, id, snapshot, trace)?;
+        }
+        PermissionRule::Function(capture) => {
+            let name = routed.capture(capture).unwrap_or_default();
+            let name = crate::postgrest::decode_segment(name).map_err(|_| no_such_function())?;
+            let function = snapshot.catalog.function(&name).ok_or_else(no_such_function)?;
+            let id = snapshot.roles.permission(&function.name, CALL);
+            permit(tenancy, id.ok_or_else(no_such_function)?, snapshot, trace)?;
         }
     }
     for condition in &route.conditions {
@@ -71,6 +82,24 @@ pub fn check<'h>(
     }
     trace.decided_by = None;
     Ok(Authorized { tenanted })
+}
+
+/// Whether the caller's role may read a table that the request embeds. Only the isolate stage finds
+/// out which these are; where the route asks for no permission on tables, nothing is asked here.
+pub(super) fn may_embed(
+    authorized: &Authorized<'_>,
+    table: &str,
+    snapshot: &Snapshot,
+    trace: &mut Trace,
+) -> Result<(), Refusal> {
+    let tenanted = authorized.tenanted();
+    match &tenanted.authenticated().routed().route().permission {
+        PermissionRule::Table(_) | PermissionRule::Function(_) => {
+            let id = snapshot.roles.permission(table, "read").ok_or_else(no_such_table)?;
+            permit(tenanted.tenancy(), id, snapshot, trace)
+        }
+        PermissionRule::None | PermissionRule::Member | PermissionRule::Permission(_) => Ok(()),
+    }
 }
 
 /// The default map for REST tables.
@@ -140,7 +169,17 @@ fn no_such_table() -> Refusal {
         status: StatusCode::NOT_FOUND,
         code: "table_not_found",
         message: "there is no such table",
-        tenant_escape: false,
+        tenant_escape: None,
         cause: "a table that the catalogue does not open".into(),
+    }
+}
+
+fn no_such_function() -> Refusal {
+    Refusal::Isolation {
+        status: StatusCode::NOT_FOUND,
+        code: "function_not_found",
+        message: "there is no such function",
+        tenant_escape: None,
+        cause: "a function that the catalogue does not open".into(),
     }
 }

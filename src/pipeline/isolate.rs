@@ -19,7 +19,7 @@ use crate::policy::route::Route;
 use crate::policy::upstream::{Upstream, UpstreamIdentity, UpstreamKind};
 use crate::postgrest::{self, RestMethod, RestRefusal, RestRequest};
 
-use super::authorize::Authorized;
+use super::authorize::{Authorized, may_embed};
 use super::body::BodyGate;
 use super::edge::Strip;
 use super::tenant::Tenancy;
@@ -139,8 +139,12 @@ fn rest(
     };
     let confined = postgrest::confine(&request, &snapshot.catalog, tenancy.organization().id)
         .map_err(isolation_refusal)?;
+    for table in confined.embedded() {
+        may_embed(authorized, &table.name, snapshot, trace)?;
+    }
     for injection in confined.injections() {
-        trace.note(Some(&confined.table().source), || injection.to_string());
+        let source = Some(confined.source());
+        trace.note_on(|| Some(injection.touched()), source, || injection.to_string());
     }
     let target = confined.target().to_owned();
     let mut set = Fields::with_capacity(confined.headers().len() + COMMON_FIELDS);
@@ -155,8 +159,11 @@ pub(super) fn isolation_refusal(refusal: RestRefusal) -> Refusal {
         status: refusal.status(),
         code: refusal.code(),
         message: refusal.public_message(),
-        tenant_escape: refusal.is_tenant_escape(),
         cause: refusal.to_string().into_boxed_str(),
+        tenant_escape: match refusal {
+            RestRefusal::TenantEscape(escape) => Some(escape),
+            _ => None,
+        },
     }
 }
 
@@ -263,7 +270,7 @@ fn no_websocket() -> Refusal {
         status: http::StatusCode::FORBIDDEN,
         code: "websocket_not_allowed",
         message: "this path does not allow WebSockets",
-        tenant_escape: false,
+        tenant_escape: None,
         cause: "an upgrade on a route without `websocket: true`".into(),
     }
 }

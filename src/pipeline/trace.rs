@@ -13,6 +13,7 @@ use crate::domain::principal::Principal;
 use crate::domain::source::Source;
 use crate::policy::roles::Role;
 use crate::policy::route::Route;
+use crate::postgrest::Touched;
 
 use super::limit::LimitState;
 
@@ -78,6 +79,8 @@ pub struct Note {
     pub text: String,
     /// The policy that made it so.
     pub source: Option<Source>,
+    /// The piece of the sent request that it explains, if it is about one.
+    pub touched: Option<Touched>,
 }
 
 /// The record of one request's way.
@@ -176,9 +179,20 @@ impl Trace {
 
     /// Takes a note, if notes are taken; otherwise `text` is never built.
     pub fn note(&mut self, source: Option<&Source>, text: impl FnOnce() -> String) {
+        self.note_on(|| None, source, text);
+    }
+
+    /// The same, for a piece of the request that is sent.
+    pub fn note_on(
+        &mut self,
+        touched: impl FnOnce() -> Option<Touched>,
+        source: Option<&Source>,
+        text: impl FnOnce() -> String,
+    ) {
         let stage = self.stage;
         if let Some(notes) = &mut self.notes {
-            notes.push(Note { stage, text: text(), source: source.cloned() });
+            let source = source.cloned();
+            notes.push(Note { stage, text: text(), source, touched: touched() });
         }
     }
 

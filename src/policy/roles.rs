@@ -16,6 +16,8 @@ pub struct PermissionId(u16);
 
 /// What `admin` on a resource implies.
 pub const IMPLIED_BY_ADMIN: [&str; 3] = ["read", "write", "delete"];
+/// The action on a function of the database.
+pub const CALL: &str = "call";
 
 /// A role as it was written.
 #[derive(Debug, Clone)]

@@ -184,6 +184,8 @@ pub enum PermissionRule {
     /// What the default map says for the table in this capture of the path: GET and HEAD → `read`,
     /// POST, PUT and PATCH → `write`, DELETE → `delete`.
     Table(Arc<str>),
+    /// `call` on the function in this capture of the path.
+    Function(Arc<str>),
 }
 
 /// A condition besides permissions.

@@ -37,6 +37,8 @@ pub struct Upstream {
     pub health: Option<HealthCheck>,
     /// When an address is taken out.
     pub breaker: Breaker,
+    /// Of a PostgREST upstream: whether its isolation is tried before the node is ready.
+    pub canary: Option<CanaryPolicy>,
     /// Where it was written.
     pub source: Source,
 }
@@ -136,6 +138,15 @@ pub struct HealthCheck {
     pub unhealthy_after: NonZeroU32,
     /// Successes in a row that put it back.
     pub healthy_after: NonZeroU32,
+}
+
+/// How the isolation of a PostgREST upstream is tried, at start and after a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CanaryPolicy {
+    /// Time from one try that failed to the next.
+    pub retry: Duration,
+    /// Time for the answer to one question.
+    pub timeout: Duration,
 }
 
 /// When the circuit of an address opens.

@@ -7,20 +7,23 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::body::{BodyRule, JsonRule, Write};
+use super::body::{BodyRule, BodySource, RowsRule, Write};
+use super::call::call;
 use super::confined::{Confined, Injection};
 use super::filter::{Filter, Place, parse_operation};
 use super::headers::{self, ACCEPT_PROFILE, CONTENT_PROFILE};
 use super::lexer::Cursor;
 use super::order::OrderTerm;
-use super::path::table_name;
+use super::path::{Resource, resource};
 use super::percent::encode;
 use super::prefer::{PREFER, Preferences, Returning};
 use super::print::Printer;
 use super::query::{Query, parse_query};
 use super::refusal::{Part, RestRefusal};
 use super::request::{RestMethod, RestRequest};
+use super::resolve::{Resolver, expanded};
 use super::select::SelectItem;
+use super::upsert;
 use crate::domain::catalog::{Catalog, Table, Tenancy};
 use crate::domain::ids::OrgId;
 
@@ -34,28 +37,49 @@ pub fn confine(
     catalog: &Catalog,
     org: OrgId,
 ) -> Result<Confined, RestRefusal> {
-    let name = table_name(request.path)?;
+    let name = match resource(request.path)? {
+        Resource::Table(name) => name,
+        Resource::Function(name) => return call(request, catalog, org, &name),
+    };
     // A table without columns has nothing that a client could name.
     let found = catalog.table(&name).filter(|table| !table.columns.is_empty());
     let Some(table) = found else { return Err(RestRefusal::TableUnknown(name.into_owned())) };
     let tenant = match &table.tenancy {
-        Tenancy::Column(column) => Some(column),
-        Tenancy::Global => None,
+        Tenancy::Column { column, .. } => Some(column),
+        // What belongs to a parent's organization is only read: a write could not be confined.
+        Tenancy::Global | Tenancy::Through { .. } => None,
         Tenancy::Denied => return Err(RestRefusal::TableUnknown(name.into_owned())),
     };
     if request.method.writes() && (!table.writable || tenant.is_none()) {
         return Err(RestRefusal::TableReadOnly(name.into_owned()));
     }
-    if request.method == RestMethod::Put {
-        return Err(RestRefusal::PutUnsupported);
-    }
     let mut query = parse_query(request.query.unwrap_or_default())?;
     restore_apikey(&mut query, table)?;
-    check_columns(&query, table, tenant)?;
+    check_written(&query, table, tenant)?;
     check_method(&query, request.method)?;
     let preferences = Preferences::parse(request.headers)?;
+    if let Some(tenant) = tenant {
+        check_upsert(&mut query, request.method, &preferences, table, tenant, org)?;
+    }
     let client_conditions = query.filters.len() + query.logic.len();
+    if table.requires_filter && is_change(request.method) && client_conditions == 0 {
+        return Err(RestRefusal::FilterRequired);
+    }
     let mut injections = Vec::with_capacity(3);
+    let mut resolver = Resolver::new(catalog, org, &mut injections);
+    resolver.level(&mut query, table, 1, "")?;
+    let plain = tenant.filter(|_| {
+        let shared = matches!(table.tenancy, Tenancy::Column { shared_null: true, .. });
+        let read = !request.method.writes();
+        is_change(request.method) || request.method == RestMethod::Put || (read && !shared)
+    });
+    if plain.is_none() && !request.method.writes() {
+        if matches!(table.tenancy, Tenancy::Through { .. }) {
+            query.select.get_or_insert_with(|| vec![SelectItem::Star]);
+        }
+        resolver.confine(&mut query, table, "")?;
+    }
+    let embedded = resolver.into_tables();
     if preferences.count_made_exact {
         injections.push(Injection::CountMadeExact);
     }
@@ -68,10 +92,14 @@ pub fn confine(
     };
     let headers = confined_headers(request, &preferences, &catalog.schema)?;
     let select = Selection::of(request.method, preferences.returning);
-    let filter = tenant.filter(|_| request.method != RestMethod::Post);
     let target =
-        print_target(table, query, select, filter.map(|column| (column, org)), &mut injections);
-    Ok(Confined { table: table.clone(), target, headers, body, injections, client_conditions })
+        print_target(table, query, select, plain.map(|column| (column, org)), &mut injections);
+    let source = table.source.clone();
+    Ok(Confined { source, embedded, target, headers, body, injections, client_conditions })
+}
+
+fn is_change(method: RestMethod) -> bool {
+    matches!(method, RestMethod::Patch | RestMethod::Delete)
 }
 
 /// `apikey` is the client's key, unless the table has a column of that name: to drop a filter
@@ -90,41 +118,28 @@ fn restore_apikey(query: &mut Query, table: &Table) -> Result<(), RestRefusal> {
     Ok(())
 }
 
-/// Every column that is named has to be in the catalogue; a name that is not could be a function
-/// of the row. The tenant column may always be named in `columns`.
-fn check_columns(
+/// What is to be written has to be in the catalogue; the tenant column may always be named.
+fn check_written(
     query: &Query,
     table: &Table,
     tenant: Option<&Arc<str>>,
 ) -> Result<(), RestRefusal> {
-    let known = |name: &str| {
-        if table.has_column(name) {
-            Ok(())
-        } else {
-            Err(RestRefusal::ColumnUnknown(name.to_owned()))
-        }
-    };
-    for item in query.select.iter().flatten() {
-        match item {
-            SelectItem::Star => {}
-            SelectItem::Column { column, .. } => known(column)?,
-        }
-    }
     for name in query.columns.iter().flatten() {
-        if tenant.is_none_or(|tenant| tenant.as_ref() != name) {
-            known(name)?;
+        let own = tenant.is_some_and(|tenant| tenant.as_ref() == name);
+        if !own && !table.has_column(name) {
+            return Err(RestRefusal::ColumnUnknown(name.to_owned()));
         }
     }
-    query.filters.iter().try_for_each(|filter| known(&filter.column))?;
-    let mut visit = |filter: &Filter| known(&filter.column);
-    query.logic.iter().try_for_each(|logic| logic.try_each_filter(&mut visit))?;
-    query.order.iter().flatten().try_for_each(|term| known(&term.column))
+    Ok(())
 }
 
 /// Parameters that a method does not heed are refused, not dropped.
 fn check_method(query: &Query, method: RestMethod) -> Result<(), RestRefusal> {
     let limited = query.limit.is_some() || query.offset.is_some();
     let conditions = !query.filters.is_empty() || !query.logic.is_empty();
+    if method.writes() && depends_on_embeds(query) {
+        return Err(RestRefusal::EmbedUnsupported("a condition on it in a write"));
+    }
     match method {
         RestMethod::Get | RestMethod::Head | RestMethod::Delete if query.columns.is_some() => {
             Err(RestRefusal::ColumnsMisplaced)
@@ -144,6 +159,33 @@ fn check_method(query: &Query, method: RestMethod) -> Result<(), RestRefusal> {
     }
 }
 
+/// Whether an insert may change rows that are there, or a PUT makes one, and by which key.
+fn check_upsert(
+    query: &mut Query,
+    method: RestMethod,
+    preferences: &Preferences,
+    table: &Table,
+    tenant: &Arc<str>,
+    org: OrgId,
+) -> Result<(), RestRefusal> {
+    match (method, preferences.resolution) {
+        (RestMethod::Post, Some(_)) => upsert::conflict_key(query, table, tenant),
+        (_, Some(_)) => Err(RestRefusal::UpsertMisplaced),
+        (_, None) if query.on_conflict.is_some() => Err(RestRefusal::UpsertMisplaced),
+        (RestMethod::Put, None) => upsert::put(query, table, tenant, org),
+        (_, None) => Ok(()),
+    }
+}
+
+/// Whether which rows are meant depends on what is embedded: PostgREST embeds after it has written.
+fn depends_on_embeds(query: &Query) -> bool {
+    let is_embed = |name: &str| query.embeds().any(|embed| embed.name() == name);
+    let visit = |filter: &Filter| if is_embed(&filter.column) { Err(()) } else { Ok(()) };
+    query.filters.iter().any(|filter| is_embed(&filter.column))
+        || query.logic.iter().any(|logic| logic.try_each_filter(&mut { visit }).is_err())
+        || query.order.iter().flatten().any(|term| term.embed.is_some())
+}
+
 /// PostgREST selects the rows of a limited update or delete with all filters, but then changes
 /// every row of the table that agrees with one of them in the columns of `order`
 /// (`Query/QueryBuilder.hs`, `pgrst_affected_rows`). With the tenant among these columns no other
@@ -160,7 +202,12 @@ fn confine_order(
     }
     let terms = query.order.get_or_insert_default();
     if !terms.iter().any(|term| term.column == tenant.as_ref()) {
-        terms.push(OrderTerm { column: tenant.as_ref().to_owned(), direction: None, nulls: None });
+        terms.push(OrderTerm {
+            embed: None,
+            column: tenant.as_ref().to_owned(),
+            direction: None,
+            nulls: None,
+        });
         injections.push(Injection::TenantInOrder { column: tenant.clone() });
     }
 }
@@ -175,17 +222,23 @@ fn confine_body(
 ) -> Result<BodyRule, RestRefusal> {
     let names_tenant =
         |names: &Vec<String>| names.iter().any(|name| name.as_str() == tenant.as_ref());
+    if matches!(request.method, RestMethod::Get | RestMethod::Head | RestMethod::Delete) {
+        return Ok(BodyRule::None);
+    }
+    let source = BodySource::from_content_type(request.headers)?;
+    if source != BodySource::Json {
+        // PostgREST heeds it for JSON only; the body that is sent is JSON.
+        query.columns = None;
+    }
     let write = match request.method {
-        RestMethod::Get | RestMethod::Head | RestMethod::Delete | RestMethod::Put => {
-            return Ok(BodyRule::None);
-        }
-        RestMethod::Post => {
+        RestMethod::Get | RestMethod::Head | RestMethod::Delete => return Ok(BodyRule::None),
+        RestMethod::Post | RestMethod::Put => {
             injections.push(Injection::TenantInRows { column: tenant.clone() });
             if let Some(names) = query.columns.as_mut().filter(|names| !names_tenant(names)) {
                 names.push(tenant.as_ref().to_owned());
                 injections.push(Injection::TenantInColumns { column: tenant.clone() });
             }
-            Write::Insert
+            if request.method == RestMethod::Put { Write::Put } else { Write::Insert }
         }
         RestMethod::Patch if query.columns.as_ref().is_some_and(names_tenant) => {
             injections.push(Injection::TenantInRows { column: tenant.clone() });
@@ -193,11 +246,11 @@ fn confine_body(
         }
         RestMethod::Patch => Write::Update,
     };
-    headers::json_body(request.headers)?;
-    Ok(BodyRule::Json(JsonRule::new(table.clone(), tenant.clone(), org, write)))
+    let columns = query.columns.as_deref();
+    Ok(BodyRule::Rows(RowsRule::new(table.clone(), tenant.clone(), org, write, source, columns)))
 }
 
-fn confined_headers(
+pub(super) fn confined_headers(
     request: &RestRequest<'_>,
     preferences: &Preferences,
     schema: &str,
@@ -219,10 +272,10 @@ fn confined_headers(
                 out.push((header::RANGE, range));
             }
         }
-        RestMethod::Post | RestMethod::Patch => {
+        RestMethod::Post | RestMethod::Patch | RestMethod::Put => {
             out.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         }
-        RestMethod::Head | RestMethod::Put | RestMethod::Delete => {}
+        RestMethod::Head | RestMethod::Delete => {}
     }
     Ok(out)
 }
@@ -259,21 +312,27 @@ fn print_target(
     target.push('/');
     encode(&table.name, &mut target);
     target.push('?');
-    let mut printer = Printer::new(target);
-    match (selection, query.select.take()) {
-        (Selection::Omitted, _) | (Selection::AsStated, None) => {}
-        (Selection::AsStated, Some(items)) => printer.select(&items),
-        (Selection::Expanded, Some(items)) if !items.contains(&SelectItem::Star) => {
-            printer.select(&items);
+    query.select = match (selection, query.select.take()) {
+        (Selection::Omitted, _) | (Selection::AsStated, None) => None,
+        (Selection::AsStated, Some(mut items)) => {
+            // Nothing of what is embedded would come back.
+            items.retain(|item| !matches!(item, SelectItem::Embed(_)));
+            Some(items).filter(|items| !items.is_empty())
         }
         (Selection::Expanded, Some(items)) => {
-            printer.select(&expanded(items, table));
-            injections.push(Injection::SelectExpanded);
+            if items.contains(&SelectItem::Star) {
+                injections.push(Injection::SelectExpanded);
+            }
+            Some(expanded(items, table))
         }
         (Selection::Expanded, None) => {
-            printer.select_columns(table.columns.iter().map(AsRef::as_ref));
             injections.push(Injection::SelectExpanded);
+            Some(expanded(vec![SelectItem::Star], table))
         }
+    };
+    let mut printer = Printer::new(target);
+    if let Some(items) = &query.select {
+        printer.select(items);
     }
     let mut buffer = uuid::Uuid::encode_buffer();
     let injected = filter.map(|(column, org)| {
@@ -287,26 +346,4 @@ fn print_target(
         target.pop();
     }
     target
-}
-
-/// `*` replaced by the catalogue's columns, each of which stands once.
-fn expanded(items: Vec<SelectItem>, table: &Table) -> Vec<SelectItem> {
-    let mut out = Vec::with_capacity(items.len() + table.columns.len());
-    let mut star = false;
-    for item in items {
-        match item {
-            SelectItem::Star if !star => {
-                star = true;
-                out.retain(|known| !matches!(known, SelectItem::Column { alias: None, .. }));
-                out.extend(table.columns.iter().map(|column| SelectItem::Column {
-                    alias: None,
-                    column: column.as_ref().to_owned(),
-                }));
-            }
-            SelectItem::Star => {}
-            SelectItem::Column { alias: None, .. } if star => {}
-            SelectItem::Column { .. } => out.push(item),
-        }
-    }
-    out
 }

@@ -11,12 +11,14 @@ use http::{HeaderName, HeaderValue};
 use super::body::BodyRule;
 use crate::domain::catalog::Table;
 use crate::domain::ids::OrgId;
+use crate::domain::source::Source;
 
 /// A request that can only touch one organization's rows. Only
 /// [`confine`](super::confine) makes one.
 #[derive(Debug, Clone)]
 pub struct Confined {
-    pub(super) table: Arc<Table>,
+    pub(super) source: Source,
+    pub(super) embedded: Vec<Arc<Table>>,
     pub(super) target: String,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: BodyRule,
@@ -25,9 +27,14 @@ pub struct Confined {
 }
 
 impl Confined {
-    /// The table that is read or written.
-    pub fn table(&self) -> &Arc<Table> {
-        &self.table
+    /// Where the catalogue states the table or function that is asked for.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Further tables from which rows come, junctions included: each needs to be allowed, too.
+    pub fn embedded(&self) -> &[Arc<Table>] {
+        &self.embedded
     }
 
     /// Path and query to send, beginning with a slash.
@@ -82,10 +89,79 @@ pub enum Injection {
         /// The tenant column.
         column: Arc<str>,
     },
+    /// A filter on rows that are embedded, or on shared rows at the root.
+    RowsFilter {
+        /// The names that lead to the embed, joined by dots; empty for the root.
+        path: Arc<str>,
+        /// The tenant column.
+        column: Arc<str>,
+        /// The organization.
+        org: OrgId,
+        /// Whether rows that belong to nobody are there, too.
+        shared: bool,
+    },
+    /// The parent that says whose a row is.
+    ParentEmbed {
+        /// The names that lead to the embed, joined by dots.
+        path: Arc<str>,
+        /// The foreign key to it.
+        constraint: Arc<str>,
+    },
+    /// An embed was told which table and relationship it is.
+    EmbedResolved {
+        /// The names that lead to it, joined by dots.
+        path: Arc<str>,
+        /// The table.
+        table: Arc<str>,
+        /// The foreign key, or the junction.
+        hint: Arc<str>,
+    },
+    /// The organization as an argument of a function.
+    TenantArgument {
+        /// The argument.
+        argument: Arc<str>,
+        /// Whether it stands in the body, not in the query.
+        in_body: bool,
+    },
     /// `select` was spelled out.
     SelectExpanded,
     /// A planned or estimated count became an exact one.
     CountMadeExact,
+}
+
+/// The piece of the sent request in which an injection is seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Touched {
+    /// A query parameter of this name.
+    Parameter(Arc<str>),
+    /// A header field of this name.
+    Header(&'static str),
+    /// The body.
+    Body,
+}
+
+impl Injection {
+    /// Where it is seen.
+    pub fn touched(&self) -> Touched {
+        match self {
+            Self::TenantFilter { column, .. } => Touched::Parameter(Arc::clone(column)),
+            Self::TenantInRows { .. } => Touched::Body,
+            Self::TenantInColumns { .. } => Touched::Parameter(Arc::from("columns")),
+            Self::TenantInOrder { .. } => Touched::Parameter(Arc::from("order")),
+            Self::RowsFilter { path, column, shared, .. } => {
+                let name = if *shared { "or" } else { column.as_ref() };
+                let dot = if path.is_empty() { "" } else { "." };
+                Touched::Parameter(format!("{path}{dot}{name}").into())
+            }
+            Self::ParentEmbed { .. } | Self::EmbedResolved { .. } => {
+                Touched::Parameter(Arc::from("select"))
+            }
+            Self::TenantArgument { in_body: true, .. } => Touched::Body,
+            Self::TenantArgument { argument, .. } => Touched::Parameter(Arc::clone(argument)),
+            Self::SelectExpanded => Touched::Parameter(Arc::from("select")),
+            Self::CountMadeExact => Touched::Header("prefer"),
+        }
+    }
 }
 
 impl fmt::Display for Injection {
@@ -105,6 +181,22 @@ impl fmt::Display for Injection {
                 "`{column}` in `order`: PostgREST finds the rows of a limited change again by the \
                  columns of its order alone"
             ),
+            Self::RowsFilter { path, column, org, shared } => {
+                let shared = if *shared { " and shared ones" } else { "" };
+                let at = if path.is_empty() { "at the root" } else { path.as_ref() };
+                write!(f, "filter on `{column}` for `{org}` ({at}): only its rows{shared}")
+            }
+            Self::ParentEmbed { path, constraint } => write!(
+                f,
+                "inner embed `{path}` over `{constraint}`: only rows whose parent is the \
+                 organization's"
+            ),
+            Self::EmbedResolved { path, table, hint } => {
+                write!(f, "embed `{path}` is `{table}!{hint}`: one table, one relationship")
+            }
+            Self::TenantArgument { argument, .. } => {
+                write!(f, "argument `{argument}`: the organization's own, whatever is given")
+            }
             Self::SelectExpanded => {
                 f.write_str("`select` spelled out: only columns of the catalogue come back")
             }

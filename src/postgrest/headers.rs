@@ -109,33 +109,6 @@ pub(super) fn profile(
     }
 }
 
-/// Checks that a body is uncompressed JSON. No Content-Type means JSON to PostgREST too.
-pub(super) fn json_body(headers: &HeaderMap) -> Result<(), RestRefusal> {
-    for encoding in headers.get_all(header::CONTENT_ENCODING) {
-        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-            return Err(RestRefusal::ContentEncodingUnsupported);
-        }
-    }
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (stated, second) = (types.next(), types.next());
-    let Some(stated) = stated else { return Ok(()) };
-    let text = stated.to_str().map_err(|_| RestRefusal::ContentTypeUnsupported)?;
-    let mut parts = text.split(';').map(str::trim);
-    let is_json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
-    let is_utf8 = parts.all(|parameter| {
-        parameter.is_empty()
-            || parameter.split_once('=').is_some_and(|(name, value)| {
-                name.eq_ignore_ascii_case("charset")
-                    && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-            })
-    });
-    if second.is_none() && is_json && is_utf8 {
-        Ok(())
-    } else {
-        Err(RestRefusal::ContentTypeUnsupported)
-    }
-}
-
 /// `Range: from-to` or `from-`, in rows. PostgREST heeds it on GET only.
 pub(super) fn range(headers: &HeaderMap) -> Result<Option<HeaderValue>, RestRefusal> {
     let mut ranges = headers.get_all(header::RANGE).iter();
@@ -213,29 +186,6 @@ mod tests {
             let refused = profile(&headers, &ACCEPT_PROFILE, "public");
             assert_eq!(refused, Err(RestRefusal::ProfileNotAcceptable), "{value}");
         }
-    }
-
-    #[test]
-    fn only_plain_json_is_a_body() {
-        for values in [&[][..], &["application/json"], &["Application/JSON; charset=\"UTF-8\""]] {
-            assert_eq!(json_body(&with(header::CONTENT_TYPE, values)), Ok(()), "{values:?}");
-        }
-        for values in [
-            &["text/csv"][..],
-            &["application/x-www-form-urlencoded"],
-            &["text/plain"],
-            &["application/vnd.pgrst.object+json"],
-            &["application/json", "application/json"],
-            &["application/json, text/csv"],
-            &["application/json; charset=utf-16"],
-            &[""],
-        ] {
-            let refused = json_body(&with(header::CONTENT_TYPE, values));
-            assert_eq!(refused, Err(RestRefusal::ContentTypeUnsupported), "{values:?}");
-        }
-        let gzip = json_body(&with(header::CONTENT_ENCODING, &["gzip"]));
-        assert_eq!(gzip, Err(RestRefusal::ContentEncodingUnsupported));
-        assert_eq!(json_body(&with(header::CONTENT_ENCODING, &["identity"])), Ok(()));
     }
 
     #[test]

@@ -24,8 +24,14 @@ pub const MAX_LIST_VALUES: usize = 1_000;
 /// may not have over 1,664.
 pub const MAX_SELECT_ITEMS: usize = 256;
 
+/// How deep embeds may nest, whatever the catalogue allows: the parser recurses once per level.
+pub const MAX_EMBED_DEPTH: usize = 10;
+
 /// Terms in `order`.
 pub const MAX_ORDER_TERMS: usize = 16;
+
+/// How deep a value of a JSON body may nest. Applications stay below ten; PostgREST's parser recurses.
+pub const MAX_JSON_DEPTH: u32 = 64;
 
 /// Rows in one insert. A row can be as short as `{}` and grows by the tenant's column and value,
 /// so rows have to be bounded apart from bytes.

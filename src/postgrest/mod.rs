@@ -9,10 +9,11 @@
 //! client's is sent on: what does not parse to its end, is not in the catalogue or is not supported
 //! has a [`RestRefusal`]. Pure: never awaits, never reads a clock; imports only `domain`.
 //!
-//! Served in this form: plain columns, filters and logic trees on one table, `order`, `limit`,
-//! `offset`; JSON inserts and updates; deletes.
+//! Served: columns, embeds over the foreign keys of the catalogue, filters and logic trees, `order`,
+//! `limit`, `offset`; inserts and updates in JSON, CSV and forms; deletes; calls of functions.
 
 mod body;
+mod call;
 mod confine;
 mod confined;
 mod filter;
@@ -29,13 +30,15 @@ mod print;
 mod query;
 mod refusal;
 mod request;
+mod resolve;
 mod select;
 #[cfg(test)]
 mod tests;
+mod upsert;
 
-pub use body::{BodyRule, JsonRule};
+pub use body::{ArgumentsRule, BodyRule, BodySource, RowsRule};
 pub use confine::confine;
-pub use confined::{Confined, Injection};
+pub use confined::{Confined, Injection, Touched};
 pub use filter::{Filter, Operation};
 pub use headers::OWNED_HEADERS;
 pub use limits::*;
@@ -47,4 +50,4 @@ pub use print::print_query;
 pub use query::{Query, parse_query};
 pub use refusal::{Cap, Part, RestRefusal};
 pub use request::{RestMethod, RestRequest};
-pub use select::SelectItem;
+pub use select::{Embed, Join, SelectItem};

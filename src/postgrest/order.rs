@@ -10,6 +10,8 @@ use super::refusal::{Cap, Part, RestRefusal};
 /// One term of `order`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderTerm {
+    /// The embed whose column it is, as in `projects(name)`.
+    pub embed: Option<String>,
     /// The column.
     pub column: String,
     /// `asc` or `desc`, where stated.
@@ -52,7 +54,6 @@ pub(super) fn parse_order(text: &str) -> Result<Vec<OrderTerm>, RestRefusal> {
         }
         if !cursor.eat(",") {
             return Err(match cursor.peek() {
-                Some('(') => RestRefusal::EmbedUnsupported,
                 Some('-') => RestRefusal::JsonPathUnsupported,
                 _ => malformed(text),
             });
@@ -61,7 +62,18 @@ pub(super) fn parse_order(text: &str) -> Result<Vec<OrderTerm>, RestRefusal> {
 }
 
 fn term(cursor: &mut Cursor<'_>, whole: &str) -> Result<OrderTerm, RestRefusal> {
-    let column = cursor.name().ok_or_else(|| malformed(whole))?.into_owned();
+    let mut column = cursor.name().ok_or_else(|| malformed(whole))?.into_owned();
+    let mut embed = None;
+    if cursor.eat("(") {
+        let inner = cursor.name().ok_or_else(|| malformed(whole))?.into_owned();
+        embed = Some(std::mem::replace(&mut column, inner));
+        if cursor.starts_with("->") {
+            return Err(RestRefusal::JsonPathUnsupported);
+        }
+        if !cursor.eat(")") {
+            return Err(malformed(whole));
+        }
+    }
     let direction = if cursor.eat(".asc") {
         Some(Direction::Ascending)
     } else if cursor.eat(".desc") {
@@ -76,7 +88,7 @@ fn term(cursor: &mut Cursor<'_>, whole: &str) -> Result<OrderTerm, RestRefusal> 
     } else {
         None
     };
-    Ok(OrderTerm { column, direction, nulls })
+    Ok(OrderTerm { embed, column, direction, nulls })
 }
 
 fn malformed(whole: &str) -> RestRefusal {
@@ -93,13 +105,19 @@ mod tests {
         assert_eq!(
             terms,
             [
-                OrderTerm { column: "id".to_owned(), direction: None, nulls: None },
+                OrderTerm { embed: None, column: "id".to_owned(), direction: None, nulls: None },
                 OrderTerm {
+                    embed: None,
                     column: "title".to_owned(),
                     direction: Some(Direction::Descending),
                     nulls: Some(Nulls::Last),
                 },
-                OrderTerm { column: "a.b".to_owned(), direction: None, nulls: Some(Nulls::First) },
+                OrderTerm {
+                    embed: None,
+                    column: "a.b".to_owned(),
+                    direction: None,
+                    nulls: Some(Nulls::First)
+                },
             ]
         );
     }
@@ -112,7 +130,9 @@ mod tests {
             let refused = parse_order(text).unwrap_err();
             assert!(matches!(refused, RestRefusal::Malformed { .. }), "{text}: {refused:?}");
         }
-        assert_eq!(parse_order("projects(name)"), Err(RestRefusal::EmbedUnsupported));
+        let terms = parse_order("projects(name).desc").unwrap();
+        let [term] = &terms[..] else { panic!("{terms:?}") };
+        assert_eq!((term.embed.as_deref(), term.column.as_str()), (Some("projects"), "name"));
         assert_eq!(parse_order("data->a"), Err(RestRefusal::JsonPathUnsupported));
         let long = vec!["a"; MAX_ORDER_TERMS + 1].join(",");
         assert_eq!(parse_order(&long), Err(RestRefusal::TooMany(Cap::OrderTerms)));

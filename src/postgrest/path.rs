@@ -7,8 +7,17 @@ use std::borrow::Cow;
 use super::percent::{Plus, decode};
 use super::refusal::RestRefusal;
 
-/// The decoded name in a path such as `/events`.
-pub(super) fn table_name(path: &str) -> Result<Cow<'_, str>, RestRefusal> {
+/// What a path leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Resource<'a> {
+    /// `/events`: a table or view.
+    Table(Cow<'a, str>),
+    /// `/rpc/org_stats`: a function.
+    Function(Cow<'a, str>),
+}
+
+/// The decoded name in a path such as `/events` or `/rpc/org_stats`.
+pub(super) fn resource(path: &str) -> Result<Resource<'_>, RestRefusal> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.is_empty() {
         return Err(RestRefusal::RootUnavailable);
@@ -16,9 +25,9 @@ pub(super) fn table_name(path: &str) -> Result<Cow<'_, str>, RestRefusal> {
     let mut segments = path.split('/');
     let first = decode_segment(segments.next().unwrap_or_default())?;
     match (segments.next(), segments.next()) {
-        (None, _) => Ok(first),
+        (None, _) => Ok(Resource::Table(first)),
         (Some(second), None) => match (first.as_ref(), decode_segment(second)) {
-            ("rpc", Ok(_)) => Err(RestRefusal::RpcUnsupported),
+            ("rpc", Ok(name)) => Ok(Resource::Function(name)),
             (_, Ok(_)) => Err(RestRefusal::PathMalformed),
             (_, Err(refusal)) => Err(refusal),
         },
@@ -44,10 +53,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_segment_is_a_table() {
-        assert_eq!(table_name("/events").unwrap(), "events");
-        assert_eq!(table_name("/ev%65nts").unwrap(), "events");
-        assert_eq!(table_name("/a+b%20c").unwrap(), "a+b c");
+    fn one_segment_is_a_table_and_one_behind_rpc_a_function() {
+        assert_eq!(resource("/events").unwrap(), Resource::Table("events".into()));
+        assert_eq!(resource("/ev%65nts").unwrap(), Resource::Table("events".into()));
+        assert_eq!(resource("/a+b%20c").unwrap(), Resource::Table("a+b c".into()));
+        assert_eq!(resource("/rpc/org_stats").unwrap(), Resource::Function("org_stats".into()));
+        assert_eq!(resource("/%72pc/bump").unwrap(), Resource::Function("bump".into()));
     }
 
     #[test]
@@ -65,12 +76,10 @@ mod tests {
             ("/a/b", "rest_path_malformed"),
             ("/rpc/a/b", "rest_path_malformed"),
             ("/rpc/", "rest_path_malformed"),
-            ("/rpc/org_stats", "rest_rpc_unsupported"),
-            ("/%72pc/bump", "rest_rpc_unsupported"),
             ("/ev%00ents", "rest_encoding_malformed"),
             ("/ev%ff", "rest_encoding_malformed"),
         ] {
-            assert_eq!(table_name(path).unwrap_err().code(), code, "{path}");
+            assert_eq!(resource(path).unwrap_err().code(), code, "{path}");
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Preferences {
     pub(super) count: bool,
     /// The client asked for a count from statistics, which are those of all organizations.
     pub(super) count_made_exact: bool,
+    /// What becomes of an inserted row whose key is there already.
+    pub(super) resolution: Option<&'static str>,
     missing: Option<&'static str>,
     handling: Option<&'static str>,
     timezone: Option<String>,
@@ -67,13 +69,20 @@ impl Preferences {
             "missing=null" => first(&mut self.missing, "missing=null"),
             "handling=strict" => first(&mut self.handling, "strict"),
             "handling=lenient" => first(&mut self.handling, "lenient"),
-            "resolution=merge-duplicates" | "resolution=ignore-duplicates" => {
-                return Err(RestRefusal::UpsertUnsupported);
+            "resolution=merge-duplicates" => {
+                first(&mut self.resolution, "resolution=merge-duplicates");
+            }
+            "resolution=ignore-duplicates" => {
+                first(&mut self.resolution, "resolution=ignore-duplicates");
             }
             // To drop it would turn a trial run into a lasting change.
             "tx=rollback" => return Err(RestRefusal::PreferenceUnsupported("tx=rollback")),
-            // The default anyway; and a parameter of functions, which are not served.
-            "tx=commit" | "params=single-object" => {}
+            // The body of a call is its arguments, each of which is known by name.
+            "params=single-object" => {
+                return Err(RestRefusal::PreferenceUnsupported("params=single-object"));
+            }
+            // The default anyway.
+            "tx=commit" => {}
             other => return Ok(self.take_parameter(other)),
         }
         Ok(Known::Yes)
@@ -118,6 +127,9 @@ impl Preferences {
         }
         if self.count {
             push("count=exact");
+        }
+        if let Some(resolution) = self.resolution {
+            push(resolution);
         }
         if let Some(missing) = self.missing {
             push(missing);
@@ -169,10 +181,14 @@ mod tests {
                 &["missing=default,return=representation", "count=exact"],
                 Some("return=representation, count=exact, missing=default"),
             ),
+            (
+                &["resolution=merge-duplicates", "return=minimal,resolution=ignore-duplicates"],
+                Some("return=minimal, resolution=merge-duplicates"),
+            ),
             (&["count=planned"], Some("count=exact")),
             (&["count=estimated,  count=exact"], Some("count=exact")),
             (&["return=minimal", "return=representation"], Some("return=minimal")),
-            (&["Return=minimal, whatever, tx=commit, params=single-object"], None),
+            (&["Return=minimal, whatever, tx=commit"], None),
             (
                 &["timezone=America/New_York, max-affected=3, handling=strict"],
                 Some("handling=strict, timezone=America/New_York, max-affected=3"),
@@ -186,8 +202,7 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_refused() {
         for (value, code) in [
-            ("resolution=merge-duplicates", "rest_upsert_unsupported"),
-            ("return=minimal, resolution=ignore-duplicates", "rest_upsert_unsupported"),
+            ("return=minimal, params=single-object", "rest_preference_unsupported"),
             ("tx=rollback", "rest_preference_unsupported"),
             ("whatever, handling=strict", "rest_preference_unsupported"),
         ] {

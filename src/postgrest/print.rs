@@ -8,12 +8,8 @@ use super::filter::{Filter, Operation};
 use super::logic::{Logic, LogicTree};
 use super::order::{Direction, Nulls, OrderTerm};
 use super::percent::encode;
-use super::query::Query;
-use super::select::SelectItem;
-
-/// Words that mean something else than a column where a column can stand.
-const RESERVED: [&str; 10] =
-    ["select", "columns", "on_conflict", "order", "limit", "offset", "and", "or", "not", "apikey"];
+use super::query::{Query, RESERVED};
+use super::select::{Embed, Join, SelectItem};
 
 /// Prints a query, without `?`. The `apikey` is left out.
 pub fn print_query(query: &Query) -> String {
@@ -29,12 +25,14 @@ pub fn print_query(query: &Query) -> String {
 pub(super) struct Printer {
     out: String,
     started: bool,
+    /// The names of embeds that lead to what is being printed, each with its dot.
+    path: String,
 }
 
 impl Printer {
     /// Prints behind what `out` already holds, which ends where the first parameter begins.
     pub(super) fn new(out: String) -> Self {
-        Self { out, started: false }
+        Self { out, started: false, path: String::new() }
     }
 
     pub(super) fn finish(self) -> String {
@@ -47,6 +45,31 @@ impl Printer {
             self.key("columns");
             self.names(columns.iter().map(String::as_str));
         }
+        if let Some(columns) = &query.on_conflict {
+            self.key("on_conflict");
+            self.names(columns.iter().map(String::as_str));
+        }
+        self.level(query, injected);
+        for embed in query.embeds() {
+            self.embedded(embed);
+        }
+    }
+
+    /// The parameters that address an embed, and those within it.
+    fn embedded(&mut self, embed: &Embed) {
+        let outer = self.path.len();
+        let mut path = std::mem::take(&mut self.path);
+        self.name_to(embed.name(), &mut path);
+        path.push('.');
+        self.path = path;
+        self.level(&embed.inner, None);
+        for inner in embed.inner.embeds() {
+            self.embedded(inner);
+        }
+        self.path.truncate(outer);
+    }
+
+    fn level(&mut self, query: &Query, injected: Option<(&str, &str)>) {
         for filter in &query.filters {
             self.filter(filter);
         }
@@ -75,25 +98,51 @@ impl Printer {
 
     pub(super) fn select(&mut self, items: &[SelectItem]) {
         self.key("select");
+        self.items(items);
+    }
+
+    fn items(&mut self, items: &[SelectItem]) {
         for (index, item) in items.iter().enumerate() {
             self.comma(index);
             match item {
                 SelectItem::Star => self.out.push('*'),
-                SelectItem::Column { alias, column } => {
+                SelectItem::Column { alias, column, cast } => {
                     if let Some(alias) = alias {
                         self.name(alias);
                         self.out.push(':');
                     }
                     self.name(column);
+                    if let Some(cast) = cast {
+                        self.out.push_str("::");
+                        self.out.push_str(cast);
+                    }
                 }
+                SelectItem::Embed(embed) => self.embed(embed),
             }
         }
     }
 
-    /// `select` with plain columns.
-    pub(super) fn select_columns<'a>(&mut self, columns: impl Iterator<Item = &'a str>) {
-        self.key("select");
-        self.names(columns);
+    fn embed(&mut self, embed: &Embed) {
+        if embed.spread {
+            self.out.push_str("...");
+        }
+        if let Some(alias) = &embed.alias {
+            self.name(alias);
+            self.out.push(':');
+        }
+        self.name(&embed.target);
+        if let Some(hint) = &embed.hint {
+            self.out.push('!');
+            self.name(hint);
+        }
+        self.out.push_str(match embed.join {
+            None => "",
+            Some(Join::Inner) => "!inner",
+            Some(Join::Left) => "!left",
+        });
+        self.out.push('(');
+        self.items(embed.inner.select.as_deref().unwrap_or_default());
+        self.out.push(')');
     }
 
     fn filter(&mut self, filter: &Filter) {
@@ -107,7 +156,14 @@ impl Printer {
         self.key("order");
         for (index, term) in terms.iter().enumerate() {
             self.comma(index);
+            if let Some(embed) = &term.embed {
+                self.name(embed);
+                self.out.push('(');
+            }
             self.name(&term.column);
+            if term.embed.is_some() {
+                self.out.push(')');
+            }
             self.out.push_str(match term.direction {
                 None => "",
                 Some(Direction::Ascending) => ".asc",
@@ -214,6 +270,21 @@ impl Printer {
         if value.bytes().all(plain) { self.out.push_str(value) } else { self.quoted(value) }
     }
 
+    /// A function's argument: its name and value as they are, which is how they are read.
+    pub(super) fn argument(&mut self, name: &str, value: &str) {
+        self.separate();
+        encode(name, &mut self.out);
+        self.out.push('=');
+        encode(value, &mut self.out);
+    }
+
+    /// A name, put elsewhere than into what is printed.
+    fn name_to(&mut self, name: &str, target: &mut String) {
+        std::mem::swap(&mut self.out, target);
+        self.name(name);
+        std::mem::swap(&mut self.out, target);
+    }
+
     /// A column's or alias's name.
     fn name(&mut self, name: &str) {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
@@ -255,6 +326,7 @@ impl Printer {
             self.out.push('&');
         }
         self.started = true;
+        self.out.push_str(&self.path);
     }
 
     fn comma(&mut self, index: usize) {
@@ -282,6 +354,7 @@ mod tests {
             ("t=ilike.*x%25*", "t=ilike.*x%25*"),
             ("t=like(any).{a*,b}", "t=like(any).%7Ba*%2Cb%7D"),
             ("t=not.wfts( german ).a b", "t=not.wfts(german).a%20b"),
+            ("select=t::text,a:t::int8", "select=t::text,a:t::int8"),
             ("t=is.NULL", "t=is.null"),
             ("t=is.not_null", "t=not.is.null"),
             (
@@ -293,6 +366,13 @@ mod tests {
                 "order=id.desc.nullslast,a&limit=1&offset=2",
             ),
             ("columns=\"a\",\"b c\"&apikey=secret", "columns=a,%22b%20c%22"),
+            (
+                "select=p:projects!fk!inner(id, ...owner(name)),tags (x)&p.or=(id.eq.1,id.eq.2)&\
+                 not.p.owner.and=(a.eq.1)&tags.limit=3&p.id=gt.1&order=p(id).desc&p=not.is.null",
+                "select=p:projects!fk!inner(id,...owner(name)),tags(x)&p=not.is.null&\
+                 order=p(id).desc&p.id=gt.1&p.or=(id.eq.1,id.eq.2)&p.owner.not.and=(a.eq.1)&\
+                 tags.limit=3",
+            ),
             ("gr%C3%B6%C3%9Fe=eq.%C3%A4", "%22gr%C3%B6%C3%9Fe%22=eq.%C3%A4"),
         ] {
             assert_eq!(print_query(&parse_query(raw).unwrap()), printed, "{raw}");

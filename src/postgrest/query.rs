@@ -4,6 +4,8 @@
 //! single-valued parameter, nothing unread after a complete value. May not import anything of this
 //! crate but this room.
 
+use std::borrow::Cow;
+
 use super::filter::{Filter, Place, parse_operation};
 use super::lexer::Cursor;
 use super::limits::{MAX_FILTERS, MAX_QUERY_BYTES};
@@ -11,7 +13,7 @@ use super::logic::{Connective, Logic, parse_logic};
 use super::order::{OrderTerm, parse_order};
 use super::percent::{Plus, decode};
 use super::refusal::{Cap, Part, RestRefusal};
-use super::select::{SelectItem, parse_columns, parse_select};
+use super::select::{Embed, SelectItem, parse_columns, parse_select};
 
 /// A parsed query. What is absent was not stated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Query {
     pub select: Option<Vec<SelectItem>>,
     /// `columns`: what an insert or update writes.
     pub columns: Option<Vec<String>>,
+    /// `on_conflict`: the key by which an upsert finds rows that are there.
+    pub on_conflict: Option<Vec<String>>,
     /// Filters, all of which have to hold, in the order they were stated.
     pub filters: Vec<Filter>,
     /// Logic trees, all of which have to hold too.
@@ -44,38 +48,189 @@ pub fn parse_query(raw: &str) -> Result<Query, RestRefusal> {
         return Err(RestRefusal::Semicolon);
     }
     let mut query = Query::default();
+    // Those that address embeds, for when `select` has been read.
+    let mut addressed = Vec::new();
     for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
         let Some((key, value)) = pair.split_once('=') else {
             return Err(RestRefusal::ParameterWithoutValue(pair.to_owned()));
         };
-        parameter(&mut query, &decode(key, Plus::Space)?, &decode(value, Plus::Space)?)?;
+        let (key, value) = (decode(key, Plus::Space)?, decode(value, Plus::Space)?);
+        parameter(&mut query, &key, value, &mut addressed)?;
     }
-    let mut filters = query.filters.len();
-    for logic in &query.logic {
-        logic.try_each_filter(&mut |_| {
-            filters += 1;
-            Ok::<(), RestRefusal>(())
-        })?;
+    for (key, value) in addressed {
+        let Key { path, last } = key;
+        let level = query.level(&path)?;
+        level.take(last, &value)?;
     }
-    if filters > MAX_FILTERS { Err(RestRefusal::TooMany(Cap::Filters)) } else { Ok(query) }
+    if query.filter_count() > MAX_FILTERS {
+        Err(RestRefusal::TooMany(Cap::Filters))
+    } else {
+        Ok(query)
+    }
 }
+
+impl Query {
+    /// The embeds of its `select`.
+    pub fn embeds(&self) -> impl Iterator<Item = &Embed> {
+        self.select.iter().flatten().filter_map(|item| match item {
+            SelectItem::Embed(embed) => Some(embed.as_ref()),
+            SelectItem::Star | SelectItem::Column { .. } => None,
+        })
+    }
+
+    /// The embeds of its `select`, to be changed.
+    pub(super) fn embeds_mut(&mut self) -> impl Iterator<Item = &mut Embed> {
+        self.select.iter_mut().flatten().filter_map(|item| match item {
+            SelectItem::Embed(embed) => Some(embed.as_mut()),
+            SelectItem::Star | SelectItem::Column { .. } => None,
+        })
+    }
+
+    /// Filters on all levels, leaves of logic trees included.
+    pub fn filter_count(&self) -> usize {
+        let mut count = self.filters.len();
+        for logic in &self.logic {
+            let counted: Result<(), RestRefusal> = logic.try_each_filter(&mut |_| {
+                count += 1;
+                Ok(())
+            });
+            debug_assert!(counted.is_ok(), "counting refuses nothing");
+        }
+        count + self.embeds().map(|embed| embed.inner.filter_count()).sum::<usize>()
+    }
+
+    /// What is asked of the embed to which a path of names leads.
+    fn level(&mut self, path: &[String]) -> Result<&mut Query, RestRefusal> {
+        let Some((first, rest)) = path.split_first() else { return Ok(self) };
+        // Where more than one goes by a name, the resolver refuses the request.
+        let embed = self.embeds_mut().find(|embed| embed.name() == first);
+        embed.ok_or_else(|| RestRefusal::EmbedNotSelected(first.clone()))?.inner.level(rest)
+    }
+
+    fn take(&mut self, last: Last, value: &str) -> Result<(), RestRefusal> {
+        match last {
+            Last::Order => once(&mut self.order, "order", parse_order(value)?),
+            Last::Limit => once(&mut self.limit, "limit", number(value, Part::Limit)?),
+            Last::Offset => once(&mut self.offset, "offset", number(value, Part::Offset)?),
+            Last::Logic { negated, connective } => {
+                self.logic.push(parse_logic(negated, connective, value)?);
+                Ok(())
+            }
+            Last::Column(column) => {
+                let mut cursor = Cursor::new(value);
+                let (negated, operation) = parse_operation(&mut cursor, Place::Root)?;
+                if !cursor.is_at_end() {
+                    let input = value.to_owned();
+                    return Err(RestRefusal::Malformed { part: Part::Filter, input });
+                }
+                self.filters.push(Filter { column, negated, operation });
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Where a parameter leads, and what it is there.
+struct Key {
+    /// Names of embeds, outermost first; none for the root.
+    path: Vec<String>,
+    last: Last,
+}
+
+enum Last {
+    Column(String),
+    Order,
+    Limit,
+    Offset,
+    Logic { negated: bool, connective: Connective },
+}
+
+impl Key {
+    /// Takes a key apart, as PostgREST's `pTreePath` and `pLogicPath` do.
+    fn parse(key: &str) -> Result<Self, RestRefusal> {
+        let malformed = || RestRefusal::Malformed { part: Part::Key, input: key.to_owned() };
+        let mut cursor = Cursor::new(key);
+        let mut names: Vec<(String, bool)> = Vec::with_capacity(2);
+        loop {
+            let bare = cursor.peek() != Some('"');
+            let name = cursor.name().ok_or_else(malformed)?.into_owned();
+            names.push((name, bare));
+            match cursor.peek() {
+                None => break,
+                Some('.') => cursor.eat("."),
+                Some('-') => return Err(RestRefusal::JsonPathUnsupported),
+                Some(_) => return Err(malformed()),
+            };
+        }
+        let (last, _) = names.pop().ok_or_else(malformed)?;
+        // PostgREST looks for these words in the raw text, before it reads any name.
+        let word = key.rsplit('.').next().unwrap_or(key);
+        let connective = match word {
+            "and" => Some(Connective::And),
+            "or" => Some(Connective::Or),
+            _ => None,
+        };
+        let last = match connective {
+            Some(connective) => {
+                // `not` stands first or last on the way.
+                let is_not = |name: Option<&(String, bool)>| {
+                    name.is_some_and(|(name, bare)| *bare && name == "not")
+                };
+                let negated = if is_not(names.last()) {
+                    names.pop();
+                    true
+                } else if is_not(names.first()) {
+                    names.remove(0);
+                    true
+                } else {
+                    false
+                };
+                Last::Logic { negated, connective }
+            }
+            None if !names.is_empty() => match word {
+                "order" => Last::Order,
+                "limit" => Last::Limit,
+                "offset" => Last::Offset,
+                _ => Last::Column(last),
+            },
+            None => Last::Column(last),
+        };
+        if names.iter().any(|(name, bare)| *bare && RESERVED.contains(&name.as_str())) {
+            return Err(malformed());
+        }
+        Ok(Self { path: names.into_iter().map(|(name, _)| name).collect(), last })
+    }
+}
+
+/// Words that mean something else than an embed on the way to one.
+pub(super) const RESERVED: [&str; 10] =
+    ["select", "columns", "on_conflict", "order", "limit", "offset", "and", "or", "not", "apikey"];
 
 /// Sorts one parameter by its decoded key, as PostgREST does: on the raw text, without regard to
 /// quotes, so `"order"` is a column and `order` is not.
-fn parameter(query: &mut Query, key: &str, value: &str) -> Result<(), RestRefusal> {
+fn parameter<'v>(
+    query: &mut Query,
+    key: &str,
+    value: Cow<'v, str>,
+    addressed: &mut Vec<(Key, Cow<'v, str>)>,
+) -> Result<(), RestRefusal> {
     match key {
-        "select" => once(&mut query.select, "select", parse_select(value)?),
-        "columns" => once(&mut query.columns, "columns", parse_columns(value)?),
-        "on_conflict" => Err(RestRefusal::UpsertUnsupported),
-        "order" => once(&mut query.order, "order", parse_order(value)?),
-        "limit" => once(&mut query.limit, "limit", number(value, Part::Limit)?),
-        "offset" => once(&mut query.offset, "offset", number(value, Part::Offset)?),
-        "and" => logic(query, false, Connective::And, value),
-        "or" => logic(query, false, Connective::Or, value),
-        "not.and" => logic(query, true, Connective::And, value),
-        "not.or" => logic(query, true, Connective::Or, value),
-        "apikey" => once(&mut query.apikey, "apikey", value.to_owned()),
-        _ => filter(query, key, value),
+        "select" => once(&mut query.select, "select", parse_select(&value)?),
+        "columns" => once(&mut query.columns, "columns", parse_columns(&value)?),
+        "on_conflict" => once(&mut query.on_conflict, "on_conflict", parse_columns(&value)?),
+        "order" => query.take(Last::Order, &value),
+        "limit" => query.take(Last::Limit, &value),
+        "offset" => query.take(Last::Offset, &value),
+        "apikey" => once(&mut query.apikey, "apikey", value.into_owned()),
+        _ => {
+            let key = Key::parse(key)?;
+            if key.path.is_empty() {
+                query.take(key.last, &value)
+            } else {
+                addressed.push((key, value));
+                Ok(())
+            }
+        }
     }
 }
 
@@ -93,45 +248,6 @@ fn number(text: &str, part: Part) -> Result<u64, RestRefusal> {
     match number {
         Some(number) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
         _ => Err(RestRefusal::Malformed { part, input: text.to_owned() }),
-    }
-}
-
-fn logic(
-    query: &mut Query,
-    negated: bool,
-    connective: Connective,
-    value: &str,
-) -> Result<(), RestRefusal> {
-    query.logic.push(parse_logic(negated, connective, value)?);
-    Ok(())
-}
-
-fn filter(query: &mut Query, key: &str, value: &str) -> Result<(), RestRefusal> {
-    // A dotted key whose last word is reserved addresses an embed (`projects.order`), and a dot
-    // elsewhere too (`projects.id`).
-    let last_word = key.rsplit('.').next().unwrap_or(key);
-    if matches!(last_word, "order" | "limit" | "offset" | "and" | "or") {
-        return Err(RestRefusal::EmbedUnsupported);
-    }
-    let column = column(key)?;
-    let mut cursor = Cursor::new(value);
-    let (negated, operation) = parse_operation(&mut cursor, Place::Root)?;
-    if !cursor.is_at_end() {
-        return Err(RestRefusal::Malformed { part: Part::Filter, input: value.to_owned() });
-    }
-    query.filters.push(Filter { column, negated, operation });
-    Ok(())
-}
-
-fn column(key: &str) -> Result<String, RestRefusal> {
-    let malformed = || RestRefusal::Malformed { part: Part::Key, input: key.to_owned() };
-    let mut cursor = Cursor::new(key);
-    let name = cursor.name().ok_or_else(malformed)?.into_owned();
-    match cursor.peek() {
-        None => Ok(name),
-        Some('.') => Err(RestRefusal::EmbedUnsupported),
-        Some('-') => Err(RestRefusal::JsonPathUnsupported),
-        Some(_) => Err(malformed()),
     }
 }
 
@@ -186,18 +302,20 @@ mod tests {
             ("order=id&order=id", "rest_parameter_repeated"),
             ("limit=1&limit=2", "rest_parameter_repeated"),
             ("offset=1&offset=2", "rest_parameter_repeated"),
-            ("on_conflict=id&on_conflict=id", "rest_upsert_unsupported"),
+            ("on_conflict=id&on_conflict=id", "rest_parameter_repeated"),
             ("select&select=secret", "rest_parameter_without_value"),
             ("id", "rest_parameter_without_value"),
             ("select=id%00", "rest_encoding_malformed"),
             ("id%00=eq.1", "rest_encoding_malformed"),
             ("id=eq.%ff", "rest_encoding_malformed"),
             ("id=eq.%f", "rest_encoding_malformed"),
-            ("projects.id=eq.1", "rest_embed_unsupported"),
-            ("projects.or=(id.eq.1)", "rest_embed_unsupported"),
-            ("not.projects.or=(id.eq.1)", "rest_embed_unsupported"),
-            ("not.not.or=(id.eq.1)", "rest_embed_unsupported"),
-            ("projects.order=id", "rest_embed_unsupported"),
+            ("projects.id=eq.1", "rest_embed_not_selected"),
+            ("projects.or=(id.eq.1)", "rest_embed_not_selected"),
+            ("not.projects.or=(id.eq.1)", "rest_embed_not_selected"),
+            ("not.not.or=(id.eq.1)", "rest_key_malformed"),
+            ("projects.order=id", "rest_embed_not_selected"),
+            ("select=projects(id)&order.id=eq.1", "rest_key_malformed"),
+            ("select=projects(id)&projects.limit=1&projects.limit=2", "rest_parameter_repeated"),
             ("data->a=eq.1", "rest_json_path_unsupported"),
             ("id)=eq.1", "rest_key_malformed"),
             ("=eq.1", "rest_key_malformed"),

@@ -5,6 +5,8 @@
 
 use http::StatusCode;
 
+use crate::domain::escape::TenantEscape;
+
 /// Why a request to PostgREST was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -18,9 +20,23 @@ pub enum RestRefusal {
     /// The table is not in the catalogue, or is denied there.
     #[error("table `{0}` is not in the catalogue, or is denied there")]
     TableUnknown(String),
-    /// A function call.
-    #[error("function calls are not catalogued")]
-    RpcUnsupported,
+    /// The function is not in the catalogue, or returns rows of a table that is not.
+    #[error("function `{0}` is not in the catalogue")]
+    FunctionUnknown(String),
+    /// A function is called with POST, and with GET where it changes nothing.
+    #[error("the function cannot be called with this method")]
+    FunctionMethod,
+    /// Parameters on a function whose rows are of no table.
+    #[error(
+        "select, filters, order or unknown arguments on a function that returns no table's rows"
+    )]
+    FunctionOpaque,
+    /// A `select` on a function's rows without the column by which they are filtered.
+    #[error("`select` on a function's rows without the tenant column")]
+    FunctionSelect,
+    /// An argument that stands twice.
+    #[error("argument `{0}` is repeated")]
+    ArgumentRepeated(String),
 
     /// The query string is over its cap.
     #[error("the query string has {0} bytes")]
@@ -54,6 +70,9 @@ pub enum RestRefusal {
     /// `columns` on a method that takes none.
     #[error("`columns` belongs to inserts and updates")]
     ColumnsMisplaced,
+    /// An update or delete of everything, where the catalogue wants a filter.
+    #[error("an update or delete without a filter of its own")]
+    FilterRequired,
     /// A limited update or delete without an order.
     #[error("limit or offset on an update or delete without order")]
     LimitWithoutOrder,
@@ -62,8 +81,20 @@ pub enum RestRefusal {
     #[error("column `{0}` is not in the catalogue")]
     ColumnUnknown(String),
     /// An embedded resource in `select`, a filter, `order` or a limit.
-    #[error("embedded resources are not supported")]
-    EmbedUnsupported,
+    #[error("an embed that is not supported: {0}")]
+    EmbedUnsupported(&'static str),
+    /// No relationship of the catalogue leads to the target.
+    #[error("no relationship of the catalogue leads to `{0}`")]
+    EmbedUnknown(String),
+    /// More than one relationship leads to the target.
+    #[error("more than one relationship leads to `{0}`")]
+    EmbedAmbiguous(String),
+    /// Two embeds side by side that one parameter could mean.
+    #[error("the name `{0}` could mean two embeds, or an embed and a column")]
+    EmbedTwins(String),
+    /// A parameter addresses an embed that is not there.
+    #[error("a parameter addresses the embed `{0}`, which `select` does not have")]
+    EmbedNotSelected(String),
     /// `column->key`.
     #[error("json paths are not supported")]
     JsonPathUnsupported,
@@ -73,12 +104,15 @@ pub enum RestRefusal {
     /// `count()`, `column.sum()`.
     #[error("aggregates are not supported")]
     AggregateUnsupported,
-    /// `on_conflict` or `Prefer: resolution=…`.
-    #[error("upserts are not supported")]
-    UpsertUnsupported,
-    /// `PUT`.
-    #[error("PUT is not supported")]
-    PutUnsupported,
+    /// An upsert over a key that is not the catalogue's, or does not hold the tenant column.
+    #[error("an upsert over a key that is not unique in the catalogue, or lacks the tenant column")]
+    UpsertKey,
+    /// `on_conflict` or `Prefer: resolution=…` where they have no effect.
+    #[error("`on_conflict` and `resolution` belong together, and to POST")]
+    UpsertMisplaced,
+    /// A PUT whose filters are not the primary key.
+    #[error("the filters of a PUT are not the primary key")]
+    PutFilter,
     /// A write to a table that clients may only read.
     #[error("table `{0}` is read-only")]
     TableReadOnly(String),
@@ -108,16 +142,23 @@ pub enum RestRefusal {
     /// A body where none belongs.
     #[error("a body on a method that takes none")]
     BodyForbidden,
-    /// A body that is not one JSON object or, on an insert, an array of objects.
-    #[error("malformed json body: {0}")]
+    /// A body that does not parse to its end, or is not one object or, on an insert, several.
+    #[error("malformed body: {0}")]
     BodyMalformed(&'static str),
     /// The same key twice in one object.
     #[error("key `{0}` stands twice in one object")]
     BodyKeyRepeated(String),
+    /// A CSV body that would become many times as large as JSON.
+    #[error("the body grows over its cap as json")]
+    BodyGrows,
+    /// An argument that the catalogue does not list for the function.
+    #[error("argument `{0}` is not in the catalogue")]
+    ArgumentUnknown(String),
 
-    /// A body that puts a row into another organization, or takes it out of its own.
-    #[error("the body names a tenant other than the caller's")]
-    TenantEscape,
+    /// A value that puts a row into another organization, takes it out of its own, or calls a
+    /// function for another one.
+    #[error("{0}")]
+    TenantEscape(Box<TenantEscape>),
 }
 
 /// A part of the query string.
@@ -171,6 +212,10 @@ pub enum Cap {
     Columns,
     /// Terms of `order`.
     OrderTerms,
+    /// Embeds.
+    Embeds,
+    /// Levels of embeds.
+    EmbedLevels,
     /// Rows of an insert.
     Rows,
 }
@@ -184,6 +229,8 @@ impl std::fmt::Display for Cap {
             Self::SelectItems => "select items",
             Self::Columns => "columns",
             Self::OrderTerms => "order terms",
+            Self::Embeds => "embeds",
+            Self::EmbedLevels => "levels of embeds",
             Self::Rows => "rows",
         })
     }
@@ -207,7 +254,7 @@ impl RestRefusal {
 
     /// Whether the caller tried to reach into another organization, which is a security event.
     pub fn is_tenant_escape(&self) -> bool {
-        matches!(self, Self::TenantEscape)
+        matches!(self, Self::TenantEscape(_))
     }
 
     /// One table of what each variant is to the outside.
@@ -227,7 +274,25 @@ impl RestRefusal {
                 (NOT_FOUND, "rest_root_unavailable", "nothing is served at the root")
             }
             Self::TableUnknown(_) => (NOT_FOUND, "rest_table_unknown", "no such table"),
-            Self::RpcUnsupported => (NOT_FOUND, "rest_rpc_unsupported", "no such function"),
+            Self::FunctionUnknown(_) => (NOT_FOUND, "rest_function_unknown", "no such function"),
+            Self::FunctionMethod => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "rest_function_method",
+                "call functions with POST, and with GET those that change nothing",
+            ),
+            Self::FunctionOpaque => (
+                BAD,
+                "rest_function_opaque",
+                "this function takes its own arguments and no `select`, filter, order or limit",
+            ),
+            Self::FunctionSelect => (
+                BAD,
+                "rest_function_select",
+                "name the column that holds the organization in `select`, too",
+            ),
+            Self::ArgumentRepeated(_) => {
+                (BAD, "rest_argument_repeated", "an argument can be given once")
+            }
             Self::QueryTooLong(_) => (
                 StatusCode::URI_TOO_LONG,
                 "rest_query_too_long",
@@ -292,6 +357,8 @@ impl RestRefusal {
                 Cap::SelectItems => (BAD, "rest_select_too_long", "at most 256 items in `select`"),
                 Cap::Columns => (BAD, "rest_columns_too_long", "at most 256 names in `columns`"),
                 Cap::OrderTerms => (BAD, "rest_order_too_long", "at most 16 terms in `order`"),
+                Cap::Embeds => (BAD, "rest_too_many_embeds", "too many embeds"),
+                Cap::EmbedLevels => (BAD, "rest_embed_too_deep", "embeds are nested too deeply"),
                 Cap::Rows => (BAD, "rest_too_many_rows", "at most 20000 rows in one insert"),
             },
             Self::InsertWithFilter => (
@@ -314,10 +381,33 @@ impl RestRefusal {
                 "rest_column_unknown",
                 "a column is named that does not exist or is not open to clients",
             ),
-            Self::EmbedUnsupported => (
+            Self::EmbedUnsupported(_) => (
                 FORBIDDEN,
                 "rest_embed_unsupported",
-                "embedded resources are not supported here: request the tables one by one",
+                "this form of embed is not supported here: request the tables one by one",
+            ),
+            Self::FilterRequired => {
+                (BAD, "rest_filter_required", "updates and deletes of this table need a filter")
+            }
+            Self::EmbedUnknown(_) => (
+                BAD,
+                "rest_embed_unknown",
+                "embed of a table that is not in the catalogue, or over no foreign key of it",
+            ),
+            Self::EmbedAmbiguous(_) => (
+                BAD,
+                "rest_embed_ambiguous",
+                "more than one relationship fits: say which with a hint, as in `table!constraint(*)`",
+            ),
+            Self::EmbedTwins(_) => (
+                BAD,
+                "rest_embed_twins",
+                "give every embed an alias of its own that is no other embed's name",
+            ),
+            Self::EmbedNotSelected(_) => (
+                BAD,
+                "rest_embed_not_selected",
+                "a filter, order or limit addresses an embed that `select` does not have",
             ),
             Self::JsonPathUnsupported => (
                 FORBIDDEN,
@@ -332,14 +422,21 @@ impl RestRefusal {
                 "rest_aggregate_unsupported",
                 "aggregates are not supported here: for a count use `Prefer: count=exact`",
             ),
-            Self::UpsertUnsupported => (
+            Self::UpsertKey => (
                 FORBIDDEN,
-                "rest_upsert_unsupported",
-                "upserts are not supported here: insert or update instead",
+                "rest_upsert_key",
+                "upserts need a unique key that holds the organization: name one in `on_conflict`",
             ),
-            Self::PutUnsupported => {
-                (FORBIDDEN, "rest_put_unsupported", "PUT is not supported here: use POST or PATCH")
-            }
+            Self::UpsertMisplaced => (
+                BAD,
+                "rest_upsert_misplaced",
+                "`on_conflict` and `Prefer: resolution=…` belong together, and to POST",
+            ),
+            Self::PutFilter => (
+                BAD,
+                "rest_put_filter",
+                "PUT takes one filter `column=eq.value` for each column of the primary key",
+            ),
             Self::TableReadOnly(_) => {
                 (FORBIDDEN, "rest_table_read_only", "this table is read-only")
             }
@@ -376,13 +473,23 @@ impl RestRefusal {
                 "rest_body_malformed",
                 "the body has to be one json object or, on an insert, an array of objects",
             ),
+            Self::BodyGrows => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "rest_body_grows",
+                "the body would grow too much as json: send fewer rows at once",
+            ),
+            Self::ArgumentUnknown(_) => (
+                BAD,
+                "rest_argument_unknown",
+                "an argument is given that the function does not have",
+            ),
             Self::BodyKeyRepeated(_) => {
-                (BAD, "rest_body_key_repeated", "a key stands twice in one json object")
+                (BAD, "rest_body_key_repeated", "a key or column stands twice in the body")
             }
-            Self::TenantEscape => (
+            Self::TenantEscape(_) => (
                 FORBIDDEN,
                 "rest_tenant_escape",
-                "the body names an organization other than the one this request is for",
+                "the request names an organization other than the one it is for",
             ),
         }
     }

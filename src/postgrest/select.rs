@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use super::lexer::Cursor;
-use super::limits::MAX_SELECT_ITEMS;
+use super::limits::{MAX_EMBED_DEPTH, MAX_SELECT_ITEMS};
+use super::query::Query;
 use super::refusal::{Cap, Part, RestRefusal};
 
 /// One item of `select`.
@@ -14,73 +15,195 @@ use super::refusal::{Cap, Part, RestRefusal};
 pub enum SelectItem {
     /// `*`.
     Star,
-    /// `column` or `alias:column`.
+    /// `column`, `alias:column` or `column::type`.
     Column {
         /// The key in the answer, where it is not the column's name.
         alias: Option<String>,
         /// The column.
         column: String,
+        /// The type that it is cast to.
+        cast: Option<String>,
     },
+    /// `target(…)`: rows of another table.
+    Embed(Box<Embed>),
+}
+
+/// Rows of another table, as in `alias:target!hint!inner(…)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Embed {
+    /// The key in the answer, where it is not the target.
+    pub alias: Option<String>,
+    /// A table, a column of a foreign key or the name of its constraint.
+    pub target: String,
+    /// Which relationship is meant: a constraint, a column or a junction.
+    pub hint: Option<String>,
+    /// `!inner` or `!left`, where stated.
+    pub join: Option<Join>,
+    /// `...`: its columns become those of the row that embeds it.
+    pub spread: bool,
+    /// What is asked of it: its own `select`, and the parameters that address it.
+    pub inner: Query,
+}
+
+/// What becomes of rows to which nothing is embedded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// They are left out.
+    Inner,
+    /// They stay.
+    Left,
+}
+
+impl Embed {
+    /// By which parameters address it.
+    pub fn name(&self) -> &str {
+        self.alias.as_deref().unwrap_or(&self.target)
+    }
 }
 
 /// Parses the whole of a decoded `select`.
 pub(super) fn parse_select(text: &str) -> Result<Vec<SelectItem>, RestRefusal> {
-    let mut cursor = Cursor::new(text);
-    let mut items = Vec::with_capacity(8);
-    loop {
-        if items.len() == MAX_SELECT_ITEMS {
-            return Err(RestRefusal::TooMany(Cap::SelectItems));
-        }
-        cursor.skip_white();
-        items.push(item(&mut cursor, text)?);
-        cursor.skip_white();
-        if cursor.is_at_end() {
-            return Ok(items);
-        }
-        if !cursor.eat(",") {
-            return Err(unsupported_or_malformed(&cursor, text));
-        }
-    }
+    let mut parser = Parser { cursor: Cursor::new(text), whole: text, items: 0 };
+    let items = parser.items(1)?;
+    if parser.cursor.is_at_end() { Ok(items) } else { Err(parser.unsupported_or_malformed()) }
 }
 
-fn item(cursor: &mut Cursor<'_>, whole: &str) -> Result<SelectItem, RestRefusal> {
-    if cursor.eat("*") {
-        return Ok(SelectItem::Star);
-    }
-    if cursor.starts_with("...") {
-        return Err(RestRefusal::EmbedUnsupported);
-    }
-    let first = cursor.name().ok_or_else(|| malformed(whole))?;
-    if cursor.starts_with("::") || !cursor.eat(":") {
-        return Ok(SelectItem::Column { alias: None, column: first.into_owned() });
-    }
-    // An embed's alias is part of filter paths, so aliases keep to names that no path can contain
-    // twice and that cannot stand for a name of the gateway's own.
-    let plain = !first.starts_with('_') && !first.contains(['.', ',', '"']);
-    if !plain {
-        return Err(malformed(whole));
-    }
-    let column = cursor.name().ok_or_else(|| malformed(whole))?;
-    Ok(SelectItem::Column { alias: Some(first.into_owned()), column: column.into_owned() })
+struct Parser<'a> {
+    cursor: Cursor<'a>,
+    whole: &'a str,
+    /// Items so far, on all levels.
+    items: usize,
 }
 
-/// What follows a complete item and is no comma: a form of the grammar that is not served, which
-/// deserves its own code, or garbage.
-fn unsupported_or_malformed(cursor: &Cursor<'_>, whole: &str) -> RestRefusal {
-    match cursor.peek() {
-        Some('(') if whole.trim_matches([' ', '\t']).ends_with("count()") => {
-            RestRefusal::AggregateUnsupported
+impl Parser<'_> {
+    /// One or more items, up to what is none.
+    fn items(&mut self, depth: usize) -> Result<Vec<SelectItem>, RestRefusal> {
+        let mut items = Vec::with_capacity(8);
+        loop {
+            if self.items == MAX_SELECT_ITEMS {
+                return Err(RestRefusal::TooMany(Cap::SelectItems));
+            }
+            self.items += 1;
+            self.cursor.skip_white();
+            items.push(self.item(depth)?);
+            self.cursor.skip_white();
+            if !self.cursor.eat(",") {
+                return Ok(items);
+            }
         }
-        Some('(' | '!') => RestRefusal::EmbedUnsupported,
-        Some('.') => RestRefusal::AggregateUnsupported,
-        Some('-') => RestRefusal::JsonPathUnsupported,
-        Some(':') if cursor.starts_with("::") => RestRefusal::CastNotAllowed,
-        _ => malformed(whole),
     }
-}
 
-fn malformed(whole: &str) -> RestRefusal {
-    RestRefusal::Malformed { part: Part::Select, input: whole.to_owned() }
+    fn item(&mut self, depth: usize) -> Result<SelectItem, RestRefusal> {
+        if self.cursor.eat("*") {
+            return Ok(SelectItem::Star);
+        }
+        if self.cursor.eat("...") {
+            let target = self.name()?;
+            return self.embed(None, target, true, depth);
+        }
+        let first = self.name()?;
+        if self.begins_embed() {
+            return self.embed(None, first, false, depth);
+        }
+        if self.cursor.starts_with("::") || !self.cursor.eat(":") {
+            let cast = self.cast()?;
+            return Ok(SelectItem::Column { alias: None, column: first, cast });
+        }
+        // An embed's alias is part of filter paths, so aliases keep to names that no path can
+        // contain twice and that cannot stand for a name of the gateway's own.
+        let plain = !first.starts_with('_') && !first.contains(['.', ',', '"']);
+        if !plain {
+            return Err(self.malformed());
+        }
+        let second = self.name()?;
+        if self.begins_embed() {
+            return self.embed(Some(first), second, false, depth);
+        }
+        let cast = self.cast()?;
+        Ok(SelectItem::Column { alias: Some(first), column: second, cast })
+    }
+
+    /// `::type`: a plain name, in lowercase.
+    fn cast(&mut self) -> Result<Option<String>, RestRefusal> {
+        if !self.cursor.eat("::") {
+            return Ok(None);
+        }
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        match self.cursor.take_while(fits) {
+            "" => Err(RestRefusal::CastNotAllowed),
+            name => Ok(Some(name.to_owned())),
+        }
+    }
+
+    fn name(&mut self) -> Result<String, RestRefusal> {
+        self.cursor.name().map(Cow::into_owned).ok_or_else(|| self.malformed())
+    }
+
+    fn begins_embed(&mut self) -> bool {
+        let mut ahead = self.cursor.clone();
+        ahead.skip_white();
+        ahead.starts_with("(") || ahead.starts_with("!")
+    }
+
+    fn embed(
+        &mut self,
+        alias: Option<String>,
+        target: String,
+        spread: bool,
+        depth: usize,
+    ) -> Result<SelectItem, RestRefusal> {
+        let (mut hint, mut join) = (None, None);
+        self.cursor.skip_white();
+        while self.cursor.eat("!") {
+            let word = self.name()?;
+            let fresh = match word.as_str() {
+                "inner" => join.replace(Join::Inner).is_none(),
+                "left" => join.replace(Join::Left).is_none(),
+                _ => hint.replace(word).is_none(),
+            };
+            if !fresh {
+                return Err(self.malformed());
+            }
+            self.cursor.skip_white();
+        }
+        if !self.cursor.eat("(") {
+            return Err(self.malformed());
+        }
+        if depth > MAX_EMBED_DEPTH {
+            return Err(RestRefusal::TooMany(Cap::EmbedLevels));
+        }
+        self.cursor.skip_white();
+        let select = if self.cursor.eat(")") {
+            // PostgREST reads `count()` as an aggregate.
+            if target == "count" && hint.is_none() && join.is_none() {
+                return Err(RestRefusal::AggregateUnsupported);
+            }
+            Vec::new()
+        } else {
+            let items = self.items(depth + 1)?;
+            if !self.cursor.eat(")") {
+                return Err(self.unsupported_or_malformed());
+            }
+            items
+        };
+        let inner = Query { select: Some(select), ..Query::default() };
+        Ok(SelectItem::Embed(Box::new(Embed { alias, target, hint, join, spread, inner })))
+    }
+
+    /// What follows a complete item and is no comma: a form of the grammar that is not served,
+    /// which deserves its own code, or garbage.
+    fn unsupported_or_malformed(&self) -> RestRefusal {
+        match self.cursor.peek() {
+            Some('.') => RestRefusal::AggregateUnsupported,
+            Some('-') => RestRefusal::JsonPathUnsupported,
+            Some(':') if self.cursor.starts_with("::") => RestRefusal::CastNotAllowed,
+            _ => self.malformed(),
+        }
+    }
+
+    fn malformed(&self) -> RestRefusal {
+        RestRefusal::Malformed { part: Part::Select, input: self.whole.to_owned() }
+    }
 }
 
 /// Parses the whole of a decoded `columns`.
@@ -109,7 +232,7 @@ mod tests {
     use super::*;
 
     fn column(name: &str) -> SelectItem {
-        SelectItem::Column { alias: None, column: name.to_owned() }
+        SelectItem::Column { alias: None, column: name.to_owned(), cast: None }
     }
 
     #[test]
@@ -120,7 +243,11 @@ mod tests {
                 SelectItem::Star,
                 column("id"),
                 column("Odd, (na)me"),
-                SelectItem::Column { alias: Some("t".to_owned()), column: "title".to_owned() },
+                SelectItem::Column {
+                    alias: Some("t".to_owned()),
+                    column: "title".to_owned(),
+                    cast: None
+                },
             ]
         );
     }
@@ -128,22 +255,40 @@ mod tests {
     #[test]
     fn forms_that_are_not_served_have_a_code_of_their_own() {
         for (text, refusal) in [
-            ("id,projects(name)", RestRefusal::EmbedUnsupported),
-            ("id,projects (name)", RestRefusal::EmbedUnsupported),
-            ("id,\"projects\"(name)", RestRefusal::EmbedUnsupported),
-            ("p:projects!inner(name)", RestRefusal::EmbedUnsupported),
-            ("...projects(name)", RestRefusal::EmbedUnsupported),
-            ("id,projects(id)x", RestRefusal::EmbedUnsupported),
+            ("id,projects(count())", RestRefusal::AggregateUnsupported),
+            ("projects(data->a)", RestRefusal::JsonPathUnsupported),
             ("count()", RestRefusal::AggregateUnsupported),
             ("n:count()", RestRefusal::AggregateUnsupported),
             ("id.sum()", RestRefusal::AggregateUnsupported),
             ("data->a", RestRefusal::JsonPathUnsupported),
             ("data->>a", RestRefusal::JsonPathUnsupported),
-            ("secret::regclass", RestRefusal::CastNotAllowed),
-            ("a:secret::text", RestRefusal::CastNotAllowed),
+            ("secret::", RestRefusal::CastNotAllowed),
+            ("secret::Text", RestRefusal::CastNotAllowed),
+            ("secret::\"text\"", RestRefusal::CastNotAllowed),
         ] {
             assert_eq!(parse_select(text), Err(refusal), "{text}");
         }
+    }
+
+    #[test]
+    fn embeds_are_read_with_everything_that_belongs_to_them() {
+        let text = "id,p:projects!fk!inner(*,...owner!left(name)), \"odd one\" (x:id,tags())";
+        let items = parse_select(text).unwrap();
+        let [SelectItem::Column { .. }, SelectItem::Embed(p), SelectItem::Embed(odd)] = &items[..]
+        else {
+            panic!("{items:?}")
+        };
+        assert_eq!((p.name(), p.target.as_str(), p.hint.as_deref()), ("p", "projects", Some("fk")));
+        assert_eq!((p.join, p.spread), (Some(Join::Inner), false));
+        let Some([SelectItem::Star, SelectItem::Embed(owner)]) = p.inner.select.as_deref() else {
+            panic!("{p:?}")
+        };
+        assert!(owner.spread && owner.join == Some(Join::Left) && owner.target == "owner");
+        assert_eq!((odd.name(), odd.target.as_str()), ("odd one", "odd one"));
+        let Some([_, SelectItem::Embed(tags)]) = odd.inner.select.as_deref() else {
+            panic!("{odd:?}")
+        };
+        assert_eq!(tags.inner.select, Some(Vec::new()));
     }
 
     #[test]
@@ -162,11 +307,21 @@ mod tests {
             "\"a,b\":id",
             "a:b:id",
             ":id",
+            "id,projects(id)x",
+            "projects(id",
+            "projects(id,)",
+            "projects(,id)",
+            "projects)",
+            "projects!(id)",
+            "projects!a!b(id)",
+            "projects!inner!left(id)",
+            "...p:projects(id)",
+            "_p:projects(id)",
+            "\"a.b\":projects(id)",
+            "a:b:projects(id)",
         ] {
             let refused = parse_select(text).unwrap_err();
-            let known =
-                matches!(refused, RestRefusal::Malformed { .. } | RestRefusal::EmbedUnsupported);
-            assert!(known, "{text}: {refused:?}");
+            assert!(matches!(refused, RestRefusal::Malformed { .. }), "{text}: {refused:?}");
         }
     }
 

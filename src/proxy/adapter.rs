@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -65,6 +65,7 @@ impl ProxyHttp for Adapter {
                 respond::refuse(session, ctx, refusal).await?;
                 Ok(true)
             }
+            Err(Halt::Failed(error)) => Err(error),
         }
     }
 
@@ -125,7 +126,11 @@ impl ProxyHttp for Adapter {
             ctx.refusal = Some(refusal);
             fault::refused()
         })?;
-        forward::head(request, passed, authorization)
+        forward::head(request, passed, authorization)?;
+        if let Some(length) = ctx.request_body.length() {
+            request.insert_header(header::CONTENT_LENGTH, length)?;
+        }
+        Ok(())
     }
 
     fn error_while_proxy(

@@ -3,6 +3,7 @@
 //! Runs once for each request, whatever is retried later, so that nothing is charged twice.
 
 use http::header;
+use pingora::Error;
 use pingora::proxy::Session;
 
 use crate::domain::ids::RequestId;
@@ -24,6 +25,8 @@ pub(super) enum Halt {
     Refused(Refusal),
     /// The gateway answers by itself.
     Answered(Box<DirectAnswer>),
+    /// Its body could not be read.
+    Failed(Box<Error>),
 }
 
 impl From<Refusal> for Halt {
@@ -48,7 +51,8 @@ pub(super) async fn admit(
     let chargeable = decided(session, ctx, &head).await?;
     guard_organization(gateway, ctx)?;
     let mut passed = charged(gateway, chargeable, ctx).await?;
-    passed.body().announced(announced(session))?;
+    let announced = announced(session);
+    passed.body().announced(announced)?;
     if arrival::expects_continue(session) {
         // Said here for all upstreams: a body that is held would otherwise wait for a word that
         // only comes after it.
@@ -56,6 +60,10 @@ pub(super) async fn admit(
         ctx.resumed = gateway.now();
         // Pingora gives the connection up when anything is sent before the body has arrived.
         bound(session, ctx);
+    }
+    if passed.body().changes_length() {
+        ctx.request_body.collect(session, passed.body(), announced).await?;
+        ctx.resumed = gateway.now();
     }
     ctx.passed = Some(passed);
     Ok(())

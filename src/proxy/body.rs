@@ -1,17 +1,27 @@
 //! The two bodies of a request.
 //!
 //! A request's body passes the pipeline's gate once, however often its sending is tried: a retry
-//! shows the same bytes again, and they are neither counted nor rewritten twice. An error body of
-//! PostgREST is held and cut down to what a client may read.
+//! shows the same bytes again, and they are neither counted nor rewritten twice. One that is held
+//! is read to its end before the upstream hears of the request, because PostgREST 12 takes a
+//! chunked body that breaks off for a whole one, and an empty one for a call without arguments. An
+//! error body of PostgREST is held and cut down to what a client may read.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use pingora::proxy::Session;
+
 use crate::domain::refusal::Refusal;
-use crate::pipeline::body::BodyGate;
+use crate::pipeline::body::{Announced, BodyGate};
+
+use super::admit::Halt;
 
 /// Error bodies larger than this are replaced rather than read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// Pingora shows the filters a body that was read before from a buffer of this size only, so that
+/// the end of a held body has to be in it.
+const SHOWN_AGAIN: u64 = 64 * 1024;
 
 /// How far a request's body has come, in the bytes that the client sent.
 #[derive(Debug, Default)]
@@ -27,6 +37,45 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
+    /// Reads a body that the gate holds to its end, and rewrites it.
+    pub(super) async fn collect(
+        &mut self,
+        session: &mut Session,
+        gate: &mut BodyGate,
+        announced: Announced,
+    ) -> Result<(), Halt> {
+        let mut left = match announced {
+            Announced::Nothing => Some(0),
+            Announced::Length(length) => Some(length),
+            Announced::Unknown => None,
+        };
+        let empty = session.is_body_empty();
+        while !session.is_body_done() {
+            if left.is_none_or(|left| left <= SHOWN_AGAIN) {
+                session.as_mut().enable_retry_buffering();
+            }
+            let read = session.read_request_body().await;
+            let Some(piece) = read.map_err(|error| Halt::Failed(error.into_down()))? else { break };
+            left = left.map(|left| left.saturating_sub(piece.len() as u64));
+            gate.pass(Some(piece), false)?;
+            if session.as_mut().retry_buffer_truncated() {
+                return Err(Refusal::LengthRequired(SHOWN_AGAIN).into());
+            }
+        }
+        self.whole = gate.pass(None, true)?;
+        self.ended = true;
+        if empty || session.as_mut().get_retry_buffer().is_some() {
+            Ok(())
+        } else {
+            Err(Refusal::Internal("the end of a body that was read cannot be shown again").into())
+        }
+    }
+
+    /// The length of what goes on, where all of it is known before its first byte is sent.
+    pub(super) fn length(&self) -> Option<usize> {
+        self.whole.as_ref().map(Bytes::len)
+    }
+
     /// A new try begins: what was read before comes again.
     pub(super) fn restart(&mut self) {
         self.seen = 0;
@@ -76,8 +125,11 @@ impl RequestBody {
     }
 }
 
-/// An error body of PostgREST on its way to the client: details and hints name columns, rows and
-/// functions, and sometimes quote other rows' values.
+/// An error body of PostgREST on its way to the client.
+///
+/// Details and hints name columns, rows and functions, and quote the values of other rows (which
+/// key exists, the failing row). Messages name constraints and tables, and quote only what the
+/// client wrote itself, or a value of its own rows that it cast.
 #[derive(Debug, Default)]
 pub(super) struct ErrorBody {
     held: Vec<u8>,
@@ -87,6 +139,20 @@ pub(super) struct ErrorBody {
 struct Said {
     code: Option<String>,
     message: Option<String>,
+    /// Not always a text: for ambiguous embeds it is a list.
+    #[serde(default)]
+    details: serde_json::Value,
+}
+
+impl Said {
+    /// supabase-js tells "no row" from "several rows" by this text, which counts rows of the
+    /// answer and quotes none (PostgREST's `Error.hs`, `SingularityError`).
+    fn row_count(&self) -> Option<&str> {
+        let details = self.details.as_str()?;
+        let count = details.strip_prefix("The result contains ")?.strip_suffix(" rows")?;
+        let is_count = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
+        (is_count && self.code.as_deref() == Some("PGRST116")).then_some(details)
+    }
 }
 
 #[derive(Serialize)]
@@ -120,7 +186,7 @@ impl ErrorBody {
                 .as_ref()
                 .and_then(|said| said.message.as_deref())
                 .unwrap_or("the database refused the request"),
-            details: None,
+            details: said.as_ref().and_then(Said::row_count),
             hint: None,
         };
         serde_json::to_vec(&told).map(Bytes::from).unwrap_or_default()

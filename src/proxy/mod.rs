@@ -11,6 +11,7 @@ mod answer;
 mod arrival;
 mod attempt;
 mod body;
+pub mod canary;
 mod connection;
 mod context;
 mod fault;
@@ -22,6 +23,7 @@ mod pool;
 mod record;
 mod respond;
 pub mod sample;
+mod security;
 mod server;
 
 pub use admin::{AdminAnswers, AdminService};

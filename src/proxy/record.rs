@@ -8,7 +8,7 @@ use http::StatusCode;
 use pingora::Error;
 use pingora::proxy::Session;
 
-use crate::domain::audit::{AuditRecord, Decision};
+use crate::domain::audit::{AuditRecord, Decision, SecurityEvent};
 use crate::domain::principal::Principal;
 use crate::pipeline::trace::Watch;
 use crate::pipeline::{Stage, Trace};
@@ -19,6 +19,7 @@ use crate::telemetry::stages::StageTimer;
 
 use super::context::Context;
 use super::gateway::Gateway;
+use super::security;
 
 /// The trace of a new request; one in some is timed.
 pub(super) fn trace(gateway: &Gateway, entropy: u128) -> Trace {
@@ -67,7 +68,11 @@ pub(super) fn finished(
     if let Some(code) = refused {
         gateway.metrics.requests.refused(code);
     }
-    audit(gateway, session, ctx, took);
+    let security = security::event(ctx);
+    if let Some(event) = &security {
+        security::tell(gateway, ctx, event);
+    }
+    audit(gateway, session, ctx, security, took);
     let trace = &ctx.trace;
     // The fields are worked out only where the line is wanted.
     tracing::info!(
@@ -109,7 +114,13 @@ fn gone() -> StatusCode {
 }
 
 /// Hands the decision to the audit log, where the route wants it there.
-fn audit(gateway: &Gateway, session: &Session, ctx: &Context, took: Duration) {
+fn audit(
+    gateway: &Gateway,
+    session: &Session,
+    ctx: &Context,
+    security: Option<SecurityEvent>,
+    took: Duration,
+) {
     let Some(log) = &gateway.audit else { return };
     let (trace, request) = (&ctx.trace, session.req_header());
     let refused = ctx.refusal.is_some();
@@ -140,6 +151,7 @@ fn audit(gateway: &Gateway, session: &Session, ctx: &Context, took: Duration) {
         decision: if refused { Decision::Refused } else { Decision::Allowed },
         status: status.unwrap_or_else(gone),
         code: ctx.refusal.as_ref().map(|refusal| refusal.public().code),
+        security,
         permission: trace.permission.clone(),
         policy: trace.decided_by.clone().or_else(|| route.map(|route| route.source.clone())),
         snapshot: Some(Arc::clone(&ctx.generation.snapshot.version.0)),

@@ -197,7 +197,7 @@ async fn apply(client: &mut Client, files: &[Migration]) -> Result<Vec<Applied>,
 }
 
 /// What the client library says, with its cause, which is where the reason is.
-fn describe(error: &tokio_postgres::Error) -> String {
+pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

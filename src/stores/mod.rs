@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod directory;
 pub mod guards;
+pub mod introspect;
 pub mod keys;
 pub mod limits;
 pub mod migrate;

@@ -7,6 +7,7 @@
 use http::{Method, StatusCode};
 
 use super::family::Label;
+use crate::domain::escape::{Place, Resource};
 
 /// What a request wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -320,6 +321,53 @@ impl Label for Outcome {
     }
 }
 
+impl Label for Place {
+    const NAME: &'static str = "place";
+    const ALL: &'static [Self] = &[Self::Query, Self::Body];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// What somebody tried to reach in another organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResourceLabel {
+    /// A table or view.
+    Table,
+    /// A function.
+    Function,
+}
+
+impl From<&Resource> for ResourceLabel {
+    fn from(resource: &Resource) -> Self {
+        match resource {
+            Resource::Table(_) => Self::Table,
+            Resource::Function(_) => Self::Function,
+        }
+    }
+}
+
+impl Label for ResourceLabel {
+    const NAME: &'static str = "resource";
+    const ALL: &'static [Self] = &[Self::Table, Self::Function];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Function => "function",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,6 +388,8 @@ mod tests {
         in_order::<CacheLabel>();
         in_order::<CacheOutcome>();
         in_order::<Outcome>();
+        in_order::<Place>();
+        in_order::<ResourceLabel>();
     }
 
     #[test]

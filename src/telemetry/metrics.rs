@@ -16,11 +16,12 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 
 use super::family::{Counters, Histograms};
 use super::labels::{
-    CacheLabel, CacheOutcome, FaultLabel, MethodClass, Outcome, StageLabel, StatusClass,
-    UpstreamLabel,
+    CacheLabel, CacheOutcome, FaultLabel, MethodClass, Outcome, ResourceLabel, StageLabel,
+    StatusClass, UpstreamLabel,
 };
 use super::process;
 use super::reading::Reading;
+use crate::domain::escape::{Place, TenantEscape};
 
 /// One request in so many has its stages timed.
 pub const STAGE_SAMPLE: u128 = 64;
@@ -155,6 +156,7 @@ pub struct RequestMetrics {
     seconds: Histograms<UpstreamLabel>,
     stages: Histograms<StageLabel>,
     refusals: IntCounterVec,
+    escapes: Counters<(ResourceLabel, Place)>,
     /// Requests that are at work.
     pub in_flight: IntGauge,
 }
@@ -185,6 +187,11 @@ impl RequestMetrics {
                 &WORK,
             )?,
             refusals,
+            escapes: Counters::register(
+                registry,
+                "tollgate_tenant_escapes_total",
+                "Requests that tried to reach into another organization; all were refused.",
+            )?,
             in_flight: gauge(registry, "tollgate_requests_in_flight", "Requests at work.")?,
         })
     }
@@ -207,6 +214,11 @@ impl RequestMetrics {
         if let Ok(counter) = self.refusals.get_metric_with_label_values(&[code]) {
             counter.inc();
         }
+    }
+
+    /// A request tried to reach into another organization.
+    pub fn escaped(&self, attempt: &TenantEscape) {
+        self.escapes.inc((ResourceLabel::from(&attempt.resource), attempt.place));
     }
 
     /// Whether this request's stages are timed: one in [`STAGE_SAMPLE`], chosen by the random bits

@@ -1,7 +1,8 @@
 //! Attacks on the isolation, against a real PostgREST and PostgreSQL.
 //!
-//! `grammar` shows that what the gateway prints means to PostgREST what the client wrote;
-//! `tenants` that a confined request reads and changes one organization's rows only.
+//! `bodies` and `grammar` show that what the gateway sends means to PostgREST what the client
+//! wrote;
+//! `tenants`, `embeds`, `calls` and `upserts` that a confined request reads and changes one organization's rows only.
 
 #![allow(
     clippy::expect_used,
@@ -14,6 +15,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
+mod calls;
+mod embeds;
 mod grammar;
 mod tenants;
+mod upserts;
 mod upstream;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollgate::domain::catalog::{Catalog, Table, Tenancy};
 use tollgate::domain::source::Source;
-use tollgate::postgrest::{BodyRule, Confined, RestMethod, RestRefusal, RestRequest, confine};
+use tollgate::postgrest::{Confined, RestMethod, RestRefusal, RestRequest, confine};
 
 use crate::support::fixture::{ALICE, Org};
 use crate::support::http::{self as wire, Answer};
@@ -43,19 +43,24 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Tables by name and columns, all with the tenant column `organization_id`.
     pub(crate) async fn start(postgres: &Postgres, tables: &[(&str, &[&str])]) -> Self {
-        let postgrest = PostgRest::start(postgres, SECRET).await;
-        let bearer = format!("Bearer {}", Key::hs256("legacy", SECRET).mint(&user_claims(ALICE)));
         let tables = tables.iter().map(|(name, columns)| {
-            let table = Table {
-                name: Arc::from(*name),
-                tenancy: Tenancy::Column(Arc::from("organization_id")),
-                columns: columns.iter().map(|column| Arc::from(*column)).collect(),
-                writable: true,
-                source: Source::built_in(),
-            };
+            let columns = columns.iter().map(|column| Arc::from(*column)).collect();
+            let tenancy = Tenancy::column(Arc::from("organization_id"));
+            let table = Table::new(Arc::from(*name), tenancy, columns, Source::built_in());
             (table.name.clone(), Arc::new(table))
         });
-        let catalog = Catalog { schema: Arc::from("public"), tables: BTreeMap::from_iter(tables) };
+        let catalog = Catalog {
+            schema: Arc::from("public"),
+            tables: BTreeMap::from_iter(tables),
+            ..Catalog::default()
+        };
+        Self::with(postgres, catalog).await
+    }
+
+    /// A PostgREST on a database, and what the gateway is to know of it.
+    pub(crate) async fn with(postgres: &Postgres, catalog: Catalog) -> Self {
+        let postgrest = PostgRest::start(postgres, SECRET).await;
+        let bearer = format!("Bearer {}", Key::hs256("legacy", SECRET).mint(&user_claims(ALICE)));
         Self { postgrest, bearer, catalog }
     }
 
@@ -76,10 +81,7 @@ impl Upstream {
         let method = RestMethod::from_http(&method).unwrap();
         let asked = RestRequest { method, path, query, headers: &headers };
         let confined = confine(&asked, &self.catalog, org.id.parse().unwrap())?;
-        let body = match confined.body() {
-            BodyRule::None => Vec::new(),
-            BodyRule::Json(rule) => rule.rewrite(request.body.as_bytes())?,
-        };
+        let body = confined.body().rewrite(request.body.as_bytes())?.unwrap_or_default();
         Ok(Sent {
             method: request.method.to_owned(),
             target: confined.target().to_owned(),

@@ -19,6 +19,49 @@ fn a_request_that_passes_shows_every_stage_and_what_the_upstream_gets() {
 }
 
 #[test]
+fn both_sides_of_a_request_are_shown_with_the_reason_for_every_difference() {
+    let url = "/rest/v1/events?%22title%22=eq.a+b\
+               &organization_id=eq.b0000000-0000-4000-8000-000000000002&order=id&limit=2";
+    let body = r#"{ "title": "x", "id": 12345678901234567890 }"#;
+    let fields = [
+        "-H",
+        "Content-Type: application/json; charset=utf-8",
+        "-H",
+        "Prefer: return=representation, count=planned",
+        "-H",
+        "X-Forwarded-For: 1.2.3.4",
+        "-H",
+        "Cookie: a=b",
+    ];
+    let patch = [&["PATCH", url, "--as", "alice", "--body", body], &fields[..]].concat();
+    golden::compare("explain-sides", &explain(&patch).out);
+    golden::compare("explain-sides-json", &explain(&[&patch[..], &["--json"]].concat()).out);
+    let csv = "title,id\nfirst,1\n\"second, \"\"quoted\"\"\",NULL\n";
+    let post = ["POST", "/rest/v1/events?columns=title", "--as", "alice", "--body", csv];
+    let post = [&post[..], &["-H", "Content-Type: text/csv"]].concat();
+    golden::compare("explain-sides-csv", &explain(&post).out);
+}
+
+#[test]
+fn no_difference_is_left_without_a_reason() {
+    for request in [
+        &["GET", "https://gate.test/files/a?x=1", "-H", "Accept: */*", "-H", "Cookie: a=b"][..],
+        &["GET", "/rest/v1/events?select=*&id=in.(1,2)", "-H", "Accept: text/csv"],
+        &["POST", "/rest/v1/events?select=id", "--body", "{}", "-H", "Content-Length: 2"],
+    ] {
+        let report = explain(&[&["--as", "alice", "--json"], request].concat()).json();
+        let pieces = report["upstream"]["compared"].as_array().unwrap();
+        assert!(pieces.len() > 5, "{report}");
+        for piece in pieces {
+            let differs = piece["change"] != "kept";
+            assert_eq!(differs, !piece["reasons"].as_array().unwrap().is_empty(), "{piece}");
+            assert_eq!(piece["change"] == "added", piece["came"].is_null(), "{piece}");
+            assert_eq!(piece["change"] == "removed", piece["sent"].is_null(), "{piece}");
+        }
+    }
+}
+
+#[test]
 fn a_missing_permission_names_the_role_and_who_has_it() {
     let body = r#"{"title":"x"}"#;
     let refused = ["POST", "/rest/v1/events", "--as", "bob", "--body", body];
@@ -139,8 +182,10 @@ fn no_secret_is_printed_in_either_form() {
     let token = call(&["token", "-c", "gateway.yaml", "--user", "alice"]).out;
     let token = token.trim_end();
     for json in [&["--json"][..], &[]] {
-        let request = ["GET", "/rest/v1/events", "--token", token, "-H", "apikey: sb_secret_shown"];
-        let out = explain(&[json, &request].concat()).out;
+        let header = ["GET", "/rest/v1/events", "--token", token, "-H", "apikey: sb_secret_shown"];
+        let query = ["GET", "/rest/v1/events?apikey=sb_secret_shown&id=eq.1", "--token", token];
+        let both = [&header[..], &query].map(|request| explain(&[json, request].concat()).out);
+        let out = both.concat();
         let signature = token.rsplit('.').next().unwrap();
         for secret in [signature, "nobody-may-see", "sb_secret_shown"] {
             assert!(!out.contains(secret), "{secret} in {out}");

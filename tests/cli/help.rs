@@ -5,15 +5,27 @@ use crate::tool::call;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    let commands = ["", "serve", "demo", "check", "explain", "token", "migrate", "schema"];
+    let commands = [
+        "",
+        "serve",
+        "demo",
+        "check",
+        "explain",
+        "token",
+        "migrate",
+        "catalog",
+        "catalog introspect",
+        "catalog check",
+        "catalog rls",
+        "schema",
+    ];
     for command in commands {
-        let arguments: Vec<&str> =
-            [command, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
+        let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let called = call(&arguments);
         assert_eq!(called.code, 0, "{}", called.err);
         assert!(called.out.contains("Examples:"), "{}", called.out);
         let name = if command.is_empty() { "tollgate" } else { command };
-        golden::compare(&format!("help-{name}"), &called.out);
+        golden::compare(&format!("help-{}", name.replace(' ', "-")), &called.out);
     }
 }
 

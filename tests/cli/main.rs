@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod catalog;
 mod check;
 mod demo;
 mod explain;

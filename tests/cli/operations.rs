@@ -38,7 +38,8 @@ pub(crate) fn gateway_yaml(draft: &Draft, more: &str) -> String {
          keys: [{{ hs256: a-secret-of-the-tests-that-nobody-may-see }}]\n\
          directory: {{ file: directory.yaml }}\n\
          upstreams:\n  rest:\n    kind: postgrest\n    addresses: [127.0.0.1:1]\n    \
-         identity: {{ mint: {{ secret: another-secret-that-nobody-may-see-either }} }}\n  \
+         identity: {{ mint: {{ secret: another-secret-that-nobody-may-see-either }} }}\n    \
+         canary: off\n  \
          files: {{ kind: http, addresses: [127.0.0.1:1], identity: none }}\n\
          log: {{ format: json, filter: info }}\npolicies: [policy.yaml]\n{more}"
     )

@@ -103,6 +103,19 @@ fn the_organization_is_settled_or_refused() {
 }
 
 #[test]
+fn a_function_needs_the_permission_to_call_it() {
+    let world = World::new();
+    let call = |name: &str, user| {
+        world.decide(&request("GET", &format!("/rest/v1/rpc/{name}")).user(user)).to_string()
+    };
+    assert!(call("org_stats", "bob").starts_with("403 permission_denied"));
+    assert!(!call("org_stats", "alice").starts_with("403"), "{}", call("org_stats", "alice"));
+    // What is not in the catalogue cannot be told from what is not there.
+    assert!(call("pg_sleep", "alice").starts_with("404 function_not_found"));
+    assert!(call("%6frg_stats", "bob").starts_with("400"), "{}", call("%6frg_stats", "bob"));
+}
+
+#[test]
 fn a_permission_is_held_or_the_role_that_lacks_it_is_named() {
     let world = World::new();
     let viewer = world.line_of("  viewer:");

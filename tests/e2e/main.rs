@@ -14,7 +14,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
+mod canary;
+mod errors;
+mod escapes;
 mod outages;
 mod parts;
 mod refusals;
+mod row_security;
 mod supabase;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::fixture::{ACME, ALICE, Contents, GLOBEX};
 use crate::support::jwks::{Behaviour, Jwks};
@@ -41,6 +43,29 @@ async fn postgrest_shows_every_organization_to_anyone_with_a_token() {
     assert_eq!(after.rows("projects", ACME).len(), before.rows("projects", ACME).len() + 1);
     assert_eq!(after.without(ACME), before.without(ACME));
     assert!(postgrest.log().contains("POST /projects"), "{}", postgrest.log());
+}
+
+/// Why the gateway has all of a body before PostgREST hears of the request.
+#[tokio::test]
+async fn postgrest_takes_a_chunked_call_that_breaks_off_for_one_without_arguments() {
+    let postgres = Postgres::start().await;
+    let function = "create function clear_events(org uuid default null) returns void language sql \
+                    as 'delete from events where org is null or organization_id = org'; \
+                    grant execute on function clear_events to authenticated;";
+    postgres.execute(APP, function).await;
+    let postgrest = PostgRest::start(&postgres, SECRET).await;
+    let token = Key::hs256("legacy", SECRET).mint(&user_claims(ALICE));
+    let mut stream = TcpStream::connect(postgrest.addr()).await.unwrap();
+    let head = format!(
+        "POST /rpc/clear_events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut back = String::new();
+    stream.read_to_string(&mut back).await.unwrap();
+    assert!(back.starts_with("HTTP/1.1 204"), "{back}");
+    assert!(Contents::of(&postgres).await.rows("events", GLOBEX).is_empty());
 }
 
 #[tokio::test]

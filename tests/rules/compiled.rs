@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use tollgate::config::settings::{DirectorySettings, LimitStoreSettings};
 use tollgate::config::{self, Loaded, Memory};
-use tollgate::domain::catalog::Tenancy;
+use tollgate::domain::catalog::{Argument, Caps, Returns, TableKind, Tenancy};
 use tollgate::policy::limits::RateSource;
 use tollgate::policy::response::Origins;
 use tollgate::policy::route::{Condition, Destination, PermissionRule, TenantRule, TenantSource};
@@ -23,6 +24,10 @@ fn with(name: &str, text: &str) -> Loaded {
 fn loaded(files: &Memory) -> Loaded {
     config::load_from(files, Path::new("gateway.yaml"), &environment)
         .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn names(names: &[Arc<str>]) -> String {
+    names.join(" ")
 }
 
 /// The good gateway file with more of it.
@@ -103,7 +108,7 @@ fn tables_and_permissions_make_a_closed_world() {
                 countries: { global: read, columns: [code] }\n  secrets: { deny: true }\n";
     let Loaded { snapshot, .. } = with("policy-tables.yaml", text);
     let table = |name: &str| snapshot.catalog.table(name).unwrap();
-    assert_eq!(table("events").tenancy, Tenancy::Column("org".into()));
+    assert_eq!(table("events").tenancy, Tenancy::column("org".into()));
     assert!(table("events").writable);
     assert_eq!(table("countries").tenancy, Tenancy::Global);
     assert!(!table("countries").writable);
@@ -114,6 +119,84 @@ fn tables_and_permissions_make_a_closed_world() {
     let export = roles.permission("reports", "export").unwrap();
     assert!(roles.role("admin").unwrap().allows(export));
     assert!(!roles.role("viewer").unwrap().allows(export));
+}
+
+#[test]
+fn the_catalogue_tells_whose_rows_are_whose_and_where_embeds_lead() {
+    let text = "\
+tables:
+  projects: { tenant: org, columns: [id, org, name], pk: [id], unique: [[org, name], [org, id]] }
+  events:
+    tenant: org
+    shared_null: true
+    require_filter: true
+    columns: [id, org, project_id]
+    fks: { events_project_fkey: { org: projects.org, project_id: projects.id } }
+  badges:
+    via: { fk: badges_event_fkey, to: events }
+    columns: [event_id, name]
+    pk: [event_id]
+    fks: { badges_event_fkey: { event_id: events.id }, badges_owner_fkey: { name: users.id } }
+  prizes:
+    via: { fk: prizes_badge_fkey, to: badges }
+    columns: [id, badge]
+    fks: { prizes_badge_fkey: { badge: badges.event_id } }
+  log: { tenant: org, columns: [id, org], write: deny }
+  users: { deny: true }
+views:
+  totals: { tenant: org, columns: [org, total] }
+  names: { tenant: org, columns: [org, name], writable: true }
+";
+    let Loaded { snapshot, .. } = with("policy-tables.yaml", text);
+    let catalog = &snapshot.catalog;
+    let table = |name: &str| catalog.table(name).unwrap();
+    assert_eq!(names(&table("projects").primary_key), "id");
+    assert_eq!(names(&table("projects").unique[0]), "org name");
+    let events = table("events");
+    assert_eq!(events.tenancy, Tenancy::Column { column: "org".into(), shared_null: true });
+    assert!(events.requires_filter && events.writable);
+    let constraint = "prizes_badge_fkey".into();
+    let through = Tenancy::Through { constraint, parent: "badges".into() };
+    assert_eq!(table("prizes").tenancy, through);
+    assert!(!table("prizes").writable && !table("log").writable);
+    let composite = &catalog.foreign_keys["events_project_fkey"];
+    assert_eq!((&*composite.table, &*composite.target), ("events", "projects"));
+    assert_eq!(names(&composite.columns), "org project_id");
+    assert_eq!(names(&composite.target_columns), "org id");
+    assert!(!composite.one_to_one && catalog.foreign_keys["badges_event_fkey"].one_to_one);
+    let ways: Vec<&str> =
+        catalog.foreign_keys_of("badges").map(|key| key.constraint.as_ref()).collect();
+    assert_eq!(ways, ["badges_event_fkey", "badges_owner_fkey", "prizes_badge_fkey"]);
+    assert_eq!((table("totals").kind, table("totals").writable), (TableKind::View, false));
+    assert!(table("names").writable);
+    assert_eq!(catalog.caps, Caps { depth: 5, embeds: 10, filters: 64 });
+    assert!(catalog.casts.iter().any(|cast| cast.as_ref() == "timestamptz"));
+}
+
+#[test]
+fn functions_say_where_their_arguments_come_from() {
+    let text = "\
+tables: { events: { tenant: org, columns: [id, org] }, countries: { global: read, columns: [code] } }
+rpc:
+  stats: { args: { org: $tenant, since: client } }
+  search: { args: { q: client }, returns: events, filter_result: true, read_only: true }
+  near: { returns: countries, unscoped: true }
+casts: [text]
+rest_caps: { depth: 2, filters: 9 }
+";
+    let Loaded { snapshot, .. } = with("policy-tables.yaml", text);
+    let catalog = &snapshot.catalog;
+    let stats = catalog.function("stats").unwrap();
+    assert_eq!(stats.arguments["org"], Argument::Tenant);
+    assert_eq!(stats.arguments["since"], Argument::Client);
+    assert_eq!((&stats.returns, stats.read_only), (&Returns::Opaque, false));
+    let search = catalog.function("search").unwrap();
+    assert_eq!(search.returns, Returns::Rows { table: "events".into(), filtered: true });
+    assert!(search.read_only);
+    let near = &catalog.function("near").unwrap().returns;
+    assert_eq!(*near, Returns::Rows { table: "countries".into(), filtered: false });
+    assert_eq!(names(&catalog.casts), "text");
+    assert_eq!(catalog.caps, Caps { depth: 2, embeds: 10, filters: 9 });
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub(crate) struct Options {
     pub(crate) per_user: u32,
     /// The value of `directory`, as YAML in one line.
     pub(crate) directory: String,
+    /// The value of the upstream's `canary`, as YAML in one line; off, so that PostgREST's log
+    /// shows only what clients asked.
+    pub(crate) canary: String,
 }
 
 impl Default for Options {
@@ -42,6 +45,7 @@ impl Default for Options {
             limits_store: "memory".to_owned(),
             per_user: 10_000,
             directory: "{ file: directory.yaml }".to_owned(),
+            canary: "off".to_owned(),
         }
     }
 }
@@ -112,7 +116,7 @@ pub(crate) fn token(user: &str) -> String {
 }
 
 pub(crate) fn gateway_yaml(draft: &Draft, upstream: SocketAddr, options: &Options) -> String {
-    let Options { keys, limits_store, directory, .. } = options;
+    let Options { keys, limits_store, directory, canary, .. } = options;
     let (listen, admin) = (draft.listen(), draft.admin());
     format!(
         "listen: [{{ address: {listen} }}]
@@ -130,6 +134,7 @@ upstreams:
     kind: postgrest
     addresses: [{upstream}]
     identity: {{ mint: {{ secret: {UPSTREAM_SECRET} }} }}
+    canary: {canary}
 audit: {{ file: audit.jsonl }}
 policies: [policy.yaml]
 ",

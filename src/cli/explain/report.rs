@@ -8,6 +8,8 @@ use crate::domain::refusal::Refusal;
 use crate::pipeline::response::DirectAnswer;
 use crate::pipeline::{Stage, Trace};
 
+use super::compare::Piece;
+
 /// The whole explanation.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -136,6 +138,8 @@ pub(super) struct UpstreamReport {
     pub(super) body: Option<String>,
     pub(super) idempotent: bool,
     pub(super) websocket: bool,
+    /// The request as it came beside what is sent, with the reason for every difference.
+    pub(super) compared: Vec<Piece>,
 }
 
 /// What each stage said. `ended` is the verdict of the stage that ended the request.

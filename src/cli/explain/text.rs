@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::report::{LimitReport, Report, StageVerdict, Verdict};
+use super::sides::sides;
 
 /// The whole text.
 pub(super) fn text(report: &Report) -> String {
@@ -120,8 +121,7 @@ fn upstream(report: &Report, out: &mut String) -> fmt::Result {
         upstream.method,
         upstream.target,
     )?;
-    fields(&upstream.headers, out)?;
-    body(upstream.body.as_deref().unwrap_or_default(), out)?;
+    sides(&upstream.compared, out)?;
     if let Some(claims) = &upstream.minted_claims {
         writeln!(out, "\nthe token minted for it says:\n  {claims}")?;
     }

@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use crate::domain::clock::Now;
 use crate::domain::refusal::Refusal;
-use crate::pipeline::Passed;
 use crate::pipeline::body::Announced;
 use crate::pipeline::upstream::IdentityPlan;
+use crate::pipeline::{Passed, Trace};
 use crate::proxy;
 use crate::stores::node::NodeKnowledge;
 
+use super::compare::{self, Sent};
 use super::report::UpstreamReport;
 use super::request::Request;
 
@@ -24,6 +25,7 @@ const SECRET: [&str; 6] =
 pub(super) fn request(
     mut passed: Passed,
     request: &Request,
+    trace: &Trace,
     node: &NodeKnowledge,
     now: Now,
 ) -> Result<UpstreamReport, Refusal> {
@@ -33,6 +35,9 @@ pub(super) fn request(
     if let Some(body) = &body {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
+    let body = body.map(|body| String::from_utf8_lossy(&body).into_owned());
+    let sent = Sent { passed: &passed, headers: &headers, body: body.as_deref() };
+    let compared = compare::pieces(request, &sent, trace);
     let upstream = passed.upstream();
     let address = |a: &crate::policy::upstream::UpstreamAddress| format!("{}:{}", a.host, a.port);
     Ok(UpstreamReport {
@@ -43,9 +48,10 @@ pub(super) fn request(
         target: passed.target().to_owned(),
         headers: shown(&headers),
         minted_claims: minted_claims(&passed, &headers),
-        body: body.map(|body| String::from_utf8_lossy(&body).into_owned()),
+        body,
         idempotent: passed.idempotent(),
         websocket: passed.websocket(),
+        compared,
     })
 }
 
@@ -71,7 +77,7 @@ fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| (name.to_string(), value_shown(name, value))).collect()
 }
 
-fn value_shown(name: &HeaderName, value: &HeaderValue) -> String {
+pub(super) fn value_shown(name: &HeaderName, value: &HeaderValue) -> String {
     let text = String::from_utf8_lossy(value.as_bytes());
     if !value.is_sensitive() && !SECRET.contains(&name.as_str()) {
         return text.into_owned();

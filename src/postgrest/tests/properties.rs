@@ -66,7 +66,11 @@ fn logic() -> impl Strategy<Value = Logic> {
 
 fn select() -> impl Strategy<Value = Vec<SelectItem>> {
     let alias = prop::option::of("[a-z][a-z0-9 ä:()]{0,4}[a-z]");
-    let column = (alias, name()).prop_map(|(alias, column)| SelectItem::Column { alias, column });
+    let column = (alias, name()).prop_map(|(alias, column)| SelectItem::Column {
+        alias,
+        column,
+        cast: None,
+    });
     prop::collection::vec(prop_oneof![1 => Just(SelectItem::Star), 4 => column], 1..5)
 }
 
@@ -74,7 +78,7 @@ fn order() -> impl Strategy<Value = Vec<OrderTerm>> {
     let direction = prop::sample::select(vec![Direction::Ascending, Direction::Descending]);
     let nulls = prop::sample::select(vec![Nulls::First, Nulls::Last]);
     let term = (name(), prop::option::of(direction), prop::option::of(nulls))
-        .prop_map(|(column, direction, nulls)| OrderTerm { column, direction, nulls });
+        .prop_map(|(column, direction, nulls)| OrderTerm { embed: None, column, direction, nulls });
     prop::collection::vec(term, 1..4)
 }
 
@@ -88,7 +92,7 @@ prop_compose! {
         limit in prop::option::of(0..=i64::MAX as u64),
         offset in prop::option::of(0..=i64::MAX as u64),
     ) -> Query {
-        Query { select, columns, filters, logic, order, limit, offset, apikey: None }
+        Query { select, columns, on_conflict: None, filters, logic, order, limit, offset, apikey: None }
     }
 }
 
@@ -111,10 +115,11 @@ fn catalog_of(query: &Query) -> Catalog {
     }
     columns.extend(query.order.iter().flatten().map(|term| term.column.clone()));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    let tenancy = Tenancy::Column(Arc::from("organization_id"));
+    let tenancy = Tenancy::column(Arc::from("organization_id"));
     Catalog {
         schema: Arc::from("public"),
         tables: BTreeMap::from([table("t", tenancy, &columns, true)]),
+        ..Catalog::default()
     }
 }
 

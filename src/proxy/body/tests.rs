@@ -31,6 +31,28 @@ fn an_error_body_keeps_its_code_and_message_only() {
 }
 
 #[test]
+fn how_many_rows_there_were_is_told_and_no_other_detail() {
+    let details = |code: &str, details: &str| {
+        let body = format!("{{\"code\":\"{code}\",\"message\":\"m\",\"details\":{details}}}");
+        let told = told(&[body.as_bytes()]);
+        assert_eq!((&told["code"], &told["message"]), (&code.into(), &"m".into()));
+        told["details"].clone()
+    };
+    assert_eq!(details("PGRST116", "\"The result contains 0 rows\""), "The result contains 0 rows");
+    for (code, text) in [
+        ("PGRST117", "\"The result contains 0 rows\""),
+        ("PGRST116", "\"The result contains rows\""),
+        ("PGRST116", "\"The result contains  rows\""),
+        ("PGRST116", "\"The result contains a secret rows\""),
+        ("PGRST116", "\"The result contains 1 rows and more\""),
+        ("PGRST201", "[{\"relationship\":\"events\"}]"),
+        ("23505", "null"),
+    ] {
+        assert!(details(code, text).is_null(), "{code} {text}");
+    }
+}
+
+#[test]
 fn an_error_body_that_is_no_json_or_too_large_is_replaced() {
     let large = vec![b' '; MAX_ERROR_BODY + 1];
     for pieces in [&[b"<html>".as_slice()][..], &[large.as_slice(), b"{}"], &[b""]] {

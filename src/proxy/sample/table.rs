@@ -63,7 +63,7 @@ impl Tables {
         let tables = catalog.tables.iter().map(|(name, table)| {
             let mut made = Table::new(table);
             match &table.tenancy {
-                Tenancy::Column(column) => {
+                Tenancy::Column { column, .. } => {
                     for organization in organizations {
                         made.seed(name, organization.slug.as_str(), |row| {
                             row.insert(column.to_string(), organization.id.to_string().into());
@@ -71,7 +71,7 @@ impl Tables {
                     }
                 }
                 Tenancy::Global => made.seed(name, "shared", |_| {}),
-                Tenancy::Denied => {}
+                Tenancy::Through { .. } | Tenancy::Denied => {}
             }
             (Arc::clone(name), made)
         });
@@ -94,7 +94,7 @@ fn unknown() -> Refused {
 impl Table {
     fn new(table: &catalog::Table) -> Self {
         let mut columns = table.columns.clone();
-        if let Tenancy::Column(tenant) = &table.tenancy
+        if let Tenancy::Column { column: tenant, .. } = &table.tenancy
             && !columns.contains(tenant)
         {
             columns.push(Arc::clone(tenant));
@@ -230,7 +230,10 @@ impl Table {
         for item in items {
             match item {
                 SelectItem::Star => picked.extend(row.clone()),
-                SelectItem::Column { alias, column } => {
+                // The sample's catalogue has no foreign keys.
+                SelectItem::Embed(embed) => return Err(Refused::no_column(embed.name())),
+                // The sample's values have no types to cast between.
+                SelectItem::Column { alias, column, cast: _ } => {
                     self.known(column)?;
                     let name = alias.as_ref().unwrap_or(column).clone();
                     picked.insert(name, row.get(column).cloned().unwrap_or_default());

@@ -11,13 +11,9 @@ const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
 
 fn sample() -> Sample {
-    let table = Table {
-        name: "events".into(),
-        tenancy: Tenancy::Column("organization_id".into()),
-        columns: ["id", "organization_id", "title", "created_at"].map(Arc::from).into(),
-        writable: true,
-        source: Source::built_in(),
-    };
+    let columns = ["id", "organization_id", "title", "created_at"].map(Arc::from).into();
+    let tenancy = Tenancy::column("organization_id".into());
+    let table = Table::new("events".into(), tenancy, columns, Source::built_in());
     let mut catalog = Catalog::default();
     catalog.tables.insert("events".into(), Arc::new(table));
     let organization = |id: &str, slug: &str| Organization {

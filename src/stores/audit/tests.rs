@@ -51,6 +51,7 @@ fn record(path: &str) -> AuditRecord {
         decision: Decision::Allowed,
         status: StatusCode::OK,
         code: None,
+        security: None,
         permission: None,
         policy: None,
         snapshot: None,

@@ -1,0 +1,40 @@
+//! Security events: what somebody who watches wants to know at once.
+//!
+//! Made when a request is over, whichever stage found it, a body's gate included; told to the
+//! metrics and in a log line of their own, and recorded with the decision in the audit log. Of the
+//! request they hold names and ids, and no data.
+
+use crate::domain::audit::SecurityEvent;
+
+use super::context::Context;
+use super::gateway::Gateway;
+
+/// What makes a request a security event, if it is one.
+pub(super) fn event(ctx: &Context) -> Option<SecurityEvent> {
+    let attempt = ctx.refusal.as_ref()?.tenant_escape()?;
+    Some(SecurityEvent::tenant_escape(attempt.clone(), ctx.trace.stage.as_str()))
+}
+
+/// Counts it and logs it.
+pub(super) fn tell(gateway: &Gateway, ctx: &Context, event: &SecurityEvent) {
+    let (trace, attempt) = (&ctx.trace, &event.attempt);
+    gateway.metrics.requests.escaped(attempt);
+    tracing::warn!(
+        target: "tollgate::security",
+        severity = event.severity.as_str(),
+        event.kind = event.kind(),
+        event.stage = event.stage,
+        event.place = attempt.place.as_str(),
+        event.resource = attempt.resource.kind(),
+        event.resource_name = attempt.resource.name().as_ref(),
+        event.field = attempt.name.as_ref(),
+        event.named = attempt.named.map(tracing::field::display),
+        request.id = trace.request_id.as_ref().map(|id| id.as_str()),
+        client.address = trace.client.map(tracing::field::display),
+        organization.id = trace.organization.as_ref().map(|org| tracing::field::display(org.id)),
+        principal.kind = trace.principal.as_ref().map(|principal| principal.kind().as_str()),
+        principal.id =
+            trace.principal.as_ref().and_then(|principal| principal.user()).map(|id| id.as_str()),
+        "somebody tried to reach into another organization"
+    );
+}
