@@ -25,6 +25,9 @@ use crate::domain::catalog::{Argument, Catalog, Function, Returns, Tenancy};
 use crate::domain::escape::{Place, Resource, TenantEscape};
 use crate::domain::ids::OrgId;
 
+/// Arguments that a client gives in the query, by name.
+type Given = Vec<(Arc<str>, String)>;
+
 /// Confines a call of a function to an organization, or refuses it.
 pub(super) fn call(
     request: &RestRequest<'_>,
@@ -44,7 +47,7 @@ pub(super) fn call(
         | RestMethod::Delete => return Err(RestRefusal::FunctionMethod),
     };
     let raw = request.query.unwrap_or_default();
-    let (arguments, rest) = if by_get { split(raw, function)? } else { (Vec::new(), raw.into()) };
+    let (arguments, rest) = if by_get { split(raw, function)? } else { (Given::new(), raw.into()) };
     let mut query = parse_query(&rest)?;
     // It is the client's key, and a function has no column of that name.
     query.apikey = None;
@@ -110,11 +113,11 @@ fn selects(items: &[SelectItem], wanted: &str) -> bool {
 
 /// Arguments by name, and what is left of the query string. Names of PostgREST's own parameters
 /// are never arguments: it looks for those first.
-fn split(raw: &str, function: &Function) -> Result<(Vec<(Arc<str>, String)>, String), RestRefusal> {
+fn split(raw: &str, function: &Function) -> Result<(Given, String), RestRefusal> {
     if raw.contains(';') {
         return Err(RestRefusal::Semicolon);
     }
-    let mut arguments: Vec<(Arc<str>, String)> = Vec::new();
+    let mut arguments = Given::new();
     let mut rest = String::with_capacity(raw.len());
     for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -137,7 +140,7 @@ fn split(raw: &str, function: &Function) -> Result<(Vec<(Arc<str>, String)>, Str
 
 fn print(
     function: &Function,
-    arguments: Option<Vec<(Arc<str>, String)>>,
+    arguments: Option<Given>,
     query: &Query,
     org: OrgId,
 ) -> Result<String, RestRefusal> {
