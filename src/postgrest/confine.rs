@@ -144,9 +144,7 @@ fn check_method(query: &Query, method: RestMethod) -> Result<(), RestRefusal> {
         RestMethod::Get | RestMethod::Head | RestMethod::Delete if query.columns.is_some() => {
             Err(RestRefusal::ColumnsMisplaced)
         }
-        RestMethod::Post if conditions || limited || query.order.is_some() => {
-            Err(RestRefusal::InsertWithFilter)
-        }
+        RestMethod::Post if conditions || limited => Err(RestRefusal::InsertWithFilter),
         RestMethod::Patch | RestMethod::Delete if limited && query.order.is_none() => {
             Err(RestRefusal::LimitWithoutOrder)
         }

@@ -64,8 +64,8 @@ pub enum RestRefusal {
     /// A list or tree over its cap.
     #[error("too many {0}")]
     TooMany(Cap),
-    /// Filters, order or limit on an insert, where they have no effect.
-    #[error("an insert takes only `select` and `columns`")]
+    /// Filters or limits on an insert, where they have no effect.
+    #[error("an insert takes no filters and no limits")]
     InsertWithFilter,
     /// `columns` on a method that takes none.
     #[error("`columns` belongs to inserts and updates")]
@@ -364,7 +364,7 @@ impl RestRefusal {
             Self::InsertWithFilter => (
                 BAD,
                 "rest_insert_with_filter",
-                "filters, `order`, `limit` and `offset` have no effect on an insert: leave them out",
+                "filters, `limit` and `offset` have no effect on an insert: leave them out",
             ),
             Self::ColumnsMisplaced => (
                 BAD,
