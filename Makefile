@@ -14,7 +14,7 @@ LOCKED := --locked
 # Arguments for the programs behind `demo`, `test` and `bench`: make test ARGS='-E "test(isolat)"'
 ARGS ?=
 
-.PHONY: help demo test check bench fmt setup setup-build fmt-check lint docs doctest deny \
+.PHONY: help demo test nightly check bench fmt setup setup-build fmt-check lint docs doctest deny \
 	deny-offline setup-deny config-check clean-tools
 
 help: ## List the commands
@@ -32,6 +32,9 @@ test: setup doctest ## Run every test, with real PostgreSQL, Redis, PostgREST an
 
 # `lint` covers benches and examples too (--all-targets), so they need no check of their own.
 check: fmt-check lint docs deny-offline config-check test ## What CI runs: all of the below and `test`
+
+nightly: setup ## 20,000 random requests through the isolation, against databases of two and of one organization
+	@TOLLGATE_CASES=20000 $(CARGO) nextest run $(LOCKED) -E 'binary(attack) & test(generator)'
 
 bench: setup-build ## Compare Tollgate with a bare Pingora proxy, interleaved, in the release profile
 	@$(CARGO) run $(LOCKED) --release --example bench_compare -- $(ARGS)

@@ -120,15 +120,16 @@ fn catalog() -> Catalog {
     }
 }
 
-struct World {
-    both: Upstream,
-    alone: Upstream,
+/// A database of two organizations, and one in which the other was never there.
+pub(crate) struct World {
+    pub(crate) both: Upstream,
+    pub(crate) alone: Upstream,
     database: Postgres,
     _other: Postgres,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (database, other) = tokio::join!(Postgres::start(), Postgres::start());
         database.execute("app", SCHEMA).await;
         other.execute("app", SCHEMA).await;
@@ -139,7 +140,7 @@ impl World {
     }
 }
 
-fn get<'a>(url: &'a str, headers: &'a [(&'a str, &'a str)]) -> Request<'a> {
+pub(crate) fn get<'a>(url: &'a str, headers: &'a [(&'a str, &'a str)]) -> Request<'a> {
     Request { method: "GET", url, headers, body: "" }
 }
 

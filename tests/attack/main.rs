@@ -1,8 +1,8 @@
 //! Attacks on the isolation, against a real PostgREST and PostgreSQL.
 //!
 //! `bodies` and `grammar` show that what the gateway sends means to PostgREST what the client
-//! wrote;
-//! `tenants`, `embeds`, `calls` and `upserts` that a confined request reads and changes one organization's rows only.
+//! wrote; `tenants`, `embeds`, `calls` and `upserts` that a confined request reads and changes one
+//! organization's rows only, and `generator` that of requests nobody thought of.
 
 #![allow(
     clippy::expect_used,
@@ -18,6 +18,7 @@ mod support;
 mod bodies;
 mod calls;
 mod embeds;
+mod generator;
 mod grammar;
 mod tenants;
 mod upserts;
