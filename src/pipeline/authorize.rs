@@ -96,7 +96,11 @@ pub(super) fn may_embed(
     match &tenanted.authenticated().routed().route().permission {
         PermissionRule::Table(_) | PermissionRule::Function(_) => {
             let id = snapshot.roles.permission(table, "read").ok_or_else(no_such_table)?;
-            permit(tenanted.tenancy(), id, snapshot, trace)
+            let asked = trace.permission.clone();
+            permit(tenanted.tenancy(), id, snapshot, trace)?;
+            // What the request as a whole was allowed by is what the record is to say.
+            trace.permission = asked;
+            Ok(())
         }
         PermissionRule::None | PermissionRule::Member | PermissionRule::Permission(_) => Ok(()),
     }

@@ -73,7 +73,12 @@ impl<'c> Resolver<'c> {
         for (at, (name, ..)) in found.iter().enumerate() {
             let others = found.iter().enumerate().filter(|(other, _)| *other != at);
             let mut others = others.map(|(_, other)| other);
-            if others.any(|(other, target, _)| other == name || target.name.as_ref() == name) {
+            // The tenant filter would be read as a question about the embed.
+            let tenant = matches!(&table.tenancy, Tenancy::Column { column, .. }
+                if column.as_ref() == name);
+            if tenant
+                || others.any(|(other, target, _)| other == name || target.name.as_ref() == name)
+            {
                 return Err(RestRefusal::EmbedTwins(name.clone()));
             }
         }
@@ -109,7 +114,7 @@ impl<'c> Resolver<'c> {
         embed.alias = (!embed.spread && name != target.name.as_ref()).then_some(name);
         embed.target = target.name.as_ref().to_owned();
         embed.hint = Some(relationship.hint.as_ref().to_owned());
-        if !is_plain(embed.name()) {
+        if !is_plain(embed.name()) || target.name.starts_with(OWN) {
             return Err(RestRefusal::EmbedUnsupported("a name that needs quotes"));
         }
         let path = joined(path, embed.name());
@@ -126,7 +131,9 @@ impl<'c> Resolver<'c> {
         match &target.tenancy {
             // The row that embeds them is their parent, and within the organization itself.
             Tenancy::Through { constraint, parent }
-                if parent == &table.name && constraint == relationship.hint => {}
+                if parent == &table.name
+                    && constraint == relationship.hint
+                    && relationship.junction.is_none() => {}
             Tenancy::Through { .. } if embed.spread => {
                 return Err(RestRefusal::EmbedUnsupported("a spread of rows of a parent"));
             }

@@ -263,6 +263,8 @@ async fn what_could_mean_two_things_or_nothing_is_refused() {
         ("GET", "/events?select=comments(id),comments(body)", "rest_embed_twins"),
         ("GET", "/events?select=comments:projects(id),x:comments(id)", "rest_embed_twins"),
         ("GET", "/events?select=id:projects(name)&id=is.null", "rest_embed_twins"),
+        ("GET", "/events?select=organization_id:projects(name)", "rest_embed_twins"),
+        ("GET", "/projects?select=events(organization_id:projects(name))", "rest_embed_twins"),
         ("GET", "/events?select=secrets(value)", "rest_embed_unknown"),
         ("GET", "/events?select=replies(body)", "rest_embed_unknown"),
         ("GET", "/events?select=projects!nothing(name)", "rest_embed_unknown"),

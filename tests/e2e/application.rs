@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use crate::support::fixture::{ACME, ALICE, Contents};
+use crate::support::gateway::Gateway;
+use crate::support::http;
 use crate::support::keys::{Key, user_claims};
 use crate::support::node::node;
 use crate::support::postgres::{APP, Postgres};
@@ -41,13 +43,7 @@ async fn an_application_cannot_tell_the_gateway_from_a_database_of_its_own() {
     alone.execute(APP, ALONE).await;
     let upstream = PostgRest::start(&both, UPSTREAM_SECRET).await;
     let own = PostgRest::start(&alone, UPSTREAM_SECRET).await;
-    let draft = drafted(upstream.addr(), &Options::default());
-    let policy = policy_yaml(&Options::default());
-    let (before, rest) = policy.split_once("tables:\n").unwrap();
-    let (_, routes) = rest.split_once("routes:\n").unwrap();
-    let before = before.replace("'*:read'", "'*:read', '*:call'");
-    draft.write("policy.yaml", &format!("{before}{TABLES}{routes}"));
-    let gateway = draft.start().await;
+    let gateway = before(&upstream, "'*:read', '*:call'").await;
     let others = Contents::of(&both).await.without(ACME);
 
     let through = run(&format!("http://{}/rest/v1", gateway.listen()), &token(ALICE)).await;
@@ -59,6 +55,43 @@ async fn an_application_cannot_tell_the_gateway_from_a_database_of_its_own() {
     }
     assert_eq!(through.len(), directly.len());
     assert_eq!(Contents::of(&both).await.without(ACME), others);
+}
+
+#[tokio::test]
+async fn a_role_embeds_only_what_it_may_read() {
+    let postgres = Postgres::start().await;
+    let upstream = PostgRest::start(&postgres, UPSTREAM_SECRET).await;
+    let gateway = before(&upstream, "'events:read', '*:call'").await;
+    let bearer = format!("Bearer {}", token(ALICE));
+    let get = async |target: &str| {
+        let headers = [("Authorization", bearer.as_str())];
+        http::send(gateway.listen(), "GET", target, &headers, b"").await.unwrap()
+    };
+    assert_eq!(get("/rest/v1/events?select=id").await.status, 200);
+    for target in [
+        "/rest/v1/projects",
+        "/rest/v1/events?select=id,projects(name)",
+        "/rest/v1/events?select=id,projects()",
+        "/rest/v1/rpc/search_events?term=e&select=organization_id,projects(name)",
+    ] {
+        let answer = get(target).await;
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (403, Some("permission_denied")),
+            "{target}"
+        );
+    }
+}
+
+/// A gateway whose viewers have these permissions, and editors those and all on writing.
+async fn before(upstream: &PostgRest, viewer: &str) -> Gateway {
+    let draft = drafted(upstream.addr(), &Options::default());
+    let policy = policy_yaml(&Options::default());
+    let (start, rest) = policy.split_once("tables:\n").unwrap();
+    let (_, routes) = rest.split_once("routes:\n").unwrap();
+    let start = start.replace("'*:read'", viewer);
+    draft.write("policy.yaml", &format!("{start}{TABLES}{routes}"));
+    draft.start().await
 }
 
 async fn run(url: &str, token: &str) -> Vec<Value> {
