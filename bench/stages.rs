@@ -6,6 +6,7 @@
 
 mod bodies;
 mod gateway;
+mod requests;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -37,6 +38,7 @@ fn main() -> Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
     stages(&mut criterion, &bench);
     bodies::measure(&mut criterion)?;
+    requests::measure(&mut criterion)?;
     criterion.final_summary();
     Ok(())
 }
