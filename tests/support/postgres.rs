@@ -180,7 +180,9 @@ async fn template() -> PathBuf {
     std::fs::create_dir_all(root).expect("target/tmp");
     let finished = root.join(format!("postgres-template-{:016x}", hasher.finish()));
     let lock = std::fs::File::create(root.join("postgres-template.lock")).expect("a lock file");
-    lock.lock().expect("the lock on the template");
+    // Away from the runtime's thread: the one that builds may be another task of this test.
+    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
+    let _lock = lock.expect("a thread").expect("the lock on the template");
     if !finished.exists() {
         let draft = root.join("postgres-template.draft");
         let _ = std::fs::remove_dir_all(&draft);
