@@ -108,7 +108,10 @@ pub(super) fn call(
 }
 
 fn selects(items: &[SelectItem], wanted: &str) -> bool {
-    items.iter().any(|item| matches!(item, SelectItem::Column { column, .. } if column == wanted))
+    items.iter().any(|item| {
+        matches!(item, SelectItem::Column(column)
+        if column.field.is(wanted) && column.aggregation.is_none())
+    })
 }
 
 /// Arguments by name, and what is left of the query string. Names of PostgREST's own parameters

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, header};
 use super::body::{BodyRule, BodySource, RowsRule, Write};
 use super::call::call;
 use super::confined::{Confined, Injection};
+use super::field::Field;
 use super::filter::{Filter, Place, parse_operation};
 use super::headers::{self, ACCEPT_PROFILE, CONTENT_PROFILE};
 use super::lexer::Cursor;
@@ -114,7 +115,7 @@ fn restore_apikey(query: &mut Query, table: &Table) -> Result<(), RestRefusal> {
     if !cursor.is_at_end() {
         return Err(RestRefusal::Malformed { part: Part::Filter, input: value });
     }
-    query.filters.push(Filter { column: "apikey".to_owned(), negated, operation });
+    query.filters.push(Filter { field: Field::plain("apikey"), negated, operation });
     Ok(())
 }
 
@@ -178,8 +179,8 @@ fn check_upsert(
 /// Whether which rows are meant depends on what is embedded: PostgREST embeds after it has written.
 fn depends_on_embeds(query: &Query) -> bool {
     let is_embed = |name: &str| query.embeds().any(|embed| embed.name() == name);
-    let visit = |filter: &Filter| if is_embed(&filter.column) { Err(()) } else { Ok(()) };
-    query.filters.iter().any(|filter| is_embed(&filter.column))
+    let visit = |filter: &Filter| if is_embed(&filter.field.column) { Err(()) } else { Ok(()) };
+    query.filters.iter().any(|filter| is_embed(&filter.field.column))
         || query.logic.iter().any(|logic| logic.try_each_filter(&mut { visit }).is_err())
         || query.order.iter().flatten().any(|term| term.embed.is_some())
 }
@@ -199,10 +200,10 @@ fn confine_order(
         return;
     }
     let terms = query.order.get_or_insert_default();
-    if !terms.iter().any(|term| term.column == tenant.as_ref()) {
+    if !terms.iter().any(|term| term.embed.is_none() && term.field.is(tenant)) {
         terms.push(OrderTerm {
             embed: None,
-            column: tenant.as_ref().to_owned(),
+            field: Field::plain(tenant.as_ref()),
             direction: None,
             nulls: None,
         });

@@ -114,7 +114,7 @@ pub enum Injection {
         /// The table.
         table: Arc<str>,
         /// The foreign key, or the junction.
-        hint: Arc<str>,
+        over: Arc<str>,
     },
     /// The organization as an argument of a function.
     TenantArgument {
@@ -191,8 +191,8 @@ impl fmt::Display for Injection {
                 "inner embed `{path}` over `{constraint}`: only rows whose parent is the \
                  organization's"
             ),
-            Self::EmbedResolved { path, table, hint } => {
-                write!(f, "embed `{path}` is `{table}!{hint}`: one table, one relationship")
+            Self::EmbedResolved { path, table, over } => {
+                write!(f, "embed `{path}` is `{table}` over `{over}`: one table, one relationship")
             }
             Self::TenantArgument { argument, .. } => {
                 write!(f, "argument `{argument}`: the organization's own, whatever is given")

@@ -3,6 +3,7 @@
 //! Follows `pOpExpr`, `pListVal` and `pLogicSingleVal` of PostgREST's `ApiRequest/QueryParams.hs`.
 //! May not import anything of this crate but this room.
 
+use super::field::Field;
 use super::lexer::{Cursor, is_identifier};
 use super::limits::MAX_LIST_VALUES;
 use super::operator::{Comparison, Quantifier, Relation, Search, Truth};
@@ -11,8 +12,8 @@ use super::refusal::{Cap, Part, RestRefusal};
 /// A condition on one column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// The column.
-    pub column: String,
+    /// What is compared.
+    pub field: Field,
     /// Whether `not.` stands before the operator.
     pub negated: bool,
     /// The operator and its value.

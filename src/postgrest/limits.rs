@@ -27,6 +27,9 @@ pub const MAX_SELECT_ITEMS: usize = 256;
 /// How deep embeds may nest, whatever the catalogue allows: the parser recurses once per level.
 pub const MAX_EMBED_DEPTH: usize = 10;
 
+/// Steps of one way into a JSON value.
+pub const MAX_JSON_STEPS: usize = 16;
+
 /// Terms in `order`.
 pub const MAX_ORDER_TERMS: usize = 16;
 

@@ -9,13 +9,14 @@
 //! client's is sent on: what does not parse to its end, is not in the catalogue or is not supported
 //! has a [`RestRefusal`]. Pure: never awaits, never reads a clock; imports only `domain`.
 //!
-//! Served: columns, embeds over the foreign keys of the catalogue, filters and logic trees, `order`,
-//! `limit`, `offset`; inserts and updates in JSON, CSV and forms; deletes; calls of functions.
+//! Served: columns, JSON paths, aggregates, embeds over the foreign keys of the catalogue, filters and
+//! logic trees, `order`, `limit`, `offset`; inserts and updates in JSON, CSV and forms; deletes; calls of functions.
 
 mod body;
 mod call;
 mod confine;
 mod confined;
+mod field;
 mod filter;
 mod headers;
 mod lexer;
@@ -39,6 +40,7 @@ mod upsert;
 pub use body::{ArgumentsRule, BodyRule, BodySource, RowsRule};
 pub use confine::confine;
 pub use confined::{Confined, Injection, Touched};
+pub use field::{Field, JsonKey, JsonStep};
 pub use filter::{Filter, Operation};
 pub use headers::OWNED_HEADERS;
 pub use limits::*;
@@ -50,4 +52,4 @@ pub use print::print_query;
 pub use query::{Query, parse_query};
 pub use refusal::{Cap, Part, RestRefusal};
 pub use request::{RestMethod, RestRequest};
-pub use select::{Embed, Join, SelectItem};
+pub use select::{Aggregate, Aggregation, Embed, Join, SelectColumn, SelectItem};

@@ -3,6 +3,7 @@
 //! Follows `pOrder` of PostgREST's `ApiRequest/QueryParams.hs`. May not import anything of this
 //! crate but this room.
 
+use super::field::{Field, json_path};
 use super::lexer::Cursor;
 use super::limits::MAX_ORDER_TERMS;
 use super::refusal::{Cap, Part, RestRefusal};
@@ -12,8 +13,8 @@ use super::refusal::{Cap, Part, RestRefusal};
 pub struct OrderTerm {
     /// The embed whose column it is, as in `projects(name)`.
     pub embed: Option<String>,
-    /// The column.
-    pub column: String,
+    /// By what.
+    pub field: Field,
     /// `asc` or `desc`, where stated.
     pub direction: Option<Direction>,
     /// `nullsfirst` or `nullslast`, where stated.
@@ -53,10 +54,7 @@ pub(super) fn parse_order(text: &str) -> Result<Vec<OrderTerm>, RestRefusal> {
             return Ok(terms);
         }
         if !cursor.eat(",") {
-            return Err(match cursor.peek() {
-                Some('-') => RestRefusal::JsonPathUnsupported,
-                _ => malformed(text),
-            });
+            return Err(malformed(text));
         }
     }
 }
@@ -67,12 +65,10 @@ fn term(cursor: &mut Cursor<'_>, whole: &str) -> Result<OrderTerm, RestRefusal> 
     if cursor.eat("(") {
         let inner = cursor.name().ok_or_else(|| malformed(whole))?.into_owned();
         embed = Some(std::mem::replace(&mut column, inner));
-        if cursor.starts_with("->") {
-            return Err(RestRefusal::JsonPathUnsupported);
-        }
-        if !cursor.eat(")") {
-            return Err(malformed(whole));
-        }
+    }
+    let path = json_path(cursor)?.ok_or_else(|| malformed(whole))?;
+    if embed.is_some() && !cursor.eat(")") {
+        return Err(malformed(whole));
     }
     let direction = if cursor.eat(".asc") {
         Some(Direction::Ascending)
@@ -88,7 +84,7 @@ fn term(cursor: &mut Cursor<'_>, whole: &str) -> Result<OrderTerm, RestRefusal> 
     } else {
         None
     };
-    Ok(OrderTerm { embed, column, direction, nulls })
+    Ok(OrderTerm { embed, field: Field { column, path }, direction, nulls })
 }
 
 fn malformed(whole: &str) -> RestRefusal {
@@ -105,16 +101,16 @@ mod tests {
         assert_eq!(
             terms,
             [
-                OrderTerm { embed: None, column: "id".to_owned(), direction: None, nulls: None },
+                OrderTerm { embed: None, field: Field::plain("id"), direction: None, nulls: None },
                 OrderTerm {
                     embed: None,
-                    column: "title".to_owned(),
+                    field: Field::plain("title"),
                     direction: Some(Direction::Descending),
                     nulls: Some(Nulls::Last),
                 },
                 OrderTerm {
                     embed: None,
-                    column: "a.b".to_owned(),
+                    field: Field::plain("a.b"),
                     direction: None,
                     nulls: Some(Nulls::First)
                 },
@@ -124,16 +120,29 @@ mod tests {
 
     #[test]
     fn what_does_not_parse_to_its_end_is_refused() {
-        for text in
-            ["", ",", "id,", "id.ac", "id.descc", "id.asc.desc", "id.nullslastt", "id desc)"]
-        {
+        for text in [
+            "",
+            ",",
+            "id,",
+            "id.ac",
+            "id.descc",
+            "id.asc.desc",
+            "id.nullslastt",
+            "id desc)",
+            "a->",
+            "p(a->b",
+            "p->a(b)",
+        ] {
             let refused = parse_order(text).unwrap_err();
             assert!(matches!(refused, RestRefusal::Malformed { .. }), "{text}: {refused:?}");
         }
         let terms = parse_order("projects(name).desc").unwrap();
         let [term] = &terms[..] else { panic!("{terms:?}") };
-        assert_eq!((term.embed.as_deref(), term.column.as_str()), (Some("projects"), "name"));
-        assert_eq!(parse_order("data->a"), Err(RestRefusal::JsonPathUnsupported));
+        assert_eq!((term.embed.as_deref(), &term.field), (Some("projects"), &Field::plain("name")));
+        let terms = parse_order("data->>a.desc,p(data->b->0).nullslast").unwrap();
+        let [here, there] = &terms[..] else { panic!("{terms:?}") };
+        assert_eq!((here.field.path.len(), here.direction), (1, Some(Direction::Descending)));
+        assert_eq!((there.field.path.len(), there.nulls), (2, Some(Nulls::Last)));
         let long = vec!["a"; MAX_ORDER_TERMS + 1].join(",");
         assert_eq!(parse_order(&long), Err(RestRefusal::TooMany(Cap::OrderTerms)));
     }

@@ -4,12 +4,13 @@
 //! percent-encoded, and what is printed parses to the same tree, here and in PostgREST. May not
 //! import anything of this crate but this room.
 
+use super::field::{Field, JsonKey};
 use super::filter::{Filter, Operation};
 use super::logic::{Logic, LogicTree};
 use super::order::{Direction, Nulls, OrderTerm};
 use super::percent::encode;
 use super::query::{Query, RESERVED};
-use super::select::{Embed, Join, SelectItem};
+use super::select::{Aggregation, Embed, Join, SelectColumn, SelectItem};
 
 /// Prints a query, without `?`. The `apikey` is left out.
 pub fn print_query(query: &Query) -> String {
@@ -106,18 +107,52 @@ impl Printer {
             self.comma(index);
             match item {
                 SelectItem::Star => self.out.push('*'),
-                SelectItem::Column { alias, column, cast } => {
-                    if let Some(alias) = alias {
-                        self.name(alias);
-                        self.out.push(':');
-                    }
-                    self.name(column);
-                    if let Some(cast) = cast {
-                        self.out.push_str("::");
-                        self.out.push_str(cast);
-                    }
+                SelectItem::Column(column) => self.column(column),
+                SelectItem::Count { alias, cast } => {
+                    self.alias(alias.as_deref());
+                    self.out.push_str("count()");
+                    self.cast(cast.as_deref());
                 }
                 SelectItem::Embed(embed) => self.embed(embed),
+            }
+        }
+    }
+
+    fn column(&mut self, column: &SelectColumn) {
+        self.alias(column.alias.as_deref());
+        self.field(&column.field);
+        self.cast(column.cast.as_deref());
+        if let Some(Aggregation { function, cast }) = &column.aggregation {
+            self.out.push_str(function.call());
+            self.cast(cast.as_deref());
+        }
+    }
+
+    fn alias(&mut self, alias: Option<&str>) {
+        if let Some(alias) = alias {
+            self.name(alias);
+            self.out.push(':');
+        }
+    }
+
+    fn cast(&mut self, cast: Option<&str>) {
+        if let Some(cast) = cast {
+            self.out.push_str("::");
+            self.out.push_str(cast);
+        }
+    }
+
+    fn field(&mut self, field: &Field) {
+        self.name(&field.column);
+        for step in &field.path {
+            self.out.push_str(if step.as_text { "-%3E%3E" } else { "-%3E" });
+            match &step.key {
+                JsonKey::Index(index) => self.out.push_str(&index.to_string()),
+                // Bare digits would be an index.
+                JsonKey::Name(name) if name.bytes().all(|b| b.is_ascii_digit()) => {
+                    self.quoted(name);
+                }
+                JsonKey::Name(name) => self.name(name),
             }
         }
     }
@@ -126,10 +161,7 @@ impl Printer {
         if embed.spread {
             self.out.push_str("...");
         }
-        if let Some(alias) = &embed.alias {
-            self.name(alias);
-            self.out.push(':');
-        }
+        self.alias(embed.alias.as_deref());
         self.name(&embed.target);
         if let Some(hint) = &embed.hint {
             self.out.push('!');
@@ -147,7 +179,7 @@ impl Printer {
 
     fn filter(&mut self, filter: &Filter) {
         self.separate();
-        self.name(&filter.column);
+        self.field(&filter.field);
         self.out.push('=');
         self.operation(filter, Self::root_value);
     }
@@ -160,7 +192,7 @@ impl Printer {
                 self.name(embed);
                 self.out.push('(');
             }
-            self.name(&term.column);
+            self.field(&term.field);
             if term.embed.is_some() {
                 self.out.push(')');
             }
@@ -199,7 +231,7 @@ impl Printer {
                     self.members(group);
                 }
                 LogicTree::Filter(filter) => {
-                    self.name(&filter.column);
+                    self.field(&filter.field);
                     self.out.push('.');
                     self.operation(filter, Self::enclosed_value);
                 }
@@ -372,6 +404,12 @@ mod tests {
                 "select=p:projects!fk!inner(id,...owner(name)),tags(x)&p=not.is.null&\
                  order=p(id).desc&p.id=gt.1&p.or=(id.eq.1,id.eq.2)&p.owner.not.and=(a.eq.1)&\
                  tags.limit=3",
+            ),
+            (
+                "select=d->a->>%22b.c%22::text,n:d->0.max()::text,x(d->>1,count())&d->>a=eq.1&\
+                 order=d->%220%22.desc&or=(d->-1.is.null,d->>k.in.(a,b))",
+                "select=d-%3Ea-%3E%3E%22b.c%22::text,n:d-%3E0.max()::text,x(d-%3E%3E1,count())&\
+                 d-%3E%3Ea=eq.1&or=(d-%3E-1.is.null,d-%3E%3Ek.in.(a,b))&order=d-%3E%220%22.desc",
             ),
             ("gr%C3%B6%C3%9Fe=eq.%C3%A4", "%22gr%C3%B6%C3%9Fe%22=eq.%C3%A4"),
         ] {

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::field::{Field, json_path};
 use super::filter::{Filter, Place, parse_operation};
 use super::lexer::Cursor;
 use super::limits::{MAX_FILTERS, MAX_QUERY_BYTES};
@@ -74,7 +75,7 @@ impl Query {
     pub fn embeds(&self) -> impl Iterator<Item = &Embed> {
         self.select.iter().flatten().filter_map(|item| match item {
             SelectItem::Embed(embed) => Some(embed.as_ref()),
-            SelectItem::Star | SelectItem::Column { .. } => None,
+            SelectItem::Star | SelectItem::Column(_) | SelectItem::Count { .. } => None,
         })
     }
 
@@ -82,7 +83,7 @@ impl Query {
     pub(super) fn embeds_mut(&mut self) -> impl Iterator<Item = &mut Embed> {
         self.select.iter_mut().flatten().filter_map(|item| match item {
             SelectItem::Embed(embed) => Some(embed.as_mut()),
-            SelectItem::Star | SelectItem::Column { .. } => None,
+            SelectItem::Star | SelectItem::Column(_) | SelectItem::Count { .. } => None,
         })
     }
 
@@ -116,14 +117,14 @@ impl Query {
                 self.logic.push(parse_logic(negated, connective, value)?);
                 Ok(())
             }
-            Last::Column(column) => {
+            Last::Field(field) => {
                 let mut cursor = Cursor::new(value);
                 let (negated, operation) = parse_operation(&mut cursor, Place::Root)?;
                 if !cursor.is_at_end() {
                     let input = value.to_owned();
                     return Err(RestRefusal::Malformed { part: Part::Filter, input });
                 }
-                self.filters.push(Filter { column, negated, operation });
+                self.filters.push(Filter { field, negated, operation });
                 Ok(())
             }
         }
@@ -138,7 +139,7 @@ struct Key {
 }
 
 enum Last {
-    Column(String),
+    Field(Field),
     Order,
     Limit,
     Offset,
@@ -151,16 +152,17 @@ impl Key {
         let malformed = || RestRefusal::Malformed { part: Part::Key, input: key.to_owned() };
         let mut cursor = Cursor::new(key);
         let mut names: Vec<(String, bool)> = Vec::with_capacity(2);
-        loop {
+        let path = loop {
             let bare = cursor.peek() != Some('"');
             let name = cursor.name().ok_or_else(malformed)?.into_owned();
             names.push((name, bare));
             match cursor.peek() {
-                None => break,
                 Some('.') => cursor.eat("."),
-                Some('-') => return Err(RestRefusal::JsonPathUnsupported),
-                Some(_) => return Err(malformed()),
+                _ => break json_path(&mut cursor)?.ok_or_else(malformed)?,
             };
+        };
+        if !cursor.is_at_end() {
+            return Err(malformed());
         }
         let (last, _) = names.pop().ok_or_else(malformed)?;
         // PostgREST looks for these words in the raw text, before it reads any name.
@@ -187,13 +189,10 @@ impl Key {
                 };
                 Last::Logic { negated, connective }
             }
-            None if !names.is_empty() => match word {
-                "order" => Last::Order,
-                "limit" => Last::Limit,
-                "offset" => Last::Offset,
-                _ => Last::Column(last),
-            },
-            None => Last::Column(last),
+            None if !names.is_empty() && word == "order" => Last::Order,
+            None if !names.is_empty() && word == "limit" => Last::Limit,
+            None if !names.is_empty() && word == "offset" => Last::Offset,
+            None => Last::Field(Field { column: last, path }),
         };
         if names.iter().any(|(name, bare)| *bare && RESERVED.contains(&name.as_str())) {
             return Err(malformed());
@@ -258,7 +257,7 @@ mod tests {
     use super::*;
 
     fn column_of(raw: &str) -> String {
-        parse_query(raw).unwrap().filters.first().unwrap().column.clone()
+        parse_query(raw).unwrap().filters.first().unwrap().field.column.clone()
     }
 
     #[test]
@@ -316,7 +315,10 @@ mod tests {
             ("projects.order=id", "rest_embed_not_selected"),
             ("select=projects(id)&order.id=eq.1", "rest_key_malformed"),
             ("select=projects(id)&projects.limit=1&projects.limit=2", "rest_parameter_repeated"),
-            ("data->a=eq.1", "rest_json_path_unsupported"),
+            ("data->=eq.1", "rest_key_malformed"),
+            ("data->a.b=eq.1", "rest_key_malformed"),
+            ("data->a.or=(id.eq.1)", "rest_key_malformed"),
+            ("data->a.order=id", "rest_key_malformed"),
             ("id)=eq.1", "rest_key_malformed"),
             ("=eq.1", "rest_key_malformed"),
             ("*=eq.1", "rest_key_malformed"),

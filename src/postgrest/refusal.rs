@@ -95,14 +95,11 @@ pub enum RestRefusal {
     /// A parameter addresses an embed that is not there.
     #[error("a parameter addresses the embed `{0}`, which `select` does not have")]
     EmbedNotSelected(String),
-    /// `column->key`.
-    #[error("json paths are not supported")]
-    JsonPathUnsupported,
     /// `column::type`.
     #[error("casts are not allowed")]
     CastNotAllowed,
-    /// `count()`, `column.sum()`.
-    #[error("aggregates are not supported")]
+    /// An aggregate over rows that only an embed of their parent confines.
+    #[error("an aggregate over rows that belong to a parent")]
     AggregateUnsupported,
     /// An upsert over a key that is not the catalogue's, or does not hold the tenant column.
     #[error("an upsert over a key that is not unique in the catalogue, or lacks the tenant column")]
@@ -210,6 +207,8 @@ pub enum Cap {
     SelectItems,
     /// Names in `columns`.
     Columns,
+    /// Steps of a way into a JSON value.
+    JsonSteps,
     /// Terms of `order`.
     OrderTerms,
     /// Embeds.
@@ -228,6 +227,7 @@ impl std::fmt::Display for Cap {
             Self::ListValues => "list values",
             Self::SelectItems => "select items",
             Self::Columns => "columns",
+            Self::JsonSteps => "steps into a json value",
             Self::OrderTerms => "order terms",
             Self::Embeds => "embeds",
             Self::EmbedLevels => "levels of embeds",
@@ -357,6 +357,9 @@ impl RestRefusal {
                 Cap::SelectItems => (BAD, "rest_select_too_long", "at most 256 items in `select`"),
                 Cap::Columns => (BAD, "rest_columns_too_long", "at most 256 names in `columns`"),
                 Cap::OrderTerms => (BAD, "rest_order_too_long", "at most 16 terms in `order`"),
+                Cap::JsonSteps => {
+                    (BAD, "rest_json_path_too_long", "at most 16 steps into a json value")
+                }
                 Cap::Embeds => (BAD, "rest_too_many_embeds", "too many embeds"),
                 Cap::EmbedLevels => (BAD, "rest_embed_too_deep", "embeds are nested too deeply"),
                 Cap::Rows => (BAD, "rest_too_many_rows", "at most 20000 rows in one insert"),
@@ -409,18 +412,13 @@ impl RestRefusal {
                 "rest_embed_not_selected",
                 "a filter, order or limit addresses an embed that `select` does not have",
             ),
-            Self::JsonPathUnsupported => (
-                FORBIDDEN,
-                "rest_json_path_unsupported",
-                "json paths are not supported here: select the whole column",
-            ),
             Self::CastNotAllowed => {
                 (FORBIDDEN, "rest_cast_not_allowed", "casts are not allowed here")
             }
             Self::AggregateUnsupported => (
                 FORBIDDEN,
                 "rest_aggregate_unsupported",
-                "aggregates are not supported here: for a count use `Prefer: count=exact`",
+                "no aggregates over rows that belong to a parent: for a count use `Prefer: count=exact`",
             ),
             Self::UpsertKey => (
                 FORBIDDEN,

@@ -10,12 +10,13 @@
 use std::sync::Arc;
 
 use super::confined::Injection;
+use super::field::Field;
 use super::filter::{Filter, Operation};
 use super::logic::{Connective, Logic, LogicTree};
 use super::operator::{Comparison, Truth};
 use super::query::{Query, RESERVED};
 use super::refusal::{Cap, RestRefusal};
-use super::select::{Embed, Join, SelectItem};
+use super::select::{Embed, Join, SelectColumn, SelectItem};
 use crate::domain::catalog::{Catalog, ForeignKey, Table, Tenancy};
 use crate::domain::ids::OrgId;
 
@@ -33,11 +34,24 @@ pub(super) struct Resolver<'c> {
     parents: u32,
 }
 
+/// An embed of a level, resolved.
+struct Found {
+    name: String,
+    /// What PostgREST is told to look for.
+    target: String,
+    table: Arc<Table>,
+    spread: bool,
+}
+
 /// Where an embed leads.
 struct Relationship<'c> {
     table: &'c Arc<str>,
-    /// The constraint or junction that says which relationship is meant.
-    hint: &'c Arc<str>,
+    /// What PostgREST is to look for: the table, or a column of a key into its own table.
+    target: &'c Arc<str>,
+    /// The constraint, junction or column that says which relationship is meant.
+    hint: Option<&'c Arc<str>>,
+    /// The foreign key, or the junction.
+    over: &'c Arc<str>,
     junction: Option<&'c Arc<Table>>,
     to_one: bool,
 }
@@ -65,25 +79,24 @@ impl<'c> Resolver<'c> {
         depth: u32,
         path: &str,
     ) -> Result<(), RestRefusal> {
-        let mut found: Vec<(String, Arc<Table>, bool)> = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         for embed in query.embeds_mut() {
-            let target = self.embed(embed, table, depth, path)?;
-            found.push((embed.name().to_owned(), target, embed.spread));
+            let table = self.embed(embed, table, depth, path)?;
+            let (name, target) = (embed.name().to_owned(), embed.target.clone());
+            found.push(Found { name, target, table, spread: embed.spread });
         }
-        for (at, (name, ..)) in found.iter().enumerate() {
+        for (at, Found { name, .. }) in found.iter().enumerate() {
             let others = found.iter().enumerate().filter(|(other, _)| *other != at);
             let mut others = others.map(|(_, other)| other);
             // The tenant filter would be read as a question about the embed.
             let tenant = matches!(&table.tenancy, Tenancy::Column { column, .. }
                 if column.as_ref() == name);
-            if tenant
-                || others.any(|(other, target, _)| other == name || target.name.as_ref() == name)
-            {
+            if tenant || others.any(|other| [&other.name, &other.target].contains(&name)) {
                 return Err(RestRefusal::EmbedTwins(name.clone()));
             }
         }
         let embedded = |name: &str| {
-            found.iter().find(|(known, _, spread)| known == name && !spread).map(|(_, t, _)| t)
+            found.iter().find(|known| known.name == name && !known.spread).map(|known| &known.table)
         };
         check_casts(query, &self.catalog.casts)?;
         check_names(query, table, &embedded)
@@ -111,9 +124,10 @@ impl<'c> Resolver<'c> {
         self.tables.extend(relationship.junction.cloned());
         self.tables.push(Arc::clone(target));
         let name = embed.name().to_owned();
-        embed.alias = (!embed.spread && name != target.name.as_ref()).then_some(name);
-        embed.target = target.name.as_ref().to_owned();
-        embed.hint = Some(relationship.hint.as_ref().to_owned());
+        let sent = relationship.target.as_ref();
+        embed.alias = (!embed.spread && name != sent).then_some(name);
+        embed.target = sent.to_owned();
+        embed.hint = relationship.hint.map(|hint| hint.as_ref().to_owned());
         if !is_plain(embed.name()) || target.name.starts_with(OWN) {
             return Err(RestRefusal::EmbedUnsupported("a name that needs quotes"));
         }
@@ -121,7 +135,7 @@ impl<'c> Resolver<'c> {
         self.injections.push(Injection::EmbedResolved {
             path: path.as_str().into(),
             table: Arc::clone(&target.name),
-            hint: Arc::clone(relationship.hint),
+            over: Arc::clone(relationship.over),
         });
         let target = Arc::clone(target);
         self.level(&mut embed.inner, &target, depth + 1, &path)?;
@@ -132,7 +146,7 @@ impl<'c> Resolver<'c> {
             // The row that embeds them is their parent, and within the organization itself.
             Tenancy::Through { constraint, parent }
                 if parent == &table.name
-                    && constraint == relationship.hint
+                    && constraint == relationship.over
                     && relationship.junction.is_none() => {}
             Tenancy::Through { .. } if embed.spread => {
                 return Err(RestRefusal::EmbedUnsupported("a spread of rows of a parent"));
@@ -152,7 +166,7 @@ impl<'c> Resolver<'c> {
         match &table.tenancy {
             Tenancy::Column { column, shared_null } => {
                 let own = Filter {
-                    column: column.as_ref().to_owned(),
+                    field: Field::plain(column.as_ref()),
                     negated: false,
                     operation: Operation::Compare {
                         comparison: Comparison::Equal,
@@ -162,7 +176,7 @@ impl<'c> Resolver<'c> {
                 };
                 if *shared_null {
                     let shared = Filter {
-                        column: column.as_ref().to_owned(),
+                        field: Field::plain(column.as_ref()),
                         negated: false,
                         operation: Operation::Is(Truth::Null),
                     };
@@ -202,6 +216,10 @@ impl<'c> Resolver<'c> {
         if matches!(table.tenancy, Tenancy::Through { .. }) {
             return Err(RestRefusal::EmbedUnsupported("rows that belong to a parent of a parent"));
         }
+        // PostgREST would group by the parent, under a name that is none there.
+        if aggregates(query) {
+            return Err(RestRefusal::AggregateUnsupported);
+        }
         if self.parents >= self.catalog.caps.embeds {
             return Err(RestRefusal::TooMany(Cap::Embeds));
         }
@@ -236,29 +254,27 @@ impl<'c> Resolver<'c> {
         hint: Option<&str>,
     ) -> Result<Relationship<'c>, RestRefusal> {
         let name = table.name.as_ref();
-        let keys = || self.catalog.foreign_keys.values().filter(|key| key.table != key.target);
+        let all = || self.catalog.foreign_keys.values();
+        let keys = || all().filter(|key| key.table != key.target);
         let mut found = Vec::new();
+        for key in all().filter(|key| key.table == key.target && key.table.as_ref() == name) {
+            found.extend(own_relationship(key, target, hint));
+        }
         for key in keys() {
             let column = |text: &str| matches!(&key.columns[..], [one] if one.as_ref() == text);
             let constraint = |text: &str| key.constraint.as_ref() == text;
             if !hint.is_none_or(|hint| constraint(hint) || column(hint)) {
                 continue;
             }
-            let hint = &key.constraint;
+            let over = &key.constraint;
             if key.table.as_ref() == name {
                 if key.target.as_ref() == target || constraint(target) || column(target) {
-                    found.push(Relationship {
-                        table: &key.target,
-                        hint,
-                        junction: None,
-                        to_one: true,
-                    });
+                    found.push(Relationship::over(&key.target, over, true));
                 }
             } else if key.target.as_ref() == name
                 && (key.table.as_ref() == target || constraint(target))
             {
-                let to_one = key.one_to_one;
-                found.push(Relationship { table: &key.table, hint, junction: None, to_one });
+                found.push(Relationship::over(&key.table, over, key.one_to_one));
             }
         }
         for here in keys().filter(|key| key.target.as_ref() == name) {
@@ -276,10 +292,8 @@ impl<'c> Resolver<'c> {
                     columns.all(|column| junction.primary_key.contains(column))
                 };
                 if let Some(junction) = junction.filter(holds) {
-                    let hint = &junction.name;
-                    let table = &there.target;
-                    let junction = Some(junction);
-                    found.push(Relationship { table, hint, junction, to_one: false });
+                    let over = Relationship::over(&there.target, &junction.name, false);
+                    found.push(Relationship { junction: Some(junction), ..over });
                 }
             }
         }
@@ -290,6 +304,45 @@ impl<'c> Resolver<'c> {
             (None, _) => Err(RestRefusal::EmbedUnknown(target.to_owned())),
         }
     }
+}
+
+impl<'c> Relationship<'c> {
+    /// One that the name of a key or a junction tells from all others.
+    fn over(table: &'c Arc<str>, over: &'c Arc<str>, to_one: bool) -> Self {
+        Self { table, target: table, hint: Some(over), over, junction: None, to_one }
+    }
+}
+
+/// What a key from a table into itself can mean: by its column's name the one row that it points
+/// to, by the table's the rows that point here. PostgREST 12 has no other names for these, and none
+/// for keys of more than one column and for those that are unique.
+fn own_relationship<'c>(
+    key: &'c ForeignKey,
+    target: &str,
+    hint: Option<&str>,
+) -> Option<Relationship<'c>> {
+    let [column] = &key.columns[..] else { return None };
+    let (table, over) = (&key.table, &key.constraint);
+    let own = Relationship { table, target: table, hint: None, over, junction: None, to_one: true };
+    if key.one_to_one {
+        None
+    } else if target == column.as_ref() && hint.is_none() {
+        Some(Relationship { target: column, ..own })
+    } else if target == table.as_ref() && hint.is_none_or(|hint| hint == column.as_ref()) {
+        Some(Relationship { hint: Some(column), to_one: false, ..own })
+    } else {
+        None
+    }
+}
+
+/// Whether rows are grouped at this level: what is aggregated in a spread embed counts here.
+fn aggregates(query: &Query) -> bool {
+    query.select.iter().flatten().any(|item| match item {
+        SelectItem::Star => false,
+        SelectItem::Column(column) => column.aggregation.is_some(),
+        SelectItem::Count { .. } => true,
+        SelectItem::Embed(embed) => embed.spread && aggregates(&embed.inner),
+    })
 }
 
 fn joined(path: &str, name: &str) -> String {
@@ -311,13 +364,17 @@ fn is_plain(name: &str) -> bool {
 
 /// A cast can be a look into the database's own tables (`regclass`), or a function of the schema.
 fn check_casts(query: &Query, allowed: &[Arc<str>]) -> Result<(), RestRefusal> {
-    let refused = query.select.iter().flatten().any(|item| match item {
-        SelectItem::Column { cast: Some(cast), .. } => {
-            !allowed.iter().any(|allowed| allowed.as_ref() == cast)
+    let fits = |cast: &Option<String>| {
+        cast.iter().all(|cast| allowed.iter().any(|allowed| allowed.as_ref() == cast))
+    };
+    let allowed = query.select.iter().flatten().all(|item| match item {
+        SelectItem::Column(SelectColumn { cast, aggregation, .. }) => {
+            fits(cast) && aggregation.iter().all(|made| fits(&made.cast))
         }
-        _ => false,
+        SelectItem::Count { cast, .. } => fits(cast),
+        SelectItem::Star | SelectItem::Embed(_) => true,
     });
-    if refused { Err(RestRefusal::CastNotAllowed) } else { Ok(()) }
+    if allowed { Ok(()) } else { Err(RestRefusal::CastNotAllowed) }
 }
 
 /// Every column that is named has to be in the catalogue; a name that is not could be a function
@@ -328,31 +385,34 @@ fn check_names<'t>(
     embedded: &impl Fn(&str) -> Option<&'t Arc<Table>>,
 ) -> Result<(), RestRefusal> {
     for item in query.select.iter().flatten() {
-        if let SelectItem::Column { column, .. } = item {
-            known(table, column)?;
+        if let SelectItem::Column(column) = item {
+            known(table, &column.field)?;
         }
     }
-    let mut visit = |filter: &Filter| match (embedded(&filter.column), &filter.operation) {
-        (None, _) => known(table, &filter.column),
-        (Some(_), _) if table.has_column(&filter.column) => {
-            Err(RestRefusal::EmbedTwins(filter.column.clone()))
+    let mut visit = |filter: &Filter| {
+        let Field { column, path } = &filter.field;
+        match (embedded(column), &filter.operation) {
+            (None, _) => known(table, &filter.field),
+            (Some(_), _) if table.has_column(column) => {
+                Err(RestRefusal::EmbedTwins(column.clone()))
+            }
+            (Some(_), Operation::Is(Truth::Null)) if path.is_empty() => Ok(()),
+            (Some(_), _) => Err(RestRefusal::ColumnUnknown(column.clone())),
         }
-        (Some(_), Operation::Is(Truth::Null)) => Ok(()),
-        (Some(_), _) => Err(RestRefusal::ColumnUnknown(filter.column.clone())),
     };
     query.filters.iter().try_for_each(&mut visit)?;
     query.logic.iter().try_for_each(|logic| logic.try_each_filter(&mut visit))?;
     query.order.iter().flatten().try_for_each(|term| match &term.embed {
-        None => known(table, &term.column),
+        None => known(table, &term.field),
         Some(name) => match embedded(name) {
-            Some(table) => known(table, &term.column),
+            Some(table) => known(table, &term.field),
             None => Err(RestRefusal::EmbedNotSelected(name.clone())),
         },
     })
 }
 
-fn known(table: &Table, name: &str) -> Result<(), RestRefusal> {
-    if table.has_column(name) { Ok(()) } else { Err(RestRefusal::ColumnUnknown(name.to_owned())) }
+fn known(table: &Table, Field { column, .. }: &Field) -> Result<(), RestRefusal> {
+    if table.has_column(column) { Ok(()) } else { Err(RestRefusal::ColumnUnknown(column.clone())) }
 }
 
 /// `*` replaced by the catalogue's columns, each of which stands once.
@@ -366,19 +426,20 @@ pub(super) fn expanded(items: Vec<SelectItem>, table: &Table) -> Vec<SelectItem>
         match item {
             SelectItem::Star if !star => {
                 star = true;
-                out.retain(|known| {
-                    !matches!(known, SelectItem::Column { alias: None, cast: None, .. })
-                });
-                out.extend(table.columns.iter().map(|column| SelectItem::Column {
-                    alias: None,
-                    column: column.as_ref().to_owned(),
-                    cast: None,
-                }));
+                out.retain(|known| !is_plain_column(known));
+                let columns = table.columns.iter().map(|column| column.as_ref());
+                out.extend(columns.map(SelectColumn::plain).map(SelectItem::Column));
             }
             SelectItem::Star => {}
-            SelectItem::Column { alias: None, cast: None, .. } if star => {}
-            SelectItem::Column { .. } | SelectItem::Embed(_) => out.push(item),
+            _ if star && is_plain_column(&item) => {}
+            SelectItem::Column(_) | SelectItem::Count { .. } | SelectItem::Embed(_) => {
+                out.push(item);
+            }
         }
     }
     out
+}
+
+fn is_plain_column(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::Column(column) if column.is_plain())
 }

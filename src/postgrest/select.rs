@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::field::{Field, json_path};
 use super::lexer::Cursor;
 use super::limits::{MAX_EMBED_DEPTH, MAX_SELECT_ITEMS};
 use super::query::Query;
@@ -15,17 +16,85 @@ use super::refusal::{Cap, Part, RestRefusal};
 pub enum SelectItem {
     /// `*`.
     Star,
-    /// `column`, `alias:column` or `column::type`.
-    Column {
-        /// The key in the answer, where it is not the column's name.
+    /// `column`, with all that may stand around it.
+    Column(SelectColumn),
+    /// `count()`: how many rows there are.
+    Count {
+        /// The key in the answer, where it is not `count`.
         alias: Option<String>,
-        /// The column.
-        column: String,
         /// The type that it is cast to.
         cast: Option<String>,
     },
     /// `target(…)`: rows of another table.
     Embed(Box<Embed>),
+}
+
+/// A column of `select`, as in `alias:column->key::type.max()::type`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectColumn {
+    /// The key in the answer, where it is not the one that PostgREST gives.
+    pub alias: Option<String>,
+    /// Which column, and what within its value.
+    pub field: Field,
+    /// The type that it is cast to.
+    pub cast: Option<String>,
+    /// Over all rows that agree in the other columns of `select`.
+    pub aggregation: Option<Aggregation>,
+}
+
+/// What is made of a column's values, as in `.sum()::text`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aggregation {
+    /// The function.
+    pub function: Aggregate,
+    /// The type that its result is cast to.
+    pub cast: Option<String>,
+}
+
+/// A function over the values of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aggregate {
+    /// `sum`.
+    Sum,
+    /// `avg`.
+    Average,
+    /// `count`: of values that are not NULL.
+    Count,
+    /// `max`.
+    Greatest,
+    /// `min`.
+    Least,
+}
+
+impl Aggregate {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Sum, Self::Average, Self::Count, Self::Greatest, Self::Least];
+
+    /// As it is written behind a column.
+    pub fn call(self) -> &'static str {
+        match self {
+            Self::Sum => ".sum()",
+            Self::Average => ".avg()",
+            Self::Count => ".count()",
+            Self::Greatest => ".max()",
+            Self::Least => ".min()",
+        }
+    }
+}
+
+impl SelectColumn {
+    /// A column as it is.
+    pub fn plain(column: impl Into<String>) -> Self {
+        Self { alias: None, field: Field::plain(column), cast: None, aggregation: None }
+    }
+
+    /// Whether its value comes back as it is, under its own name.
+    pub fn is_plain(&self) -> bool {
+        self.alias.is_none()
+            && self.field.path.is_empty()
+            && self.cast.is_none()
+            && self.aggregation.is_none()
+    }
 }
 
 /// Rows of another table, as in `alias:target!hint!inner(…)`.
@@ -65,7 +134,7 @@ impl Embed {
 pub(super) fn parse_select(text: &str) -> Result<Vec<SelectItem>, RestRefusal> {
     let mut parser = Parser { cursor: Cursor::new(text), whole: text, items: 0 };
     let items = parser.items(1)?;
-    if parser.cursor.is_at_end() { Ok(items) } else { Err(parser.unsupported_or_malformed()) }
+    if parser.cursor.is_at_end() { Ok(items) } else { Err(parser.malformed()) }
 }
 
 struct Parser<'a> {
@@ -101,13 +170,15 @@ impl Parser<'_> {
             let target = self.name()?;
             return self.embed(None, target, true, depth);
         }
+        if let Some(count) = self.count(None)? {
+            return Ok(count);
+        }
         let first = self.name()?;
         if self.begins_embed() {
             return self.embed(None, first, false, depth);
         }
         if self.cursor.starts_with("::") || !self.cursor.eat(":") {
-            let cast = self.cast()?;
-            return Ok(SelectItem::Column { alias: None, column: first, cast });
+            return self.column(None, first);
         }
         // An embed's alias is part of filter paths, so aliases keep to names that no path can
         // contain twice and that cannot stand for a name of the gateway's own.
@@ -115,12 +186,36 @@ impl Parser<'_> {
         if !plain {
             return Err(self.malformed());
         }
+        if let Some(count) = self.count(Some(&first))? {
+            return Ok(count);
+        }
         let second = self.name()?;
         if self.begins_embed() {
             return self.embed(Some(first), second, false, depth);
         }
+        self.column(Some(first), second)
+    }
+
+    /// `count()`, to the letter: PostgREST knows no table and no embed of that name.
+    fn count(&mut self, alias: Option<&str>) -> Result<Option<SelectItem>, RestRefusal> {
+        if !self.cursor.eat("count()") {
+            return Ok(None);
+        }
         let cast = self.cast()?;
-        Ok(SelectItem::Column { alias: Some(first), column: second, cast })
+        Ok(Some(SelectItem::Count { alias: alias.map(str::to_owned), cast }))
+    }
+
+    /// What follows a column's name: the way into its value, a cast, an aggregate, its cast.
+    fn column(&mut self, alias: Option<String>, column: String) -> Result<SelectItem, RestRefusal> {
+        let path = json_path(&mut self.cursor)?.ok_or_else(|| self.malformed())?;
+        let cast = self.cast()?;
+        let mut called = |known: &Aggregate| self.cursor.eat(known.call());
+        let aggregation = match Aggregate::ALL.into_iter().find(&mut called) {
+            Some(function) => Some(Aggregation { function, cast: self.cast()? }),
+            None => None,
+        };
+        let field = Field { column, path };
+        Ok(SelectItem::Column(SelectColumn { alias, field, cast, aggregation }))
     }
 
     /// `::type`: a plain name, in lowercase.
@@ -173,32 +268,21 @@ impl Parser<'_> {
             return Err(RestRefusal::TooMany(Cap::EmbedLevels));
         }
         self.cursor.skip_white();
+        // PostgREST would not look for a relationship of this name.
+        if target == "count" {
+            return Err(self.malformed());
+        }
         let select = if self.cursor.eat(")") {
-            // PostgREST reads `count()` as an aggregate.
-            if target == "count" && hint.is_none() && join.is_none() {
-                return Err(RestRefusal::AggregateUnsupported);
-            }
             Vec::new()
         } else {
             let items = self.items(depth + 1)?;
             if !self.cursor.eat(")") {
-                return Err(self.unsupported_or_malformed());
+                return Err(self.malformed());
             }
             items
         };
         let inner = Query { select: Some(select), ..Query::default() };
         Ok(SelectItem::Embed(Box::new(Embed { alias, target, hint, join, spread, inner })))
-    }
-
-    /// What follows a complete item and is no comma: a form of the grammar that is not served,
-    /// which deserves its own code, or garbage.
-    fn unsupported_or_malformed(&self) -> RestRefusal {
-        match self.cursor.peek() {
-            Some('.') => RestRefusal::AggregateUnsupported,
-            Some('-') => RestRefusal::JsonPathUnsupported,
-            Some(':') if self.cursor.starts_with("::") => RestRefusal::CastNotAllowed,
-            _ => self.malformed(),
-        }
     }
 
     fn malformed(&self) -> RestRefusal {
@@ -232,7 +316,11 @@ mod tests {
     use super::*;
 
     fn column(name: &str) -> SelectItem {
-        SelectItem::Column { alias: None, column: name.to_owned(), cast: None }
+        SelectItem::Column(SelectColumn::plain(name))
+    }
+
+    fn aliased(alias: &str, column: SelectColumn) -> SelectItem {
+        SelectItem::Column(SelectColumn { alias: Some(alias.to_owned()), ..column })
     }
 
     #[test]
@@ -243,31 +331,37 @@ mod tests {
                 SelectItem::Star,
                 column("id"),
                 column("Odd, (na)me"),
-                SelectItem::Column {
-                    alias: Some("t".to_owned()),
-                    column: "title".to_owned(),
-                    cast: None
-                },
+                aliased("t", SelectColumn::plain("title")),
             ]
         );
     }
 
     #[test]
-    fn forms_that_are_not_served_have_a_code_of_their_own() {
-        for (text, refusal) in [
-            ("id,projects(count())", RestRefusal::AggregateUnsupported),
-            ("projects(data->a)", RestRefusal::JsonPathUnsupported),
-            ("count()", RestRefusal::AggregateUnsupported),
-            ("n:count()", RestRefusal::AggregateUnsupported),
-            ("id.sum()", RestRefusal::AggregateUnsupported),
-            ("data->a", RestRefusal::JsonPathUnsupported),
-            ("data->>a", RestRefusal::JsonPathUnsupported),
-            ("secret::", RestRefusal::CastNotAllowed),
-            ("secret::Text", RestRefusal::CastNotAllowed),
-            ("secret::\"text\"", RestRefusal::CastNotAllowed),
-        ] {
-            assert_eq!(parse_select(text), Err(refusal), "{text}");
+    fn casts_that_are_no_plain_name_have_a_code_of_their_own() {
+        for text in ["secret::", "secret::Text", "secret::\"text\"", "a.sum()::", "count()::\"x\""]
+        {
+            assert_eq!(parse_select(text), Err(RestRefusal::CastNotAllowed), "{text}");
         }
+    }
+
+    #[test]
+    fn a_column_is_read_with_everything_that_belongs_to_it() {
+        let (mut cursor, of) = (Cursor::new("->a->>0"), |column| SelectColumn::plain(column));
+        let path = json_path(&mut cursor).unwrap().unwrap();
+        let field = Field { column: "data".to_owned(), path };
+        let function = Aggregate::Average;
+        let sum = Aggregation { function, cast: Some("text".to_owned()) };
+        let cast = Some("int4".to_owned());
+        let full = SelectColumn { alias: None, field, cast, aggregation: Some(sum) };
+        assert_eq!(
+            parse_select("n:data->a->>0::int4.avg()::text,count(),c:count()::text,count").unwrap(),
+            [
+                aliased("n", full),
+                SelectItem::Count { alias: None, cast: None },
+                SelectItem::Count { alias: Some("c".to_owned()), cast: Some("text".to_owned()) },
+                SelectItem::Column(of("count")),
+            ]
+        );
     }
 
     #[test]
@@ -319,6 +413,17 @@ mod tests {
             "_p:projects(id)",
             "\"a.b\":projects(id)",
             "a:b:projects(id)",
+            "count ()",
+            "\"count\"()",
+            "count(id)",
+            "count!inner()",
+            "id.total()",
+            "id.sum",
+            "id.sum()()",
+            "id.sum().max()",
+            "data->",
+            "data->a.b",
+            "projects->a(id)",
         ] {
             let refused = parse_select(text).unwrap_err();
             assert!(matches!(refused, RestRefusal::Malformed { .. }), "{text}: {refused:?}");

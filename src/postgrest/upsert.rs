@@ -59,7 +59,7 @@ pub(super) fn put(
     let mut named: Vec<&str> = Vec::with_capacity(query.filters.len());
     for filter in &query.filters {
         let Some(value) = equals(filter) else { return Err(RestRefusal::PutFilter) };
-        let column = filter.column.as_str();
+        let column = filter.field.column.as_str();
         if named.contains(&column) || !table.primary_key.iter().any(|key| key.as_ref() == column) {
             return Err(RestRefusal::PutFilter);
         }
@@ -72,14 +72,14 @@ pub(super) fn put(
     if !only_filters || table.primary_key.iter().any(|key| missing(&key)) {
         return Err(RestRefusal::PutFilter);
     }
-    query.filters.retain(|filter| filter.column != tenant.as_ref());
+    query.filters.retain(|filter| filter.field.column != tenant.as_ref());
     Ok(())
 }
 
 fn equals(filter: &Filter) -> Option<&str> {
     match &filter.operation {
         Operation::Compare { comparison: Comparison::Equal, quantifier: None, value }
-            if !filter.negated =>
+            if !filter.negated && filter.field.path.is_empty() =>
         {
             Some(value)
         }

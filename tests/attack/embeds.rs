@@ -36,6 +36,22 @@ create table event_labels (
     label_id bigint not null references labels (id) on delete cascade,
     primary key (event_id, label_id)
 );
+create table staff (
+    id bigint primary key,
+    organization_id uuid not null,
+    name text not null,
+    manager_id bigint references staff (id),
+    friend_id bigint references staff (id),
+    deputy_id bigint unique references staff (id)
+);
+insert into staff values
+    (1, '11111111-1111-4111-8111-111111111111', 'ACME-ONLY-s1', null, null, null),
+    (2, '11111111-1111-4111-8111-111111111111', 'ACME-ONLY-s2', 1, 4, null),
+    (3, '11111111-1111-4111-8111-111111111111', 'ACME-ONLY-s3', 4, 1, null),
+    (4, '22222222-2222-4222-8222-222222222222', 'GLOBEX-ONLY-s4', null, null, null),
+    (5, '22222222-2222-4222-8222-222222222222', 'GLOBEX-ONLY-s5', 1, 1, null);
+update events set meta = jsonb_build_object('mark', title, 'n', id, 'deep', jsonb_build_array(
+    jsonb_build_object('a.b', title), id)), tags = array[title, 'x'];
 insert into comments values
     (1, 1, 'ACME-ONLY-c1'), (2, 1, 'ACME-ONLY-c2'), (3, 3, 'ACME-ONLY-c3'),
     (4, 4, 'GLOBEX-ONLY-c4'), (5, 5, 'GLOBEX-ONLY-c5');
@@ -61,6 +77,7 @@ delete from labels where organization_id <> '11111111-1111-4111-8111-11111111111
 delete from comments where event_id > 3;
 delete from replies where comment_id > 3;
 delete from event_labels where event_id > 3;
+delete from staff where id > 3;
 ";
 
 const EVENTS: [&str; 8] =
@@ -84,6 +101,11 @@ fn catalog() -> Catalog {
             through("event_labels_event_id_fkey", "events"),
             &["event_id", "label_id"],
         ),
+        (
+            "staff",
+            column(),
+            &["id", "organization_id", "name", "manager_id", "friend_id", "deputy_id"],
+        ),
     ];
     let tables = tables.into_iter().map(|(name, tenancy, columns)| {
         let columns: Vec<Arc<str>> = columns.iter().map(|column| Arc::from(*column)).collect();
@@ -98,6 +120,9 @@ fn catalog() -> Catalog {
         ("replies", "comment_id", "comments"),
         ("event_labels", "event_id", "events"),
         ("event_labels", "label_id", "labels"),
+        ("staff", "manager_id", "staff"),
+        ("staff", "friend_id", "staff"),
+        ("staff", "deputy_id", "staff"),
     ];
     let keys = keys.into_iter().map(|(table, column, target)| {
         let constraint: Arc<str> = format!("{table}_{column}_fkey").into();
@@ -107,7 +132,7 @@ fn catalog() -> Catalog {
             columns: vec![column.into()],
             target: target.into(),
             target_columns: vec!["id".into()],
-            one_to_one: false,
+            one_to_one: column == "deputy_id",
         };
         (constraint, Arc::new(key))
     });
@@ -192,6 +217,38 @@ async fn what_is_embedded_is_what_an_organization_alone_would_see() {
         "/event_labels?select=events(title),labels(label)&order=event_id,label_id",
         "/events?select=id,comments(id,body)&comments.order=id&order=id",
         "/events?select=id,comments!inner(body)&comments.order=id&order=id",
+        "/staff?select=name,manager_id(name)&order=id",
+        "/staff?select=name,boss:manager_id(name,friend_id(name))&order=id",
+        "/staff?select=name,boss:manager_id!inner(name)&boss.name=like.*s1&order=id",
+        "/staff?select=name,...manager_id(boss:name)&order=id",
+        "/staff?select=name,staff!manager_id(name)&staff.order=id&order=id",
+        "/staff?select=name,t:staff!manager_id(name,staff!friend_id(name)),f:friend_id(name)&t.order=id&order=id",
+        "/staff?select=name,t:staff!friend_id()&t=not.is.null&order=id",
+        "/events?select=id,meta->>mark&order=id",
+        "/events?select=id,n:meta->n,meta->deep->0->>%22a.b%22,meta-%3Edeep-%3E1,tags->>0&order=id",
+        "/events?select=id,meta->>n::int8&meta->>n=gt.1&order=meta->n.desc.nullslast",
+        "/events?select=id&or=(meta->>mark.like.*1,meta->deep->>1.eq.3)&order=id",
+        "/events?select=id&meta->>mark=like.GLOBEX*",
+        "/events?select=id&not.and=(meta->>mark.like.ACME*)",
+        "/projects?select=id,events(meta->>mark,tags->>0)&events.meta->>n=gt.0&events.order=meta->n&order=id",
+        "/projects?select=id,events(id)&events.meta->>mark=like.*ONLY*&events.order=id.desc&order=id",
+        "/events?select=id,projects(name)&order=projects(name->>x),id&id=lt.0",
+        "/events?select=count()",
+        "/events?select=n:count()::text,capacity.sum(),capacity.avg(),title.max(),title::text.min()",
+        "/events?select=project_id,count(),id.count()&order=project_id",
+        "/events?select=meta->n::text,count()&order=meta->n",
+        "/events?select=meta->>n::int8.sum()::text",
+        "/events?select=organization_id,count()",
+        "/events?select=title.max(),projects(name)&order=projects(name)",
+        "/events?select=...projects(name),count()&id=eq.1",
+        "/events?select=...projects(name.max())",
+        "/projects?select=id,events(count())&order=id",
+        "/projects?select=id,events(project_id,title.max(),capacity.sum())&order=id",
+        "/projects?select=id,events(comments(body.max(),count()))&events.order=id&order=id",
+        "/events?select=id,comments(count())&order=id",
+        "/events?select=id,labels(label.max())&order=id",
+        "/staff?select=manager_id(name),count()&order=manager_id(name)",
+        "/labels?select=count()",
     ] {
         for headers in [
             &[("prefer", "count=exact")][..],
@@ -286,7 +343,24 @@ async fn what_could_mean_two_things_or_nothing_is_refused() {
         ("GET", "/events?select=...projects(name)&projects=is.null", "rest_column_unknown"),
         ("GET", "/events?select=title::regclass", "rest_cast_not_allowed"),
         ("GET", "/events?select=projects(name::json)", "rest_cast_not_allowed"),
-        ("GET", "/events?select=projects(count())", "rest_aggregate_unsupported"),
+        ("GET", "/comments?select=count()", "rest_aggregate_unsupported"),
+        ("GET", "/comments?select=body.max(),event_id", "rest_aggregate_unsupported"),
+        ("GET", "/comments?select=...events(title.max())", "rest_aggregate_unsupported"),
+        ("GET", "/labels?select=id,event_labels(count())", "rest_aggregate_unsupported"),
+        ("GET", "/events?select=title.max()::regclass", "rest_cast_not_allowed"),
+        ("GET", "/events?select=count()::regclass", "rest_cast_not_allowed"),
+        ("GET", "/events?select=meta->>mark::regclass", "rest_cast_not_allowed"),
+        ("GET", "/events?select=nothing->a", "rest_column_unknown"),
+        ("GET", "/events?select=projects(name)&projects->a=is.null", "rest_column_unknown"),
+        ("GET", "/events?order=count", "rest_column_unknown"),
+        ("GET", "/staff?select=staff(name)", "rest_embed_ambiguous"),
+        ("GET", "/staff?select=deputy_id(name)", "rest_embed_unknown"),
+        ("GET", "/staff?select=staff!staff_manager_id_fkey(name)", "rest_embed_unknown"),
+        ("GET", "/staff?select=manager_id!manager_id(name)", "rest_embed_unknown"),
+        ("GET", "/staff?select=staff!manager_id(name),staff!friend_id(name)", "rest_embed_twins"),
+        ("GET", "/staff?select=friend_id:manager_id(id),x:friend_id(id)", "rest_embed_twins"),
+        ("GET", "/staff?select=...staff!manager_id(name)", "rest_embed_unsupported"),
+        ("GET", "/staff?select=manager_id(name)&manager_id=is.null", "rest_embed_twins"),
         ("GET", "/events?select=projects(id)x", "rest_select_malformed"),
         ("PATCH", "/events?select=projects()&projects=is.null", "rest_embed_unsupported"),
         ("DELETE", "/events?select=projects()&or=(projects.is.null)", "rest_embed_unsupported"),

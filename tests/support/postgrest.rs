@@ -24,6 +24,7 @@ impl PostgRest {
             ("PGRST_DB_SCHEMAS", "public".to_owned()),
             ("PGRST_DB_ANON_ROLE", "anon".to_owned()),
             ("PGRST_DB_POOL", "4".to_owned()),
+            ("PGRST_DB_AGGREGATES_ENABLED", "true".to_owned()),
             ("PGRST_JWT_SECRET", secret.to_owned()),
             ("PGRST_SERVER_HOST", "127.0.0.1".to_owned()),
             ("PGRST_SERVER_PORT", port.number().to_string()),

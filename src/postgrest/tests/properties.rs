@@ -43,8 +43,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 fn filter() -> impl Strategy<Value = Filter> {
-    (name(), any::<bool>(), operation()).prop_map(|(column, negated, operation)| Filter {
-        column,
+    (field(), any::<bool>(), operation()).prop_map(|(field, negated, operation)| Filter {
+        field,
         negated,
         operation,
     })
@@ -66,19 +66,38 @@ fn logic() -> impl Strategy<Value = Logic> {
 
 fn select() -> impl Strategy<Value = Vec<SelectItem>> {
     let alias = prop::option::of("[a-z][a-z0-9 ä:()]{0,4}[a-z]");
-    let column = (alias, name()).prop_map(|(alias, column)| SelectItem::Column {
-        alias,
-        column,
-        cast: None,
-    });
-    prop::collection::vec(prop_oneof![1 => Just(SelectItem::Star), 4 => column], 1..5)
+    let aggregation = (prop::sample::select(Aggregate::ALL.to_vec()), cast())
+        .prop_map(|(function, cast)| Aggregation { function, cast });
+    let column = (alias.clone(), field(), cast(), prop::option::of(aggregation)).prop_map(
+        |(alias, field, cast, aggregation)| {
+            SelectItem::Column(SelectColumn { alias, field, cast, aggregation })
+        },
+    );
+    let count = (alias, cast()).prop_map(|(alias, cast)| SelectItem::Count { alias, cast });
+    let item = prop_oneof![1 => Just(SelectItem::Star), 4 => column, 1 => count];
+    prop::collection::vec(item, 1..5)
+}
+
+fn cast() -> impl Strategy<Value = Option<String>> {
+    prop::option::of(prop::sample::select(vec!["text".to_owned(), "int4".to_owned()]))
+}
+
+fn field() -> impl Strategy<Value = Field> {
+    let key = prop_oneof![
+        3 => name().prop_map(JsonKey::Name),
+        1 => "[0-9]{1,3}".prop_map(JsonKey::Name),
+        2 => (-1000..1000).prop_map(JsonKey::Index),
+    ];
+    let step = (any::<bool>(), key).prop_map(|(as_text, key)| JsonStep { as_text, key });
+    let path = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(step, 1..4)];
+    (name(), path).prop_map(|(column, path)| Field { column, path })
 }
 
 fn order() -> impl Strategy<Value = Vec<OrderTerm>> {
     let direction = prop::sample::select(vec![Direction::Ascending, Direction::Descending]);
     let nulls = prop::sample::select(vec![Nulls::First, Nulls::Last]);
-    let term = (name(), prop::option::of(direction), prop::option::of(nulls))
-        .prop_map(|(column, direction, nulls)| OrderTerm { embed: None, column, direction, nulls });
+    let term = (field(), prop::option::of(direction), prop::option::of(nulls))
+        .prop_map(|(field, direction, nulls)| OrderTerm { embed: None, field, direction, nulls });
     prop::collection::vec(term, 1..4)
 }
 
@@ -100,24 +119,25 @@ prop_compose! {
 fn catalog_of(query: &Query) -> Catalog {
     let mut columns = vec!["id".to_owned(), "organization_id".to_owned()];
     for item in query.select.iter().flatten() {
-        if let SelectItem::Column { column, .. } = item {
-            columns.push(column.clone());
+        if let SelectItem::Column(column) = item {
+            columns.push(column.field.column.clone());
         }
     }
     columns.extend(query.columns.iter().flatten().cloned());
-    columns.extend(query.filters.iter().map(|filter| filter.column.clone()));
+    columns.extend(query.filters.iter().map(|filter| filter.field.column.clone()));
     for logic in &query.logic {
         let mut visit = |filter: &Filter| {
-            columns.push(filter.column.clone());
+            columns.push(filter.field.column.clone());
             Ok::<(), ()>(())
         };
         logic.try_each_filter(&mut visit).unwrap();
     }
-    columns.extend(query.order.iter().flatten().map(|term| term.column.clone()));
+    columns.extend(query.order.iter().flatten().map(|term| term.field.column.clone()));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let tenancy = Tenancy::column(Arc::from("organization_id"));
     Catalog {
         schema: Arc::from("public"),
+        casts: vec![Arc::from("text"), Arc::from("int4")],
         tables: BTreeMap::from([table("t", tenancy, &columns, true)]),
         ..Catalog::default()
     }

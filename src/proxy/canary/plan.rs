@@ -57,27 +57,59 @@ fn ends_shared(catalog: &Catalog, table: &Table) -> bool {
     true
 }
 
+/// From where to where an embed leads, and what it is called there.
+struct Way<'c> {
+    from: &'c str,
+    to: &'c str,
+    embed: String,
+}
+
+impl<'c> Way<'c> {
+    fn over(from: &'c str, to: &'c str, hint: &str) -> Self {
+        Self { from, to, embed: format!("{}!{}", quoted(to), quoted(hint)) }
+    }
+
+    fn forwards(key: &'c ForeignKey) -> Self {
+        Self::over(&key.table, &key.target, &key.constraint)
+    }
+
+    fn backwards(key: &'c ForeignKey) -> Self {
+        Self::over(&key.target, &key.table, &key.constraint)
+    }
+}
+
 /// The kinds of embeds, each asked once. What everybody may see is the better place to ask from:
 /// only there rows come back that an embed could hang on.
 fn embeds(catalog: &Catalog) -> Vec<Question> {
-    let keys = || catalog.foreign_keys.values().map(AsRef::as_ref);
+    let all = || catalog.foreign_keys.values().map(AsRef::as_ref);
+    let keys = || all().filter(|key| key.table != key.target);
     let junctions = keys().flat_map(|one| {
         let others = keys().filter(|other| one.table == other.table && one.target != other.target);
         others
             .filter(|other| is_end(catalog, one) && is_end(catalog, other))
-            .map(|other| (one.target.as_ref(), other.target.as_ref(), one.table.as_ref()))
+            .map(|other| Way::over(&one.target, &other.target, &one.table))
     });
-    let to_one =
-        keys().map(|key| (key.table.as_ref(), key.target.as_ref(), key.constraint.as_ref()));
-    let to_many = keys().filter(|key| !key.one_to_one).map(backwards);
-    let one_to_one = keys().filter(|key| key.one_to_one).map(backwards);
-    let kinds: [Vec<(&str, &str, &str)>; 4] =
-        [to_one.collect(), to_many.collect(), one_to_one.collect(), junctions.collect()];
+    // A table's embeds in itself go by the column's name.
+    let own = || {
+        all().filter(|key| key.table == key.target && !key.one_to_one).filter_map(|key| {
+            let [column] = &key.columns[..] else { return None };
+            Some((key.table.as_ref(), column.as_ref()))
+        })
+    };
+    let own_to_one =
+        own().map(|(table, column)| Way { from: table, to: table, embed: quoted(column) });
+    let own_to_many = own().map(|(table, column)| Way::over(table, table, column));
+    let to_many = keys().filter(|key| !key.one_to_one).map(Way::backwards);
+    let one_to_one = keys().filter(|key| key.one_to_one).map(Way::backwards);
+    let kinds: [Vec<Way<'_>>; 6] = [
+        keys().map(Way::forwards).collect(),
+        to_many.collect(),
+        one_to_one.collect(),
+        junctions.collect(),
+        own_to_one.collect(),
+        own_to_many.collect(),
+    ];
     kinds.iter().filter_map(|ways| best(catalog, ways)).collect()
-}
-
-fn backwards(key: &ForeignKey) -> (&str, &str, &str) {
-    (&key.target, &key.table, &key.constraint)
 }
 
 /// Whether the foreign key is one end of a junction: its columns are part of the primary key, and
@@ -90,16 +122,16 @@ fn is_end(catalog: &Catalog, key: &ForeignKey) -> bool {
     in_key && same.all(|other| other.constraint == key.constraint || other.target != key.target)
 }
 
-fn best(catalog: &Catalog, ways: &[(&str, &str, &str)]) -> Option<Question> {
-    let questions = ways.iter().filter_map(|(from, to, hint)| {
-        let (from, to) = (catalog.table(from)?, catalog.table(to)?);
+fn best(catalog: &Catalog, ways: &[Way<'_>]) -> Option<Question> {
+    let questions = ways.iter().filter_map(|way| {
+        let (from, to) = (catalog.table(way.from)?, catalog.table(way.to)?);
         let Tenancy::Column { shared_null: false, .. } = to.tenancy else { return None };
         let global = from.tenancy == Tenancy::Global;
         if !global && of_table(catalog, from).is_none_or(|q| q.query != "limit=1") {
             return None;
         }
         let (own, theirs) = (from.columns.first()?, to.columns.first()?);
-        let embed = format!("{}!{}({})", quoted(&to.name), quoted(hint), quoted(theirs));
+        let embed = format!("{}({})", way.embed, quoted(theirs));
         let rows = if global { 100 } else { 1 };
         let query = format!("select={},canary_embed:{embed}&limit={rows}", quoted(own));
         let embed = global.then(|| "canary_embed".to_owned());
@@ -189,9 +221,9 @@ tables:
     fks: { e_country: { country: countries.code } }
   details:
     tenant: org
-    columns: [event_id, org]
+    columns: [event_id, org, before]
     pk: [event_id]
-    fks: { d_event: { event_id: events.id } }
+    fks: { d_event: { event_id: events.id }, a_self: { before: details.event_id } }
   tags: { tenant: org, columns: [id, org], pk: [id] }
   event_tags:
     tenant: org
@@ -209,6 +241,8 @@ tables:
                 "`/countries?select=code,canary_embed:events!e_country(id)&limit=100`",
                 "`/events?select=id,canary_embed:details!d_event(event_id)&limit=1`",
                 "`/events?select=id,canary_embed:tags!event_tags(id)&limit=1`",
+                "`/details?select=event_id,canary_embed:before(event_id)&limit=1`",
+                "`/details?select=event_id,canary_embed:details!before(event_id)&limit=1`",
             ]
         );
     }

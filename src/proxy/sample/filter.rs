@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::postgrest::{
-    Comparison, Connective, Filter, Logic, LogicTree, Operation, Query, Relation, Truth,
+    Comparison, Connective, Field, Filter, Logic, LogicTree, Operation, Query, Relation, Truth,
 };
 
 use super::table::{Refused, Row};
@@ -62,7 +62,8 @@ fn logic_holds(row: &Row, logic: &Logic) -> Result<bool, Refused> {
 }
 
 fn filter_holds(row: &Row, filter: &Filter) -> Result<bool, Refused> {
-    let value = row.get(&filter.column).ok_or_else(|| Refused::no_column(&filter.column))?;
+    let column = plain(&filter.field)?;
+    let value = row.get(column).ok_or_else(|| Refused::no_column(column))?;
     // SQL's unknown: a comparison with null holds neither plainly nor negated.
     let plain = match &filter.operation {
         Operation::Is(truth) => Some(match truth {
@@ -102,6 +103,11 @@ fn compares(value: &Value, comparison: Comparison, other: &str) -> Result<bool, 
     })
 }
 
+/// The sample's columns hold no JSON.
+pub(super) fn plain(field: &Field) -> Result<&str, Refused> {
+    if field.path.is_empty() { Ok(&field.column) } else { Err(unsupported()) }
+}
+
 /// `LIKE` with `%` or `*` for any text and `_` for one character.
 fn like(text: &str, pattern: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
@@ -134,8 +140,11 @@ fn like(text: &str, pattern: &str) -> bool {
     matched.last().copied().unwrap_or(false)
 }
 
-fn unsupported() -> Refused {
-    Refused::new(StatusCode::BAD_REQUEST, "the sample upstream does not know this operator")
+pub(super) fn unsupported() -> Refused {
+    Refused::new(
+        StatusCode::BAD_REQUEST,
+        "the sample upstream does not know this operator or function",
+    )
 }
 
 #[cfg(test)]

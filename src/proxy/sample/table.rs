@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::catalog::{self, Catalog, Tenancy};
 use crate::domain::organization::Organization;
-use crate::postgrest::{Direction, Nulls, OrderTerm, Query, SelectItem};
+use crate::postgrest::{Direction, Nulls, OrderTerm, Query, SelectColumn, SelectItem};
 
 use super::filter;
 
@@ -143,7 +143,7 @@ impl Table {
         }
         if let Some(terms) = &query.order {
             for term in terms.iter().rev() {
-                self.known(&term.column)?;
+                self.known(filter::plain(&term.field)?)?;
                 rows.sort_by(|a, b| compare(a, b, term));
             }
         }
@@ -233,10 +233,14 @@ impl Table {
                 // The sample's catalogue has no foreign keys.
                 SelectItem::Embed(embed) => return Err(Refused::no_column(embed.name())),
                 // The sample's values have no types to cast between.
-                SelectItem::Column { alias, column, cast: _ } => {
+                SelectItem::Column(SelectColumn { alias, field, cast: _, aggregation: None }) => {
+                    let column = filter::plain(field)?;
                     self.known(column)?;
-                    let name = alias.as_ref().unwrap_or(column).clone();
+                    let name = alias.as_deref().unwrap_or(column).to_owned();
                     picked.insert(name, row.get(column).cloned().unwrap_or_default());
+                }
+                SelectItem::Column(_) | SelectItem::Count { .. } => {
+                    return Err(filter::unsupported());
                 }
             }
         }
@@ -245,7 +249,7 @@ impl Table {
 }
 
 fn compare(a: &Row, b: &Row, term: &OrderTerm) -> std::cmp::Ordering {
-    let value = |row: &Row| row.get(&term.column).cloned().unwrap_or_default();
+    let value = |row: &Row| row.get(&term.field.column).cloned().unwrap_or_default();
     let (a, b) = (value(a), value(b));
     let descending = term.direction == Some(Direction::Descending);
     // PostgreSQL sorts nulls as larger than everything, unless told otherwise.
