@@ -19,7 +19,7 @@ pub(super) struct Head {
     peer: IpAddr,
     secure: bool,
     entropy: u128,
-    /// Whether the request line is not of the one form that HTTP/1 has.
+    /// Whether the request line, or the end of a line, is not of the one form that HTTP/1 has.
     pub(super) odd: bool,
 }
 
@@ -34,7 +34,8 @@ impl Head {
         // Only a socket that is gone has no address; its request fails at the first write.
         let peer = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
         let secure = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let odd = session.stream().is_some_and(Watched::has_odd_line);
+        let odd = session.stream().is_some_and(Watched::has_odd_line)
+            || raw.as_deref().is_some_and(has_bare_line_feed);
         Self { raw, peer, secure, entropy, odd }
     }
 
@@ -81,6 +82,15 @@ fn restore_length(session: &mut Session, raw: &[u8]) {
     }
 }
 
+/// Whether a line ends without a carriage return: Pingora takes that for the end of a field, and a
+/// proxy before us may not have (RFC 9112 section 2.2 leaves it open).
+fn has_bare_line_feed(raw: &[u8]) -> bool {
+    let next = raw.get(1..).unwrap_or_default();
+    // Without a way out early, many bytes are looked at together.
+    let bare = |found, (before, byte): (&u8, &u8)| found | ((*byte == b'\n') & (*before != b'\r'));
+    raw.iter().zip(next).fold(raw.first() == Some(&b'\n'), bare)
+}
+
 /// The request target: what stands between the first and the last space of the first line.
 fn raw_target(raw: &[u8]) -> Option<&[u8]> {
     let line = raw.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty())?;
@@ -122,6 +132,17 @@ mod tests {
             ("GET http://x/a HTTP/1.1\n\n", "http://x/a"),
         ] {
             assert_eq!(raw_target(raw.as_bytes()), Some(target.as_bytes()), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_line_feed_without_its_carriage_return_is_seen_anywhere() {
+        let plain = b"GET / HTTP/1.1\r\nhost: x\r\na: b\r\n\r\n".as_slice();
+        assert!(!has_bare_line_feed(plain) && !has_bare_line_feed(b""));
+        for at in 0..plain.len() {
+            let mut bare = plain.to_vec();
+            bare.insert(at, b'\n');
+            assert!(has_bare_line_feed(&bare), "at {at}");
         }
     }
 

@@ -23,3 +23,4 @@ mod grammar;
 mod tenants;
 mod upserts;
 mod upstream;
+mod wire;

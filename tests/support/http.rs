@@ -7,7 +7,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -92,7 +92,10 @@ pub(crate) async fn raw(to: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Reads one answer off a connection, by its own framing: usable on a kept-alive one as well.
-pub(crate) async fn answer(stream: &mut BufReader<TcpStream>, head_only: bool) -> Result<Answer> {
+pub(crate) async fn answer(
+    stream: &mut (impl AsyncBufRead + Unpin),
+    head_only: bool,
+) -> Result<Answer> {
     let status_line = line(stream).await?;
     let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| malformed(&status_line))?;
@@ -121,7 +124,7 @@ pub(crate) async fn answer(stream: &mut BufReader<TcpStream>, head_only: bool) -
     Ok(answer)
 }
 
-async fn chunks(stream: &mut BufReader<TcpStream>) -> Result<Vec<u8>> {
+async fn chunks(stream: &mut (impl AsyncBufRead + Unpin)) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let size = line(stream).await?;
@@ -137,7 +140,7 @@ async fn chunks(stream: &mut BufReader<TcpStream>) -> Result<Vec<u8>> {
     }
 }
 
-async fn line(stream: &mut BufReader<TcpStream>) -> Result<String> {
+async fn line(stream: &mut (impl AsyncBufRead + Unpin)) -> Result<String> {
     let mut bytes = Vec::new();
     stream.read_until(b'\n', &mut bytes).await?;
     match bytes.strip_suffix(b"\r\n") {

@@ -25,6 +25,7 @@ pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod postgrest;
 pub(crate) mod process;
+pub(crate) mod recorder;
 pub(crate) mod redis;
 pub(crate) mod stack;
 

@@ -177,14 +177,20 @@ async fn a_rest_ends_with_the_client_or_with_its_time() {
 }
 
 #[test]
-fn a_request_line_with_other_than_two_spaces_is_odd_however_it_is_cut() {
+fn a_request_line_that_pingora_would_repair_is_odd_however_it_is_cut() {
     for (lines, odd) in [
         (&["GET / HTTP/1.1\r\n"][..], false),
         (&["\r\n", "GE", "T / HT", "TP/1.1\r\nA: b c d\r\n"], false),
         (&["GET /a b HTTP/1.1\r\n"], true),
-        (&["GET  / HTTP/1.1\n"], true),
-        (&["GET ", "/ ", "x HTTP/1.1", "\n"], true),
+        (&["GET  / HTTP/1.1\r\n"], true),
+        (&["GET ", "/ ", "x HTTP/1.1", "\r\n"], true),
         (&["GET /\r\n"], true),
+        (&["GET / HTTP/1.1\n"], true),
+        (&["GET / HTTP/1.1", "\r", "\n"], false),
+        (&["GET / HTTP/1.1\r\r\n"], true),
+        (&["GET /?a\r", "b HTTP/1.1\r\n"], true),
+        (&["GET /?a\0b HTTP/1.1\r\n"], true),
+        (&["GET /?a\tb HTTP/1.1\r\n"], true),
     ] {
         let mut line = RequestLine::default();
         let found = lines.iter().fold(false, |odd, piece| odd | line.take(piece.as_bytes()));
