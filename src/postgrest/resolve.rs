@@ -223,10 +223,18 @@ impl<'c> Resolver<'c> {
         if self.parents >= self.catalog.caps.embeds {
             return Err(RestRefusal::TooMany(Cap::Embeds));
         }
+        // PostgREST finds what a parameter addresses by target as well as by alias, and takes the
+        // first: under the name of a client's embed, its filter would come to this one.
+        let free = |name: &Arc<str>| query.embeds().all(|embed| embed.name() != name.as_ref());
+        let (target, hint) = match (free(&table.name), free(constraint)) {
+            (true, _) => (&table.name, Some(constraint)),
+            (false, true) => (constraint, None),
+            (false, false) => return Err(RestRefusal::EmbedTwins(table.name.as_ref().to_owned())),
+        };
         let mut embed = Embed {
             alias: Some(format!("{OWN}{}", self.parents)),
-            target: table.name.as_ref().to_owned(),
-            hint: Some(constraint.as_ref().to_owned()),
+            target: target.as_ref().to_owned(),
+            hint: hint.map(|hint| hint.as_ref().to_owned()),
             join: Some(Join::Inner),
             spread: false,
             inner: Query { select: Some(Vec::new()), ..Query::default() },

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
-use crate::domain::catalog::{Catalog, Table, Tenancy};
+use crate::domain::catalog::{Catalog, ForeignKey, Table, Tenancy};
 use crate::domain::ids::OrgId;
 use crate::domain::source::Source;
 
@@ -73,6 +73,41 @@ fn header(confined: &Confined, name: &str) -> Option<String> {
 fn rewrite(confined: &Confined, body: &str) -> Result<String, RestRefusal> {
     let out = confined.body().rewrite(body.as_bytes())?.expect("a body");
     Ok(String::from_utf8(out).unwrap())
+}
+
+/// PostgREST finds what a parameter addresses by target as well as by alias.
+#[test]
+fn the_embed_of_a_parent_has_no_name_of_an_embed_of_the_clients() {
+    let mut catalog = catalog();
+    let through = Tenancy::Through { constraint: "c_event".into(), parent: "events".into() };
+    let (name, comments) = table("comments", through, &["id", "event_id", "about_id"], false);
+    catalog.tables.insert(name, comments);
+    for (constraint, column) in [("c_event", "event_id"), ("c_about", "about_id")] {
+        let constraint: Arc<str> = constraint.into();
+        let key = ForeignKey {
+            constraint: Arc::clone(&constraint),
+            table: "comments".into(),
+            columns: vec![column.into()],
+            target: "events".into(),
+            target_columns: vec!["id".into()],
+            one_to_one: false,
+        };
+        catalog.foreign_keys.insert(constraint, Arc::new(key));
+    }
+    let headers = HeaderMap::new();
+    let confined = |select: &str| {
+        let query = format!("select={select}");
+        let (method, query) = (RestMethod::Get, Some(query.as_str()));
+        let request = RestRequest { method, path: "/comments", query, headers: &headers };
+        confine(&request, &catalog, org()).map(|confined| confined.target().to_owned())
+    };
+    let by_table = confined("e:events!c_about(id)").unwrap();
+    assert!(by_table.contains("gwp0:events!c_event!inner()&"), "{by_table}");
+    let by_constraint = confined("events!c_about(id)").unwrap();
+    assert!(by_constraint.contains("gwp0:c_event!inner()&"), "{by_constraint}");
+    assert!(by_constraint.contains(&format!("&events.{F}")), "{by_constraint}");
+    let neither = confined("events!c_about(id),c_event(id)").unwrap_err();
+    assert_eq!(neither.code(), "rest_embed_twins");
 }
 
 #[test]
