@@ -11,6 +11,7 @@ use crate::policy::Snapshot;
 use crate::policy::roles::{CALL, PermissionId};
 use crate::policy::route::{Condition, PermissionRule};
 
+use super::isolate::isolation_refusal;
 use super::tenant::{Tenancy, Tenanted};
 use super::trace::{Stage, Trace};
 
@@ -49,10 +50,7 @@ pub fn check<'h>(
         PermissionRule::Permission(id) => permit(tenancy, *id, snapshot, trace)?,
         PermissionRule::Table(capture) => {
             let name = routed.capture(capture).unwrap_or_default();
-            let table = match crate::postgrest::decode_segment(name) {
-                Ok(table) => table,
-                Err(_) => return Err(no_such_table()),
-            };
+            let table = crate::postgrest::decode_segment(name).map_err(isolation_refusal)?;
             match snapshot.catalog.table(&table).map(|table| &table.tenancy) {
                 Some(
                     TableTenancy::Column { .. }
@@ -67,7 +65,7 @@ pub fn check<'h>(
         }
         PermissionRule::Function(capture) => {
             let name = routed.capture(capture).unwrap_or_default();
-            let name = crate::postgrest::decode_segment(name).map_err(|_| no_such_function())?;
+            let name = crate::postgrest::decode_segment(name).map_err(isolation_refusal)?;
             let function = snapshot.catalog.function(&name).ok_or_else(no_such_function)?;
             let id = snapshot.roles.permission(&function.name, CALL);
             permit(tenancy, id.ok_or_else(no_such_function)?, snapshot, trace)?;
