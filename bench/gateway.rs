@@ -29,7 +29,7 @@ pub(crate) struct Addresses {
 /// Writes the configuration files and returns the path of the main one.
 ///
 /// `/open/…` goes straight through; `/rest/v1/…` takes the full chain: RS256, membership, role,
-/// tenant filter, limits of user, organization and route. The bounds are out of reach: what is
+/// tenant filter, limits of user, organization and route; `/free/v1/…` all of it but the filter. The bounds are out of reach: what is
 /// measured is what deciding costs, not refusing.
 pub(crate) fn write(directory: &Path, addresses: &Addresses) -> Result<PathBuf> {
     let Addresses { listen, admin, upstream, redis } = addresses;
@@ -48,6 +48,8 @@ pub(crate) fn write(directory: &Path, addresses: &Addresses) -> Result<PathBuf> 
          \x20   identity: {{ mint: {{ secret: bench-only-secret-of-32-bytes-or-more }} }}\n\
          \x20   canary: off\n\
          \x20 plain: {{ kind: http, addresses: [\"{upstream}\"] }}\n\
+         \x20 minted:\n    kind: http\n    addresses: [\"{upstream}\"]\n\
+         \x20   identity: {{ mint: {{ secret: bench-only-secret-of-32-bytes-or-more }} }}\n\
          log: {{ format: json, filter: warn }}\n\
          policies: [policy.yaml]\n"
     );
@@ -63,12 +65,26 @@ limits:
   per_route: { scope: route, rate: 1000000/s, burst: 1000000 }
 tables:
   todos: { tenant: organization_id, columns: [id, organization_id, title, done] }
+  events:
+    tenant: organization_id
+    columns: [id, organization_id, project_id, title, starts_at, status]
+    fks: { events_project_id_fkey: { project_id: projects.id } }
+  projects: { tenant: organization_id, columns: [id, organization_id, name], pk: [id] }
 routes:
   - name: open
     match: { path: \"/open/{path*}\" }
     upstream: plain
     credential: open
     tenant: none
+    audit: writes_and_refusals
+  - name: unconfined
+    match: { path: \"/free/v1/{table}\" }
+    upstream: minted
+    strip_prefix: /free/v1
+    credential: user
+    tenant: [{ claim: app_metadata.org_id }, header, default]
+    permission: { table: table }
+    limits: [per_user, per_organization, per_route]
     audit: writes_and_refusals
   - name: rest
     match: { path: \"/rest/v1/{table}\" }

@@ -20,8 +20,12 @@ pub(crate) enum Kind {
     Bare,
     /// The gateway, on a route that asks for nothing.
     Open,
+    /// The gateway with the full chain but for the isolation, buckets in the process.
+    Unconfined,
     /// The gateway with the full chain, buckets in the process.
     Full,
+    /// The same, asked for an embed with filters, an order and a limit.
+    Embeds,
     /// The gateway with the full chain, buckets in Redis.
     Redis,
     /// HAProxy, if it is installed.
@@ -29,14 +33,23 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: &'static [Self] =
-        &[Self::Bare, Self::Open, Self::Full, Self::Redis, Self::Haproxy];
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::Bare,
+        Self::Open,
+        Self::Unconfined,
+        Self::Full,
+        Self::Embeds,
+        Self::Redis,
+        Self::Haproxy,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare Pingora",
             Self::Open => "Tollgate, pass-through",
+            Self::Unconfined => "Tollgate, chain without isolation",
             Self::Full => "Tollgate, full chain in process",
+            Self::Embeds => "Tollgate, full chain, an embed",
             Self::Redis => "Tollgate, full chain with Redis",
             Self::Haproxy => "HAProxy",
         }
@@ -71,7 +84,9 @@ impl Subject {
         let mut beside = None;
         let program = match kind {
             Kind::Bare => bare(place, address),
-            Kind::Open | Kind::Full => gateway(kind, place, address, None)?,
+            Kind::Open | Kind::Unconfined | Kind::Full | Kind::Embeds => {
+                gateway(kind, place, address, None)?
+            }
             Kind::Redis if !installed("redis-server") => return Ok(None),
             Kind::Redis => {
                 let redis = free_address()?;
@@ -88,16 +103,23 @@ impl Subject {
     }
 }
 
-/// The same heads for all but for the first part of the path, which picks the gateway's route.
+/// What an application's list asks for.
+const EMBEDS: &str = "/rest/v1/events?select=id,title,starts_at,project:projects(id,name)\
+    &status=eq.active&starts_at=gte.2026-01-01&order=starts_at.desc&limit=20";
+
+/// The same heads for all but for the path, whose first part picks the gateway's route.
 fn requests(kind: Kind) -> Result<Arc<[Vec<u8>]>> {
-    let prefix = match kind {
-        Kind::Open => "/open",
-        Kind::Bare | Kind::Full | Kind::Redis | Kind::Haproxy => "/rest",
+    let target = match kind {
+        Kind::Open => "/open/v1/todos?select=id,title&limit=10",
+        Kind::Unconfined => "/free/v1/todos?select=id,title&limit=10",
+        Kind::Embeds => EMBEDS,
+        Kind::Bare | Kind::Full | Kind::Redis | Kind::Haproxy => {
+            "/rest/v1/todos?select=id,title&limit=10"
+        }
     };
-    let target = format!("{prefix}/v1/todos?select=id,title&limit=10");
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let tokens = tokens(now)?;
-    Ok(tokens.iter().map(|token| request(&target, token)).collect())
+    Ok(tokens.iter().map(|token| request(target, token)).collect())
 }
 
 /// The head of a read with the token.

@@ -43,9 +43,16 @@ fn both_sides_of_a_request_are_shown_with_the_reason_for_every_difference() {
 }
 
 #[test]
+fn every_piece_that_confines_an_embed_has_its_reason() {
+    let url = "/rest/v1/tickets?select=id,at:venues(name)&at.name=like.A*&price=gt.5";
+    golden::compare("explain-embeds", &explain(&["GET", url, "--as", "alice"]).out);
+}
+
+#[test]
 fn no_difference_is_left_without_a_reason() {
     for request in [
-        &["GET", "https://gate.test/files/a?x=1", "-H", "Accept: */*", "-H", "Cookie: a=b"][..],
+        &["GET", "/rest/v1/events?select=id,tickets(count())&tickets.price=gt.1"][..],
+        &["GET", "https://gate.test/files/a?x=1", "-H", "Accept: */*", "-H", "Cookie: a=b"],
         &["GET", "/rest/v1/events?select=*&id=in.(1,2)", "-H", "Accept: text/csv"],
         &["POST", "/rest/v1/events?select=id", "--body", "{}", "-H", "Content-Length: 2"],
     ] {
