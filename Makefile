@@ -34,7 +34,7 @@ test: setup doctest ## Run every test, with real PostgreSQL, Redis, PostgREST an
 check: fmt-check lint docs deny-offline config-check test ## What CI runs: all of the below and `test`
 
 nightly: setup ## 20,000 random requests through the isolation, against databases of two and of one organization
-	@TOLLGATE_CASES=20000 $(CARGO) nextest run $(LOCKED) -E 'binary(attack) & test(generator)'
+	@TOLLGATE_CASES=20000 $(CARGO) nextest run $(LOCKED) --profile nightly --no-fail-fast -E 'binary(attack) & test(generator)'
 
 bench: setup-build ## Compare Tollgate with a bare Pingora proxy, interleaved, in the release profile
 	@$(CARGO) run $(LOCKED) --release --example bench_compare -- $(ARGS)

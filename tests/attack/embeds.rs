@@ -83,7 +83,7 @@ delete from staff where id > 3;
 const EVENTS: [&str; 8] =
     ["id", "organization_id", "project_id", "title", "starts_at", "capacity", "meta", "tags"];
 
-fn catalog() -> Catalog {
+pub(crate) fn catalog() -> Catalog {
     let column = || Tenancy::column("organization_id".into());
     let through = |constraint: &str, parent: &str| Tenancy::Through {
         constraint: constraint.into(),
@@ -149,19 +149,27 @@ fn catalog() -> Catalog {
 pub(crate) struct World {
     pub(crate) both: Upstream,
     pub(crate) alone: Upstream,
-    database: Postgres,
-    _other: Postgres,
+    pub(crate) database: Postgres,
+    pub(crate) other: Postgres,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(catalog(), "", "").await
+    }
+
+    /// With more in the catalogue, and what it takes in the two databases.
+    pub(crate) async fn with(catalog: Catalog, more: &str, more_alone: &str) -> Self {
         let (database, other) = tokio::join!(Postgres::start(), Postgres::start());
-        database.execute("app", SCHEMA).await;
-        other.execute("app", SCHEMA).await;
-        other.execute("app", ALONE).await;
-        let both = Upstream::with(&database, catalog()).await;
-        let alone = Upstream::with(&other, catalog()).await;
-        Self { both, alone, database, _other: other }
+        for sql in [SCHEMA, more] {
+            database.execute("app", sql).await;
+        }
+        for sql in [SCHEMA, more, ALONE, more_alone] {
+            other.execute("app", sql).await;
+        }
+        let both = Upstream::with(&database, catalog.clone()).await;
+        let alone = Upstream::with(&other, catalog).await;
+        Self { both, alone, database, other }
     }
 }
 

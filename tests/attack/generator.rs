@@ -1,269 +1,187 @@
 //! Random requests over the grammar, confined before a database of two organizations, and as they
-//! were written before one that holds only the caller's rows: the answers have to be equal.
+//! were written before one that holds only the caller's rows: the answers have to be equal, and so
+//! have the caller's rows after a write; the other organization's stay as they were.
 //!
 //! `TOLLGATE_SEED` repeats a run, `TOLLGATE_CASES` says how many requests it has. A request that
 //! fails is shown with everything taken off that it fails without.
 
-use std::fmt::Write;
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::embeds::{World, get};
+use crate::embeds::World;
 use crate::support::fixture::{ACME, GLOBEX};
+use crate::support::http::Answer;
+use crate::upstream::Request;
+
+mod body;
+mod numbers;
+mod read;
+mod words;
+mod world;
+mod write;
+
+use numbers::{Numbers, number, seed};
+use read::Read;
+use world::{Places, Rows};
+use write::Write;
 
 const CASES: u64 = 2_000;
-/// As many as the catalogue allows by default.
-const MOST_EMBEDS: u64 = 10;
+/// Of ten requests so many are writes.
+const WRITES: u64 = 3;
+/// After so many writes the databases start anew, so that they stay small.
+const WRITES_IN_A_ROW: usize = 40;
 
-/// Where embeds lead, and whether to many rows.
-const RELATIONS: [(&str, &str, bool); 9] = [
-    ("events", "projects", false),
-    ("events", "comments", true),
-    ("events", "labels", true),
-    ("projects", "events", true),
-    ("comments", "events", false),
-    ("comments", "replies", true),
-    ("labels", "events", true),
-    ("event_labels", "events", false),
-    ("event_labels", "labels", false),
-];
-const ROOTS: [&str; 5] = ["events", "projects", "comments", "labels", "event_labels"];
-
+/// What is wrong with what a request came to.
 #[derive(Debug, Clone)]
-struct Case {
-    root: &'static str,
-    level: Level,
+struct Finding {
+    kind: Kind,
+    shown: String,
 }
 
-/// What is asked of one table.
-#[derive(Debug, Clone)]
-struct Level {
-    table: &'static str,
-    columns: Vec<&'static str>,
-    embeds: Vec<Embed>,
-    /// `key=value`, without the path that leads here.
-    parameters: Vec<String>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Refused,
+    Leak,
+    Answer,
+    OtherRows,
+    OwnRows,
 }
 
-#[derive(Debug, Clone)]
-struct Embed {
-    name: String,
-    modifier: &'static str,
-    many: bool,
-    level: Level,
+/// How two answers are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alike {
+    /// Rows in their order, with members in any: PostgREST puts several embeds into an order of
+    /// its own.
+    InOrder,
+    /// Rows in any order, embedded ones, too: PostgREST orders none that hang on a write.
+    InAnyOrder,
+    /// Rows in any order, in the database's own text.
+    ToTheLetter,
 }
 
-/// Numbers from a seed (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.below(of.len() as u64)).unwrap()]
-    }
-}
-
-fn columns_of(table: &str) -> &'static [&'static str] {
-    match table {
-        "events" => &["id", "organization_id", "project_id", "title", "capacity", "starts_at"],
-        "projects" => &["id", "organization_id", "name", "status", "notes"],
-        "comments" => &["id", "event_id", "body"],
-        "replies" => &["id", "comment_id", "body"],
-        "labels" => &["id", "organization_id", "label"],
-        _ => &["event_id", "label_id"],
-    }
-}
-
-fn order_of(table: &str) -> &'static str {
-    if table == "event_labels" { "event_id,label_id" } else { "id" }
-}
-
-impl Case {
-    fn random(numbers: &mut Numbers) -> Self {
-        let root = numbers.one(&ROOTS);
-        let mut names = 0;
-        let mut level = Level::random(root, numbers, 0, &mut names);
-        if numbers.below(3) == 0 {
-            level.parameters.push(format!("limit={}", numbers.below(4)));
-        }
-        Self { root, level }
-    }
-
-    fn url(&self) -> String {
-        let mut url = format!("/{}?select=", self.root);
-        self.level.select(&mut url);
-        self.level.parameters("", true, &mut url);
-        url
-    }
-
-    /// The same request with one thing less, in every way.
-    fn smaller(&self) -> Vec<Self> {
-        self.level.smaller().into_iter().map(|level| Self { level, ..self.clone() }).collect()
-    }
-}
-
-impl Level {
-    fn random(table: &'static str, numbers: &mut Numbers, depth: u64, names: &mut u64) -> Self {
-        let all = columns_of(table);
-        let mut columns: Vec<&str> =
-            all.iter().copied().filter(|_| numbers.below(2) == 0).collect();
-        if columns.is_empty() {
-            columns.push(all[0]);
-        }
-        let mut embeds = Vec::new();
-        for (_, target, many) in RELATIONS.iter().filter(|(from, ..)| *from == table) {
-            if depth < 3 && *names < MOST_EMBEDS && numbers.below(3) == 0 {
-                *names += 1;
-                let name = format!("e{names}");
-                let modifier = numbers.one(&["", "", "!inner", "!left"]);
-                let level = Self::random(target, numbers, depth + 1, names);
-                embeds.push(Embed { name, modifier, many: *many, level });
-            }
-        }
-        let mut parameters = Vec::new();
-        for _ in 0..numbers.below(3) {
-            parameters.push(match numbers.below(4) {
-                0 => {
-                    let word = numbers.one(&["or", "and", "not.or", "not.and"]);
-                    let (a, b) = (leaf(table, numbers), leaf(table, numbers));
-                    format!("{word}=({},{})", a.replacen('=', ".", 1), b.replacen('=', ".", 1))
-                }
-                _ => leaf(table, numbers),
-            });
-        }
-        for embed in &embeds {
-            if numbers.below(4) == 0 {
-                let there = numbers.one(&["is.null", "not.is.null"]);
-                parameters.push(format!("{}={there}", embed.name));
-            }
-        }
-        Self { table, columns, embeds, parameters }
-    }
-
-    fn select(&self, out: &mut String) {
-        out.push_str(&self.columns.join(","));
-        for embed in &self.embeds {
-            write!(out, ",{}:{}{}(", embed.name, embed.level.table, embed.modifier).unwrap();
-            embed.level.select(out);
-            out.push(')');
-        }
-    }
-
-    fn parameters(&self, path: &str, many: bool, out: &mut String) {
-        for parameter in &self.parameters {
-            write!(out, "&{path}{parameter}").unwrap();
-        }
-        if many {
-            write!(out, "&{path}order={}", order_of(self.table)).unwrap();
-        }
-        for embed in &self.embeds {
-            embed.level.parameters(&format!("{path}{}.", embed.name), embed.many, out);
-        }
-    }
-
-    fn smaller(&self) -> Vec<Self> {
-        let mut smaller = Vec::new();
-        for at in 0..self.parameters.len() {
-            let mut less = self.clone();
-            less.parameters.remove(at);
-            smaller.push(less);
-        }
-        for at in 0..self.embeds.len() {
-            let mut less = self.clone();
-            let gone = less.embeds.remove(at).name;
-            less.parameters.retain(|parameter| !parameter.starts_with(&format!("{gone}=")));
-            smaller.push(less);
-            for level in self.embeds[at].level.smaller() {
-                let mut less = self.clone();
-                less.embeds[at].level = level;
-                smaller.push(less);
-            }
-        }
-        if self.columns.len() > 1 {
-            let mut less = self.clone();
-            less.columns.pop();
-            smaller.push(less);
-        }
-        smaller
-    }
-}
-
-fn leaf(table: &str, numbers: &mut Numbers) -> String {
-    let column = numbers.one(columns_of(table));
-    let not = numbers.one(&["", "", "not."]);
-    let test = match column {
-        "organization_id" => {
-            let id = numbers.one(&[ACME.id, GLOBEX.id]);
-            match numbers.below(3) {
-                0 => format!("eq.{id}"),
-                1 => format!("neq.{id}"),
-                _ => "is.null".to_owned(),
-            }
-        }
-        "title" | "name" | "status" | "notes" | "body" | "label" => {
-            numbers.one(&["like.*e*", "ilike.*ONLY*", "eq.active", "neq.x", "is.null"]).to_owned()
-        }
-        "starts_at" => numbers.one(&["is.null", "gt.2026-03-01T12:00:00Z"]).to_owned(),
-        _ => {
-            let number = numbers.below(8);
-            let operator = numbers.one(&["eq", "neq", "gt", "gte", "lt", "lte"]);
-            format!("{operator}.{number}")
-        }
-    };
-    format!("{column}={not}{test}")
-}
-
-/// The status of the answer, or what is wrong with it.
-async fn answered(world: &World, case: &Case) -> Result<u16, String> {
-    let url = case.url();
-    let headers = &[("prefer", "count=exact")];
-    let request = get(&url, headers);
-    let sent = match world.both.confine(&request, ACME) {
-        Ok(sent) => sent,
-        Err(refusal) => return Err(format!("refused: {refusal}")),
-    };
-    let answer = world.both.send(&sent).await;
-    let expected = world.alone.send_as_written(&request).await;
+/// The status that both gave, or what is wrong.
+async fn answered(world: &World, request: &Request<'_>, alike: Alike) -> Result<u16, Finding> {
+    let sent = world
+        .both
+        .confine(request, ACME)
+        .map_err(|refusal| Finding { kind: Kind::Refused, shown: format!("refused: {refusal}") })?;
+    let (answer, expected) =
+        tokio::join!(world.both.send(&sent), world.alone.send_as_written(request));
     let (text, wanted) = (answer.text(), expected.text());
     if text.contains(GLOBEX.mark) {
-        return Err(format!("a leak: {sent:?}: {text}"));
+        return Err(Finding { kind: Kind::Leak, shown: format!("a leak: {sent:?}: {text}") });
     }
-    let json = |text: &str| serde_json::from_str::<Value>(text).ok();
-    let range = (answer.header("content-range"), expected.header("content-range"));
-    let same = json(&text) == json(&wanted) && range.0 == range.1;
+    let heads = |answer: &Answer| {
+        let names = ["content-range", "location", "content-type"];
+        names.map(|name| answer.header(name).map(str::to_owned))
+    };
+    let (head, wanted_head) = (heads(&answer), heads(&expected));
+    let same = said(&answer, alike) == said(&expected, alike) && head == wanted_head;
     if same && answer.status == expected.status {
         return Ok(answer.status);
     }
     let (status, wanted_status) = (answer.status, expected.status);
-    Err(format!("{sent:?}: {status} {range:?}\n{text}\nwanted {wanted_status}\n{wanted}"))
+    let shown = format!(
+        "{sent:?}: {status} {head:?}\n{text}\nwanted {wanted_status} {wanted_head:?}\n{wanted}"
+    );
+    Err(Finding { kind: Kind::Answer, shown })
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+/// What an answer says: the rows, or of an error what the gateway keeps of it.
+fn said(answer: &Answer, alike: Alike) -> Vec<String> {
+    let text = answer.text();
+    if answer.status >= 400 {
+        let error: Value = serde_json::from_str(&text).unwrap_or_default();
+        return vec![error["code"].to_string(), error["message"].to_string()];
+    }
+    let canonical = |text: &str| {
+        let mut value: Value = serde_json::from_str(text).unwrap_or_default();
+        value.sort_all_objects();
+        if alike != Alike::InOrder {
+            sort(&mut value);
+        }
+        value.to_string()
+    };
+    let row = |row: &RawValue| match alike {
+        Alike::ToTheLetter => row.get().to_owned(),
+        Alike::InOrder | Alike::InAnyOrder => canonical(row.get()),
+    };
+    let rows = serde_json::from_str::<Vec<&RawValue>>(&text);
+    let mut said =
+        rows.map_or_else(|_| vec![canonical(&text)], |rows| rows.into_iter().map(row).collect());
+    if alike != Alike::InOrder {
+        said.sort();
+    }
+    said
+}
+
+/// Sorts all lists.
+fn sort(value: &mut Value) {
+    match value {
+        Value::Array(members) => {
+            members.iter_mut().for_each(sort);
+            members.sort_by_key(Value::to_string);
+        }
+        Value::Object(members) => members.values_mut().for_each(sort),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// A write before both databases, and what they hold afterwards.
+async fn written(places: &Places, before: &Rows, write: &Write) -> Result<u16, Finding> {
+    let (url, headers, body) = (write.url(), write.headers(), write.body());
+    let headers: Vec<(&str, &str)> =
+        headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let request = Request { method: write.method, url: &url, headers: &headers, body: &body };
+    let alike = if write.has_embeds() { Alike::InAnyOrder } else { Alike::ToTheLetter };
+    let status = answered(&places.world, &request, alike).await?;
+    let (both, alone) = places.rows().await;
+    if both.others != before.others {
+        let shown = differing(&both.others, &before.others);
+        return Err(Finding { kind: Kind::OtherRows, shown });
+    }
+    match both.own == alone.own {
+        true => Ok(status),
+        false => {
+            let shown = differing(&both.own, &alone.own);
+            Err(Finding { kind: Kind::OwnRows, shown })
+        }
+    }
+}
+
+/// The rows that are in one of the two only.
+fn differing(found: &str, wanted: &str) -> String {
+    let only = |one: &str, other: &str| {
+        let rows = one.lines().filter(|row| !other.lines().any(|known| known == *row));
+        rows.collect::<Vec<_>>().join("\n")
+    };
+    format!("found\n{}\nwanted\n{}", only(found, wanted), only(wanted, found))
+}
+
+/// What the last of some writes comes to, from the start.
+async fn replayed(places: &Places, history: &[Write], write: &Write) -> Result<u16, Finding> {
+    let before = places.reset().await;
+    for earlier in history {
+        let _ = written(places, &before, earlier).await;
+    }
+    written(places, &before, write).await
 }
 
 #[tokio::test]
 async fn random_reads_answer_as_if_the_other_organization_were_not_there() {
-    let seed = number("TOLLGATE_SEED");
-    let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    let seed = seed();
     let world = World::new().await;
-    let mut numbers = Numbers(seed);
-    let (cases, mut rows) = (number("TOLLGATE_CASES").unwrap_or(CASES), 0);
+    let mut numbers = Numbers::new(seed);
+    let cases = number("TOLLGATE_CASES").unwrap_or(CASES) * (10 - WRITES) / 10;
+    let mut rows = 0;
+    let headers = &[("prefer", "count=exact")];
     for at in 0..cases {
-        let mut case = Case::random(&mut numbers);
-        let mut found = match answered(&world, &case).await {
+        let mut case = Read::random(&mut numbers);
+        let check = async |case: &Read| {
+            let request = Request { method: case.method, url: &case.url(), headers, body: "" };
+            answered(&world, &request, Alike::InOrder).await
+        };
+        let mut found = match check(&case).await {
             Ok(status) => {
                 rows += u64::from(matches!(status, 200 | 206));
                 continue;
@@ -272,15 +190,87 @@ async fn random_reads_answer_as_if_the_other_organization_were_not_there() {
         };
         'shrink: loop {
             for smaller in case.smaller() {
-                if let Err(still) = answered(&world, &smaller).await {
-                    (case, found) = (smaller, still);
-                    continue 'shrink;
+                match check(&smaller).await {
+                    Err(still) if still.kind == found.kind => {
+                        (case, found) = (smaller, still);
+                        continue 'shrink;
+                    }
+                    Err(_) | Ok(_) => {}
                 }
             }
             break;
         }
-        panic!("case {at} of TOLLGATE_SEED={seed}: {}\n{found}", case.url());
+        let (method, url) = (case.method, case.url());
+        panic!("read {at} of TOLLGATE_SEED={seed}: {method} {url}\n{}", found.shown);
     }
     // Requests that PostgREST refuses alike show nothing.
     assert!(rows * 10 >= cases * 9, "{rows} of {cases} with TOLLGATE_SEED={seed}");
+}
+
+#[tokio::test]
+async fn random_writes_do_what_they_would_if_the_other_organization_were_not_there() {
+    let seed = seed();
+    let places = Places::new().await;
+    let mut numbers = Numbers::new(seed);
+    let cases = number("TOLLGATE_CASES").unwrap_or(CASES) * WRITES / 10;
+    let (mut done, mut history) = (0, Vec::new());
+    let before = places.reset().await;
+    for at in 0..cases {
+        if history.len() == WRITES_IN_A_ROW {
+            places.reset().await;
+            history.clear();
+        }
+        let write = Write::random(&mut numbers);
+        match written(&places, &before, &write).await {
+            Ok(status) => done += u64::from(status < 300),
+            Err(found) => {
+                let (history, write, found) = shrunk(&places, history, write, found).await;
+                let earlier: String = history.iter().map(shown).collect();
+                let last = shown(&write);
+                panic!("write {at} of TOLLGATE_SEED={seed}:{earlier}{last}\n{}", found.shown);
+            }
+        }
+        history.push(write);
+    }
+    assert!(done * 10 >= cases * 6, "{done} of {cases} with TOLLGATE_SEED={seed}");
+}
+
+async fn shrunk(
+    places: &Places,
+    mut history: Vec<Write>,
+    mut write: Write,
+    mut found: Finding,
+) -> (Vec<Write>, Write, Finding) {
+    let kind = found.kind;
+    // What was written before matters less often than what is written now.
+    if let Err(still) = replayed(places, &[], &write).await
+        && still.kind == kind
+    {
+        (history, found) = (Vec::new(), still);
+    }
+    let mut at = 0;
+    while at < history.len() {
+        let mut fewer = history.clone();
+        fewer.remove(at);
+        match replayed(places, &fewer, &write).await {
+            Err(still) if still.kind == kind => (history, found) = (fewer, still),
+            Err(_) | Ok(_) => at += 1,
+        }
+    }
+    'shrink: loop {
+        for smaller in write.smaller() {
+            match replayed(places, &history, &smaller).await {
+                Err(still) if still.kind == kind => {
+                    (write, found) = (smaller, still);
+                    continue 'shrink;
+                }
+                Err(_) | Ok(_) => {}
+            }
+        }
+        return (history, write, found);
+    }
+}
+
+fn shown(write: &Write) -> String {
+    format!("\n{} {} {:?}\n{:?}", write.method, write.url(), write.headers(), write.body())
 }
