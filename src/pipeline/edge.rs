@@ -253,7 +253,9 @@ fn one_authority<'h>(arrival: &Arrival<'h>) -> Result<&'h str, EdgeRefusal> {
     }
 }
 
-/// The host of an authority in lowercase, without the port.
+/// The host of an authority in lowercase, without the port. A name with an empty label is refused:
+/// the dot at the end of `example.com.` would be a second spelling, which no route for
+/// `example.com` matches.
 fn host_of(authority: &str) -> Result<Box<str>, EdgeRefusal> {
     let host = match authority.strip_prefix('[') {
         Some(rest) => {
@@ -266,7 +268,8 @@ fn host_of(authority: &str) -> Result<Box<str>, EdgeRefusal> {
         None => {
             let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
             let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-            if host.is_empty() || host.len() > 253 || !host.bytes().all(name) || !is_port(port) {
+            let labelled = host.split('.').all(|label| !label.is_empty());
+            if !labelled || host.len() > 253 || !host.bytes().all(name) || !is_port(port) {
                 return Err(EdgeRefusal::Host);
             }
             host

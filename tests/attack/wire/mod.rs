@@ -22,6 +22,7 @@ use crate::support::stack::{
 use crate::support::{PATIENCE, eventually};
 
 mod framing;
+mod targets;
 
 /// Stands in every secret that the tests send: nothing that holds it may be written down.
 pub(super) const MARK: &str = "UNMISTAKABLE";
