@@ -334,13 +334,19 @@ fn spoofable(headers: &HeaderMap, websocket: bool) -> Strip {
 }
 
 fn is_spoofable(name: &str, websocket: bool) -> bool {
-    const EXACT: [&str; 14] = [
+    const EXACT: [&str; 20] = [
         "forwarded",
+        "x-forwarded",
         "x-real-ip",
         "x-client-ip",
+        "client-ip",
         "true-client-ip",
+        "cf-connecting-ip",
         "x-cluster-client-ip",
-        "x-original-url",
+        "x-host",
+        "x-user-id",
+        "x-remote-user",
+        "remote-user",
         "x-rewrite-url",
         "x-http-method-override",
         "x-http-method",
@@ -350,14 +356,17 @@ fn is_spoofable(name: &str, websocket: bool) -> bool {
         "proxy-authorization",
         "http2-settings",
     ];
-    const PREFIXES: [&str; 3] = ["x-tollgate-", "x-organization-", "x-forwarded-"];
+    const PREFIXES: [&str; 4] = ["x-tollgate-", "x-organization-", "x-forwarded-", "x-original-"];
     match name {
         "upgrade" | "connection" => !websocket,
         "te" | "trailer" => true,
-        _ if !name.starts_with(['f', 'x', 't', 'k', 'p', 'h']) => false,
+        _ if !name.starts_with(['c', 'f', 'h', 'k', 'p', 'r', 't', 'x']) => false,
         _ if name.contains('_') => {
+            // Servers that turn `-` into `_` take the two for the same field.
             let plain = name.replace('_', "-");
-            EXACT.contains(&plain.as_str()) || PREFIXES.iter().any(|p| plain.starts_with(p))
+            plain == X_REQUEST_ID.as_str()
+                || EXACT.contains(&plain.as_str())
+                || PREFIXES.iter().any(|p| plain.starts_with(p))
         }
         _ => EXACT.contains(&name) || PREFIXES.iter().any(|p| name.starts_with(p)),
     }

@@ -77,23 +77,21 @@ impl Recorder {
     /// All whole requests so far whose target has this in it, in the order in which they came.
     pub(crate) fn requests(&self, with: &str) -> Vec<Recorded> {
         let tapes = self.shared.tapes.lock().expect("the lock");
-        let whole = tapes.iter().flat_map(|tape| tape.lock().expect("the lock").requests.clone());
-        let wanted = whole.filter(|request| request.target.contains(with));
-        let mut wanted: Vec<Recorded> = wanted.collect();
+        let mut wanted = Vec::new();
+        for tape in tapes.iter() {
+            let tape = tape.lock().expect("the lock");
+            let has = |request: &&Recorded| request.target.contains(with);
+            wanted.extend(tape.requests.iter().filter(has).cloned());
+        }
         wanted.sort_by_key(|request| request.order);
         wanted
     }
 
-    /// Every byte so far, of all connections.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        let tapes = self.shared.tapes.lock().expect("the lock");
-        tapes.iter().flat_map(|tape| tape.lock().expect("the lock").bytes.clone()).collect()
-    }
-
     /// Whether a text has come, in a whole request or not.
     pub(crate) fn has_heard(&self, text: &str) -> bool {
-        let bytes = self.bytes();
-        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        let tapes = self.shared.tapes.lock().expect("the lock");
+        let heard = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+        tapes.iter().any(|tape| heard(&tape.lock().expect("the lock").bytes))
     }
 
     /// What was not HTTP with one reading.
@@ -173,11 +171,8 @@ async fn answer(
         stream.write_all(switched.as_bytes()).await?;
         return listen(stream, tape).await;
     }
-    stream.write_all(head(line.len()).as_bytes()).await?;
-    if request.method == "HEAD" {
-        return Ok(());
-    }
-    stream.write_all(line.as_bytes()).await
+    let body = if request.method == "HEAD" { "" } else { line.as_str() };
+    stream.write_all(format!("{}{body}", head(line.len())).as_bytes()).await
 }
 
 /// Keeps what comes until nothing comes any more, and answers nothing.

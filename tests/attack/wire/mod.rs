@@ -6,11 +6,11 @@
 //! metrics.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 
 use crate::support::fixture::ALICE;
 use crate::support::gateway::{Draft, Gateway};
@@ -22,6 +22,7 @@ use crate::support::stack::{
 use crate::support::{PATIENCE, eventually};
 
 mod framing;
+mod spoofed;
 mod targets;
 
 /// Stands in every secret that the tests send: nothing that holds it may be written down.
@@ -34,6 +35,8 @@ pub(super) const EDGE: &str = "  head_timeout: 5s
   connections_per_address: 4096
   requests_per_organization: 4096
 ";
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 pub(super) struct Wire {
     pub(super) gateway: Gateway,
@@ -147,19 +150,26 @@ fn policy(options: &Options) -> String {
 
 /// Sends bytes and reads answers until the gateway closes. Interim answers are left out.
 pub(super) async fn talk(to: SocketAddr, bytes: &[u8]) -> Vec<Answer> {
-    talk_by(to, &[bytes], 0).await
+    talk_from(LOCALHOST, to, &[bytes], 0).await
 }
 
 /// The same, with the bytes in several packets.
 pub(super) async fn talk_in_pieces(to: SocketAddr, pieces: &[&str]) -> Vec<Answer> {
     let pieces: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
-    talk_by(to, &pieces, 3).await
+    talk_from(LOCALHOST, to, &pieces, 3).await
 }
 
-/// The same, with a pause behind each piece.
-pub(super) async fn talk_by(to: SocketAddr, pieces: &[&[u8]], pause_millis: u64) -> Vec<Answer> {
+/// The same, from an address of its own and with a pause behind each piece.
+pub(super) async fn talk_from(
+    from: IpAddr,
+    to: SocketAddr,
+    pieces: &[&[u8]],
+    pause_millis: u64,
+) -> Vec<Answer> {
     let talking = async {
-        let stream = TcpStream::connect(to).await.expect("a connection");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((from, 0).into()).expect("a loopback address");
+        let stream = socket.connect(to).await.expect("a connection");
         stream.set_nodelay(true).expect("a socket");
         let (back, mut forth) = stream.into_split();
         let writing = async {

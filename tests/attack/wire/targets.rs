@@ -238,7 +238,9 @@ async fn a_host_is_one_name_or_the_request_is_refused() {
                 let told = seen.iter().all(|request| {
                     let forwarded = request.all("x-forwarded-host");
                     let named = |name: &&str| host.to_ascii_lowercase().contains(name);
-                    request.all("host") == [host] && forwarded.len() == 1 && forwarded.iter().all(named)
+                    request.all("host") == [host]
+                        && forwarded.len() == 1
+                        && forwarded.iter().all(named)
                 });
                 seen.len() == 1 && told && statuses(&answers) == [200]
             }
