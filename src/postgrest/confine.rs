@@ -23,7 +23,7 @@ use super::query::{Query, parse_query};
 use super::refusal::{Part, RestRefusal};
 use super::request::{RestMethod, RestRequest};
 use super::resolve::{Resolver, expanded};
-use super::select::SelectItem;
+use super::select::{SelectColumn, SelectItem};
 use super::upsert;
 use crate::domain::catalog::{Catalog, Table, Tenancy};
 use crate::domain::ids::OrgId;
@@ -93,6 +93,10 @@ pub fn confine(
     };
     let headers = confined_headers(request, &preferences, &catalog.schema)?;
     let select = Selection::of(request.method, preferences.returning);
+    let csv = headers.iter().any(|(name, value)| name == header::ACCEPT && value == "text/csv");
+    if csv && request.method.writes() && select == Selection::Expanded {
+        spell_out_in_order(&mut query, table, &mut injections);
+    }
     let target =
         print_target(table, query, select, plain.map(|column| (column, org)), &mut injections);
     let source = table.source.clone();
@@ -277,6 +281,20 @@ pub(super) fn confined_headers(
         RestMethod::Head | RestMethod::Delete => {}
     }
     Ok(out)
+}
+
+/// Of written rows in CSV, PostgREST writes the first line in the order of the alphabet, as it has
+/// the columns from the statement, and the values in the order of `select`
+/// (`Query/SqlFragment.hs`, `asCsvHeaderF`): for what was `*` the two have to be the same.
+fn spell_out_in_order(query: &mut Query, table: &Table, injections: &mut Vec<Injection>) {
+    if query.select.as_deref().is_some_and(|items| items != [SelectItem::Star]) {
+        return;
+    }
+    let mut columns: Vec<&str> = table.columns.iter().map(AsRef::as_ref).collect();
+    columns.sort_unstable();
+    let columns = columns.into_iter().map(SelectColumn::plain).map(SelectItem::Column);
+    query.select = Some(columns.collect());
+    injections.push(Injection::SelectExpanded);
 }
 
 /// How `select` is printed.

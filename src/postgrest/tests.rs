@@ -75,6 +75,18 @@ fn rewrite(confined: &Confined, body: &str) -> Result<String, RestRefusal> {
     Ok(String::from_utf8(out).unwrap())
 }
 
+#[test]
+fn written_rows_in_csv_have_their_columns_in_the_order_of_postgrests_first_line() {
+    let headers = [("accept", "text/csv"), ("prefer", "return=representation")];
+    let target = |method, url| send(method, url, &headers).unwrap().target().to_owned();
+    for url in ["/events", "/events?select=*"] {
+        let spelled = "/events?select=id,%22order%22,organization_id,title";
+        assert_eq!(target(RestMethod::Post, url), spelled);
+        assert!(target(RestMethod::Delete, url).starts_with(spelled), "{url}");
+    }
+    assert!(target(RestMethod::Get, "/events").starts_with(&format!("/events?{ALL}")));
+}
+
 /// PostgREST finds what a parameter addresses by target as well as by alias.
 #[test]
 fn the_embed_of_a_parent_has_no_name_of_an_embed_of_the_clients() {
