@@ -11,7 +11,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::body::{ArgumentsRule, BodyRule, BodySource};
-use super::confine::confined_headers;
+use super::confine::{confined_headers, is_csv};
 use super::confined::{Confined, Injection};
 use super::percent::{Plus, decode, encode};
 use super::prefer::Preferences;
@@ -102,6 +102,14 @@ pub(super) fn call(
         }
     }
     let headers = confined_headers(request, &preferences, &catalog.schema)?;
+    if let Returns::Rows { filtered: true, .. } = &function.returns
+        && is_csv(&headers)
+    {
+        // PostgREST takes the first line of CSV from the rows before they are filtered
+        // (`Query/SqlFragment.hs`, `asCsvHeaderF`): without any there is none, so that it tells
+        // whether the function has found rows of others.
+        return Err(RestRefusal::FunctionCsv);
+    }
     let target = print(function, by_get.then_some(arguments), &query, org)?;
     let source = function.source.clone();
     Ok(Confined { source, embedded, target, headers, body, injections, client_conditions })

@@ -93,8 +93,7 @@ pub fn confine(
     };
     let headers = confined_headers(request, &preferences, &catalog.schema)?;
     let select = Selection::of(request.method, preferences.returning);
-    let csv = headers.iter().any(|(name, value)| name == header::ACCEPT && value == "text/csv");
-    if csv && request.method.writes() && select == Selection::Expanded {
+    if is_csv(&headers) && request.method.writes() && select == Selection::Expanded {
         spell_out_in_order(&mut query, table, &mut injections);
     }
     let target =
@@ -295,6 +294,11 @@ fn spell_out_in_order(query: &mut Query, table: &Table, injections: &mut Vec<Inj
     let columns = columns.into_iter().map(SelectColumn::plain).map(SelectItem::Column);
     query.select = Some(columns.collect());
     injections.push(Injection::SelectExpanded);
+}
+
+/// Whether these headers ask for CSV.
+pub(super) fn is_csv(headers: &[(HeaderName, HeaderValue)]) -> bool {
+    headers.iter().any(|(name, value)| name == header::ACCEPT && value == "text/csv")
 }
 
 /// How `select` is printed.

@@ -117,6 +117,9 @@ pub enum RestRefusal {
     /// A media type that the gateway does not ask PostgREST for.
     #[error("no acceptable media type")]
     NotAcceptable,
+    /// CSV of a function's rows, of which only some are the organization's.
+    #[error("a function's rows as csv")]
+    FunctionCsv,
     /// A request for the query plan.
     #[error("query plans are not served")]
     PlanNotAcceptable,
@@ -443,6 +446,9 @@ impl RestRefusal {
                 "rest_not_acceptable",
                 "accept `application/json`, `application/vnd.pgrst.object+json` or `text/csv`",
             ),
+            Self::FunctionCsv => {
+                (UNACCEPTABLE, "rest_function_csv", "the rows of this function come as json only")
+            }
             Self::PlanNotAcceptable => {
                 (UNACCEPTABLE, "rest_plan_not_acceptable", "query plans are not served here")
             }
