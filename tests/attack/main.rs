@@ -2,7 +2,8 @@
 //!
 //! `bodies` and `grammar` show that what the gateway sends means to PostgREST what the client
 //! wrote; `tenants`, `embeds`, `calls` and `upserts` that a confined request reads and changes one
-//! organization's rows only, and `generator` that of requests nobody thought of.
+//! organization's rows only, `table` the same of every known way around, through the built gateway,
+//! and `generator` of requests nobody thought of.
 
 #![allow(
     clippy::expect_used,
@@ -20,6 +21,7 @@ mod calls;
 mod embeds;
 mod generator;
 mod grammar;
+mod table;
 mod tenants;
 mod upserts;
 mod upstream;
