@@ -89,6 +89,10 @@ pub(super) fn parse_operation(
             Some(_) => return Err(malformed()),
         };
         let value = value(cursor, place).ok_or_else(malformed)?;
+        let pattern = matches!(comparison, Comparison::Like | Comparison::ILike);
+        if pattern && ends_in_escape(&value, quantifier) {
+            return Err(malformed());
+        }
         return Ok((negated, Operation::Compare { comparison, quantifier, value }));
     }
     if let Some(search) = Search::ALL.into_iter().find(|known| known.word() == word) {
@@ -123,6 +127,17 @@ pub(super) fn parse_operation(
             Ok((negated, Operation::Is(truth.ok_or_else(malformed)?)))
         }
         _ => Err(malformed()),
+    }
+}
+
+/// Whether a pattern of `like` ends in an escape of nothing. PostgreSQL finds that out only where a
+/// row fits all before it, and it may try rows of others before it looks at whose they are: the
+/// error would tell that there is such a row. In the text of an array it takes PostgreSQL's reading
+/// of arrays to know, so that there no escape passes.
+fn ends_in_escape(pattern: &str, quantifier: Option<Quantifier>) -> bool {
+    match quantifier {
+        Some(Quantifier::Any | Quantifier::All) => pattern.contains('\\'),
+        None => pattern.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1,
     }
 }
 
@@ -229,6 +244,25 @@ mod tests {
         for value in ["", "1", "a,b", "(x)", "\"q\"", "a\\b", "a.b", "not.eq.1", " s ", "ä\n"] {
             assert_eq!(root(&format!("eq.{value}")).unwrap(), (false, equal(value)));
             assert_eq!(root(&format!("not.eq.{value}")).unwrap(), (true, equal(value)));
+        }
+    }
+
+    #[test]
+    fn a_pattern_does_not_end_in_an_escape_of_nothing() {
+        for text in [
+            "like.a\\",
+            "not.like.a\\",
+            "ilike.\\",
+            "like.a\\\\\\",
+            "like(any).{a\\\\}",
+            "ilike(all).{\"a\\\\\"}",
+        ] {
+            assert!(root(text).is_err(), "{text}");
+        }
+        let mut tree = Cursor::new("like.\"a\\\\\",id.eq.1)");
+        assert!(parse_operation(&mut tree, Place::Logic).is_err());
+        for text in ["like.a\\\\", "ilike.50\\%*", "like.\\*", "eq.a\\", "like(any).{a,b}"] {
+            assert!(root(text).is_ok(), "{text}");
         }
     }
 

@@ -30,7 +30,12 @@ fn operation() -> impl Strategy<Value = Operation> {
     let config = prop::option::of("[a-z_$]{1,6}");
     prop_oneof![
         (prop::sample::select(Comparison::ALL.to_vec()), quantifier, value()).prop_map(
-            |(comparison, quantifier, value)| Operation::Compare { comparison, quantifier, value }
+            |(comparison, quantifier, value)| {
+                // What a pattern may not end in.
+                let pattern = matches!(comparison, Comparison::Like | Comparison::ILike);
+                let value = if pattern { value.replace('\\', "") } else { value };
+                Operation::Compare { comparison, quantifier, value }
+            },
         ),
         (prop::sample::select(Relation::ALL.to_vec()), value())
             .prop_map(|(relation, value)| Operation::Relate { relation, value }),
