@@ -21,21 +21,47 @@ pub(super) fn filters() -> Vec<Row> {
             "/events?tags=cs.{ACME-ONLY-tag}",
             "/countries?order=code",
         ])),
-        Row::new(2, "a filter for the other organization").alike(reads(&[
-            "/events?organization_id=eq.{B}",
-            "/events?organization_id=eq.22222222222242228222222222222222",
-            "/events?organization_id=eq.%7B{B}%7D",
-            "/events?organization_id=eq.%20{O}",
-            "/events?organization_id=not.neq.{B}",
-            "/events?organization_id=gt.{O}",
-            "/events?organization_id=eq.{B}&organization_id=eq.{O}",
-            "/events?organization_id=eq.{O}&organization_id=eq.{B}",
-            "/events?select=title&organization_id=eq.{B}&limit=1",
-            "/events?id=eq.8800880004",
-            "/events?id=in.(1,8800880004)",
-            "/projects?organization_id=eq.{B}",
-            "/event_totals?organization_id=eq.{B}",
-        ])),
+        Row::new(2, "a filter for the other organization")
+            .alike(reads(&[
+                "/events?organization_id=eq.{B}",
+                "/events?organization_id=eq.22222222222242228222222222222222",
+                "/events?organization_id=eq.%7B{B}%7D",
+                "/events?organization_id=eq.%20{O}",
+                "/events?organization_id=not.neq.{B}",
+                "/events?organization_id=gt.{O}",
+                "/events?organization_id=eq.{B}&organization_id=eq.{O}",
+                "/events?organization_id=eq.{O}&organization_id=eq.{B}",
+                "/events?select=title&organization_id=eq.{B}&limit=1",
+                "/events?id=eq.8800880004",
+                "/events?id=in.(1,8800880004)",
+                "/projects?organization_id=eq.{B}",
+                "/event_totals?organization_id=eq.{B}",
+            ]))
+            // An error that PostgreSQL makes only of a row that fits, before it asks whose it is.
+            .refused(
+                400,
+                "rest_filter_malformed",
+                anyhow(&[
+                    "/events?title=like.GLOBEX-ONLY%5C",
+                    "/events?title=not.ilike.globex%5C",
+                    "/events?title=like.GLOBEX%5C%5C%5C",
+                    "/events?title=like(any).{GLOBEX%5C%5C}",
+                    "/events?or=(title.like.GLOBEX%5C,id.gt.0)",
+                    "/events?meta-%3E%3Eroom=like.GLOBEX-ONLY%5C",
+                    "/projects?select=id,events(id)&events.title=like.GLOBEX-ONLY%5C",
+                ]),
+            )
+            .refused(
+                400,
+                "rest_filter_malformed",
+                asked(&["/comments?body=like.GLOBEX%5C", "/rpc/listed?title=like.GLOBEX%5C"]),
+            )
+            .alike(reads(&[
+                "/events?title=like.GLOBEX-ONLY%5C%5C",
+                "/events?title=like.GLOBEX*&title=match.%28",
+                "/comments?body=like.GLOBEX*&body=match.%28",
+                "/comments?select=id,body::int8&order=id",
+            ])),
         Row::new(3, "a filter for both organizations").alike(reads(&[
             "/events?organization_id=in.({O},{B})&order=id",
             "/events?organization_id=in.(%22{O}%22,%22{B}%22)&order=id",
