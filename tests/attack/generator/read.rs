@@ -1,26 +1,45 @@
-//! Random reads: columns, nested embeds, filters, logic trees, order, limits.
-
-use std::fmt::Write;
+//! Random reads: columns, places within them, aggregates, nested embeds, spread ones and those of a
+//! table in itself, filters, logic trees, order, limits.
 
 use super::numbers::Numbers;
-use super::words::{columns_of, condition, order_of, tree};
+use super::words::{aggregates_of, columns_of, condition, fields_of, order_of, tree};
 
 /// As many as the catalogue allows by default.
 const MOST_EMBEDS: u64 = 10;
 
-/// Where embeds lead, and whether to many rows.
-const RELATIONS: [(&str, &str, bool); 9] = [
-    ("events", "projects", false),
-    ("events", "comments", true),
-    ("events", "labels", true),
-    ("projects", "events", true),
-    ("comments", "events", false),
-    ("comments", "replies", true),
-    ("labels", "events", true),
-    ("event_labels", "events", false),
-    ("event_labels", "labels", false),
+/// A way from a table to another.
+struct Relation {
+    from: &'static str,
+    /// As it is written: a table or a column, with a hint.
+    written: &'static str,
+    to: &'static str,
+    /// Whether to many rows.
+    many: bool,
+}
+
+const fn way(from: &'static str, written: &'static str, to: &'static str, many: bool) -> Relation {
+    Relation { from, written, to, many }
+}
+
+const RELATIONS: [Relation; 14] = [
+    way("events", "projects", "projects", false),
+    way("events", "project_id", "projects", false),
+    way("events", "comments", "comments", true),
+    way("events", "labels", "labels", true),
+    way("projects", "events", "events", true),
+    way("comments", "events", "events", false),
+    way("comments", "replies", "replies", true),
+    way("labels", "events", "events", true),
+    way("event_labels", "events", "events", false),
+    way("event_labels", "labels", "labels", false),
+    way("staff", "manager_id", "staff", false),
+    way("staff", "staff!manager_id", "staff", true),
+    way("staff", "friend_id", "staff", false),
+    way("staff", "staff!friend_id", "staff", true),
 ];
-const ROOTS: [&str; 5] = ["events", "projects", "comments", "labels", "event_labels"];
+const ROOTS: [&str; 6] = ["events", "projects", "comments", "labels", "event_labels", "staff"];
+/// Roots that belong through a parent, by which the gateway would have to group.
+const UNGROUPED: [&str; 2] = ["comments", "event_labels"];
 
 /// A read of one table and what hangs on it.
 #[derive(Debug, Clone)]
@@ -33,7 +52,10 @@ pub(super) struct Read {
 #[derive(Debug, Clone)]
 pub(super) struct Level {
     table: &'static str,
-    columns: Vec<&'static str>,
+    /// Items of `select` other than embeds and aggregates; the order of rows that are grouped.
+    columns: Vec<String>,
+    /// What is made of all rows that agree in the columns.
+    aggregates: Vec<&'static str>,
     embeds: Vec<Embed>,
     /// `key=value`, without the path that leads here.
     parameters: Vec<String>,
@@ -42,7 +64,10 @@ pub(super) struct Level {
 #[derive(Debug, Clone)]
 struct Embed {
     name: String,
+    written: &'static str,
     modifier: &'static str,
+    /// Its columns become those of the row around it, and their names begin so.
+    spread: Option<String>,
     many: bool,
     level: Level,
 }
@@ -50,7 +75,10 @@ struct Embed {
 impl Read {
     pub(super) fn random(numbers: &mut Numbers) -> Self {
         let root = numbers.one(&ROOTS);
-        let mut level = Level::random(root, numbers);
+        let mut level = match numbers.once_in(8) && !UNGROUPED.contains(&root) {
+            true => Level::grouped(root, numbers),
+            false => Level::random(root, numbers),
+        };
         if numbers.once_in(3) {
             level.parameters.push(format!("limit={}", numbers.below(4)));
         }
@@ -62,8 +90,8 @@ impl Read {
     }
 
     pub(super) fn url(&self) -> String {
-        let order = format!("&order={}", order_of(self.level.table));
-        format!("/{}?select={}{}{order}", self.level.table, self.level.select(), self.level.rest())
+        let (level, order) = (&self.level, self.level.order(""));
+        format!("/{}?select={}{}{order}", level.table, level.select(), level.rest())
     }
 
     /// The same request with one thing less, in every way.
@@ -83,24 +111,64 @@ impl Level {
         if columns.is_empty() {
             columns.push(all[0]);
         }
-        let mut embeds = Vec::new();
-        for (_, target, many) in RELATIONS.iter().filter(|(from, ..)| *from == table) {
-            if depth < 3 && *names < MOST_EMBEDS && numbers.once_in(3) {
-                *names += 1;
-                let name = format!("e{names}");
-                let modifier = numbers.one(&["", "", "!inner", "!left"]);
-                let level = Self::below(target, numbers, depth + 1, names);
-                embeds.push(Embed { name, modifier, many: *many, level });
+        let mut columns: Vec<String> = columns.into_iter().map(str::to_owned).collect();
+        let fields = numbers.some(fields_of(table), 6);
+        // Each under a name of its own: PostgREST names some after their last step.
+        let named = fields.iter().enumerate().map(|(at, field)| format!("f{at}:{field}"));
+        columns.extend(named);
+        let mut embeds: Vec<Embed> = Vec::new();
+        for way in RELATIONS.iter().filter(|way| way.from == table) {
+            if depth >= 3 || *names >= MOST_EMBEDS || !numbers.once_in(3) {
+                continue;
+            }
+            *names += 1;
+            let written = way.written;
+            let first = embeds.iter().all(|other| other.level.table != way.to);
+            // Of what is written to nobody is staff: a condition on a column that a spread embed is
+            // named after is refused there.
+            let named = way.written == way.to || table == "staff";
+            let spread = !way.many && first && named && numbers.once_in(5);
+            let spread = spread.then(|| format!("s{names}"));
+            let name = match &spread {
+                Some(_) => written.to_owned(),
+                None => format!("e{names}"),
+            };
+            let modifier = numbers.one(&["", "", "!inner", "!left"]);
+            let level = match spread.is_none() && numbers.once_in(8) {
+                true => Self::grouped(way.to, numbers),
+                false => Self::below(way.to, numbers, depth + 1, names),
+            };
+            // Nothing else at this level may go by the name of one that is spread.
+            let last = spread.is_some();
+            embeds.push(Embed { name, written, modifier, spread, many: way.many, level });
+            if last {
+                break;
             }
         }
         let mut parameters = Self::conditions(table, numbers);
-        for embed in &embeds {
+        for embed in embeds.iter().filter(|embed| embed.spread.is_none()) {
             if numbers.once_in(4) {
                 let there = numbers.one(&["is.null", "not.is.null"]);
                 parameters.push(format!("{}={there}", embed.name));
             }
         }
-        Self { table, columns, embeds, parameters }
+        Self { table, columns, aggregates: Vec::new(), embeds, parameters }
+    }
+
+    /// Rows grouped by some columns, or all made one.
+    fn grouped(table: &'static str, numbers: &mut Numbers) -> Self {
+        let columns = numbers.some(columns_of(table), 5);
+        let mut aggregates = numbers.some(aggregates_of(table), 3);
+        if aggregates.is_empty() {
+            aggregates.push(aggregates_of(table)[0]);
+        }
+        Self {
+            table,
+            columns: columns.into_iter().map(str::to_owned).collect(),
+            aggregates,
+            embeds: Vec::new(),
+            parameters: Self::conditions(table, numbers),
+        }
     }
 
     /// Up to two conditions on a table's own columns.
@@ -120,8 +188,8 @@ impl Level {
 
     /// Columns that come back, too.
     pub(super) fn with_columns(mut self, columns: &[&'static str]) -> Self {
-        self.columns.retain(|column| !columns.contains(column));
-        self.columns.extend(columns);
+        self.columns.retain(|column| !columns.contains(&column.as_str()));
+        self.columns.extend(columns.iter().map(|column| (*column).to_owned()));
         self
     }
 
@@ -136,13 +204,34 @@ impl Level {
 
     /// The value of `select`.
     pub(super) fn select(&self) -> String {
-        let mut out = self.columns.join(",");
-        for embed in &self.embeds {
-            let inner = embed.level.select();
-            write!(out, ",{}:{}{}({inner})", embed.name, embed.level.table, embed.modifier)
-                .unwrap();
+        self.items("")
+    }
+
+    fn items(&self, prefix: &str) -> String {
+        let column = |column: &String| match (prefix, column.split_once(':')) {
+            ("", _) => column.clone(),
+            (prefix, Some((name, field))) => format!("{prefix}{name}:{field}"),
+            (prefix, None) => format!("{prefix}{column}:{column}"),
+        };
+        let mut items: Vec<String> = self.columns.iter().map(column).collect();
+        items.extend(self.aggregates.iter().map(|aggregate| (*aggregate).to_owned()));
+        items.extend(self.embeds.iter().map(|embed| {
+            let (written, modifier) = (embed.written, embed.modifier);
+            match &embed.spread {
+                Some(prefix) => format!("...{written}{modifier}({})", embed.level.items(prefix)),
+                None => format!("{}:{written}{modifier}({})", embed.name, embed.level.select()),
+            }
+        }));
+        items.join(",")
+    }
+
+    /// The order that leaves no two rows in the same place, where there is more than one.
+    fn order(&self, path: &str) -> String {
+        match (self.aggregates.is_empty(), self.columns.join(",")) {
+            (true, _) => format!("&{path}order={}", order_of(self.table)),
+            (false, columns) if columns.is_empty() => String::new(),
+            (false, columns) => format!("&{path}order={columns}"),
         }
-        out
     }
 
     /// The conditions here, each behind a `&`.
@@ -160,7 +249,7 @@ impl Level {
         let one = |embed: &Embed| {
             let path = format!("{path}{}.", embed.name);
             let order = match embed.many {
-                true => format!("&{path}order={}", order_of(embed.level.table)),
+                true => embed.level.order(&path),
                 false => String::new(),
             };
             embed.level.own(&path) + &order + &embed.level.of_embeds(&path)
@@ -187,9 +276,16 @@ impl Level {
             }
         }
         for at in 0..self.columns.len() {
-            if self.columns.len() > 1 {
+            if self.columns.len() > 1 || !self.aggregates.is_empty() {
                 let mut less = self.clone();
                 less.columns.remove(at);
+                smaller.push(less);
+            }
+        }
+        for at in 0..self.aggregates.len() {
+            if self.aggregates.len() > 1 {
+                let mut less = self.clone();
+                less.aggregates.remove(at);
                 smaller.push(less);
             }
         }

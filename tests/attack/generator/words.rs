@@ -55,7 +55,8 @@ pub(super) enum Kind {
 
 pub(super) fn kind_of(column: &str) -> Kind {
     match column {
-        "id" | "project_id" | "event_id" | "comment_id" | "label_id" => Kind::Id,
+        "id" | "project_id" | "event_id" | "comment_id" | "label_id" | "manager_id"
+        | "friend_id" => Kind::Id,
         "organization_id" => Kind::Organization,
         "capacity" => Kind::Whole,
         "amount" => Kind::Numeric,
@@ -83,6 +84,7 @@ pub(super) fn columns_of(table: &str) -> &'static [&'static str] {
         "replies" => &["id", "comment_id", "body"],
         "labels" => &["id", "organization_id", "label"],
         "settings" => &["organization_id", "key", "name", "value", "amount", "meta"],
+        "staff" => &["id", "organization_id", "name", "manager_id", "friend_id"],
         _ => &["event_id", "label_id"],
     }
 }
@@ -92,6 +94,44 @@ pub(super) fn order_of(table: &str) -> &'static str {
         "event_labels" => "event_id,label_id",
         "settings" => "key",
         _ => "id",
+    }
+}
+
+/// What else can be selected and ordered by: places within values, and other types.
+pub(super) fn fields_of(table: &str) -> &'static [&'static str] {
+    match table {
+        "events" => &[
+            "meta->>mark",
+            "meta->n",
+            "meta->deep->0->>%22a.b%22",
+            "tags->>0",
+            "capacity::int8",
+            "meta->>n::int8",
+        ],
+        "projects" => &["id::text", "name->>x"],
+        "settings" => &["meta->b", "amount::text"],
+        "event_labels" => &["label_id::text"],
+        _ => &["id::text"],
+    }
+}
+
+/// What is made of many rows.
+pub(super) fn aggregates_of(table: &str) -> &'static [&'static str] {
+    match table {
+        "events" => &[
+            "n:count()",
+            "capacity.sum()",
+            "c:capacity.avg()::text",
+            "title.max()",
+            "m:meta->>n::int8.sum()",
+            "t:title::text.min()",
+            "s:starts_at.count()",
+        ],
+        "projects" => &["count()", "name.max()", "i:id.sum()", "notes.count()"],
+        "labels" => &["count()", "label.min()"],
+        "staff" => &["n:count()::text", "name.max()", "m:manager_id.avg()"],
+        "comments" | "replies" => &["count()", "body.max()"],
+        _ => &["count()"],
     }
 }
 
@@ -116,8 +156,18 @@ fn leaf(
     numbers: &mut Numbers,
     written: &dyn Fn(&str) -> String,
 ) -> (&'static str, String) {
-    let column = numbers.one(columns_of(table));
     let not = numbers.one(&["", "", "not."]);
+    if table == "events" && numbers.once_in(8) {
+        let (field, test) = numbers.one(&[
+            ("meta->>mark", "like.*ONLY*"),
+            ("meta->>n", "in.(1,2,4)"),
+            ("meta->n", "gt.1"),
+            ("meta->deep->1", "is.null"),
+            ("tags->>0", "neq.x"),
+        ]);
+        return (field, format!("{not}{test}"));
+    }
+    let column = numbers.one(columns_of(table));
     let test = match kind_of(column) {
         Kind::Organization => {
             let id = numbers.one(&[ACME.id, GLOBEX.id]);
@@ -146,6 +196,7 @@ fn leaf(
             let operator = numbers.one(&["eq", "neq", "gt", "gte", "lt", "lte"]);
             match numbers.below(4) {
                 0 => format!("in.({number},1,2)"),
+                1 if column != "id" => "is.null".to_owned(),
                 _ => format!("{operator}.{number}"),
             }
         }
