@@ -14,8 +14,12 @@ LOCKED := --locked
 # Arguments for the programs behind `demo`, `test` and `bench`: make test ARGS='-E "test(isolat)"'
 ARGS ?=
 
-.PHONY: help demo test nightly check bench fmt setup setup-build fmt-check lint docs doctest deny \
-	deny-offline setup-deny config-check clean-tools
+# What `fuzz` works on, for how many seconds each: make fuzz TARGET=json TIME=600
+TARGET ?= $(notdir $(wildcard tests/fuzz/corpus/*))
+TIME ?= 180
+
+.PHONY: help demo test nightly fuzz check bench fmt setup setup-build fmt-check lint docs doctest deny \
+	deny-offline setup-deny setup-fuzz config-check clean-tools
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,6 +39,19 @@ check: fmt-check lint docs deny-offline config-check test ## What CI runs: all o
 
 nightly: setup ## 20,000 random requests through the isolation, against databases of two and of one organization
 	@TOLLGATE_CASES=20000 $(CARGO) nextest run $(LOCKED) --profile nightly --no-fail-fast -E 'binary(attack) & test(generator)'
+
+# `none`, because the code under test is safe Rust and the sanitizers need a nightly compiler; what
+# guides the fuzzer is the compiler's own coverage. New inputs go to target/fuzz, for a person to pick.
+fuzz: setup-fuzz ## Let libFuzzer look for inputs that break the parsers
+	@for target in $(TARGET); do \
+		mkdir -p target/fuzz/$$target; \
+		echo "fuzz: $$target for $(TIME) s"; \
+		TOLLGATE_FUZZ=$$target $(CARGO) fuzz run --fuzz-dir tests/fuzz --sanitizer none --no-cfg-fuzzing \
+			--target-dir target/fuzz-build targets \
+			$(CURDIR)/target/fuzz/$$target $(CURDIR)/tests/fuzz/corpus/$$target -- \
+			-max_total_time=$(TIME) -max_len=4096 -verbosity=0 -print_final_stats=1 \
+			-artifact_prefix=$(CURDIR)/target/fuzz/$$target- $(ARGS); \
+	done
 
 bench: setup-build ## Compare Tollgate with a bare Pingora proxy, interleaved, in the release profile
 	@$(CARGO) run $(LOCKED) --release --example bench_compare -- $(ARGS)
@@ -74,6 +91,9 @@ deny-offline: setup-deny
 
 setup-deny: setup-build
 	@tests/setup.sh deny
+
+setup-fuzz: setup-build
+	@tests/setup.sh fuzz
 
 clean-tools: ## Remove what set-up built or fetched inside this directory
 	@rm -rf .tools tests/node_modules

@@ -4,6 +4,7 @@
 #   tests/setup.sh build   a C compiler and cmake, for dependencies written in C
 #   tests/setup.sh test    PostgreSQL, Redis, Node with npm, the npm packages, cargo-nextest
 #   tests/setup.sh deny    cargo-deny
+#   tests/setup.sh fuzz    cargo-fuzz
 #
 # Says what it does, does nothing twice, and starts no system service: the tests start their own
 # processes on free ports, from temporary directories.
@@ -12,6 +13,7 @@ cd "$(dirname "$0")/.."
 
 NEXTEST=0.9.143
 DENY=0.20.2
+FUZZ=0.13.2
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -92,8 +94,8 @@ for part in "$@"; do
     case $part in
         build) need_build ;;
         test) need_test ;;
-        deny) ;;
-        *) fail "unknown part \`$part\`: build, test or deny" ;;
+        deny | fuzz) ;;
+        *) fail "unknown part \`$part\`: build, test, deny or fuzz" ;;
     esac
 done
 apt_install
@@ -105,5 +107,6 @@ for part in "$@"; do
             cargo_tool nextest $NEXTEST --no-default-features --features default-no-update
             ;;
         deny) cargo_tool deny $DENY ;;
+        fuzz) cargo_tool fuzz $FUZZ ;;
     esac
 done
