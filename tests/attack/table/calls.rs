@@ -181,6 +181,12 @@ pub(super) fn calls() -> Vec<Row> {
                 call("/rpc/listed?order=id", "").with("prefer", "count=exact"),
                 call("/rpc/search_events?order=id", r#"{"term":"kick"}"#),
                 call("/rpc/search_events?order=id", "term=GLOBEX").form(),
+                get("/rpc/search_events?term=GLOBEX")
+                    .with("accept", "application/vnd.pgrst.object+json"),
+                get("/rpc/listed").with("accept", "application/vnd.pgrst.object+json"),
+                get("/rpc/listed?order=id").with("range", "0-0").with("prefer", "count=exact"),
+                get("/rpc/listed?order=id").with("range", "3-9").with("prefer", "count=exact"),
+                get("/rpc/listed?offset=3&order=id").with("prefer", "count=exact"),
                 call("/rpc/listed?order=id&limit=1", "{}")
                     .with("accept", "application/vnd.pgrst.object+json"),
             ])

@@ -55,7 +55,20 @@ pub(super) fn resources() -> Vec<Row> {
                 head("/events?select=id,projects!inner()")
                     .with("prefer", "return=minimal,count=exact"),
                 head("/events").with("prefer", "return=minimal").with("prefer", "count=exact"),
-            ]),
+            ])
+            // How many there are, in other words.
+            .alike(["/events?order=id", "/comments?order=id", "/notes?order=id", "/events?organization_id=eq.{B}"].into_iter().flat_map(
+                |target| {
+                    let one = "application/vnd.pgrst.object+json";
+                    [
+                        get(target).with("accept", one),
+                        get(target).with("range", "2-9").with("prefer", "count=exact"),
+                        get(target).with("range", "3-").with("prefer", "count=exact"),
+                        get(target).with("range", "9-12").with("prefer", "count=exact"),
+                        patch(target, "{}").with("prefer", "count=exact"),
+                    ]
+                },
+            ).filter(|one| !(one.writes() && one.target.starts_with("/comments")))),
         Row::new(34, "a count from statistics")
             .means(["planned", "estimated"].into_iter().flat_map(|count| {
                 ["/events", "/events?id=gt.0", "/comments?select=id"].into_iter().flat_map(

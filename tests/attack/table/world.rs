@@ -193,7 +193,10 @@ fn told(answer: &Answer, asked: &Spelling) -> (u16, [Option<String>; 4], Value) 
     let ordered = asked.target.contains("order=") && !asked.writes();
     let body = match serde_json::from_str(&text) {
         Ok(Value::Object(mut error)) if answer.status >= 400 => {
-            error.retain(|name, _| matches!(name.as_str(), "code" | "message"));
+            let counted = error.get("code") == Some(&json!("PGRST116"));
+            error.retain(|name, _| {
+                matches!(name.as_str(), "code" | "message") || (counted && name == "details")
+            });
             Value::Object(error)
         }
         Ok(Value::Array(mut rows)) if !ordered => {
