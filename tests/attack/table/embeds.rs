@@ -268,6 +268,14 @@ pub(super) fn expressions() -> Vec<Row> {
             .alike(reads(&[
                 "/events?select=id::text,capacity::int8&order=id",
                 "/events?select=i:id::text,projects(id::text)&order=id",
+                // Errors of rows that nobody gets to see.
+                "/mentions?select=id,body::int8&order=id",
+                "/mentions?select=body::int8&order=body",
+                "/mentions?select=body::int8,events!about_id(title)&order=body",
+                "/events?select=id,mentions!event_id(body::int8)&order=id",
+                "/events?select=id,mentions!about_id(body::int8)&order=id",
+                "/events?select=id,mentions!about_id!inner(body::int8)&order=id",
+                "/events?select=id,mentions!event_id(body::int8.sum())&order=id",
             ])),
         Row::new(28, "whether there is any embed").alike(reads(&[
             "/events?select=id,projects()&projects=is.null&order=id",

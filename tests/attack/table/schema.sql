@@ -40,7 +40,7 @@ create table comments (
 insert into comments values
     (1, 1, 'ACME-ONLY-c1'), (2, 3, 'ACME-ONLY-c2'),
     (8800880003, 8800880004, 'GLOBEX-ONLY-c3'), (8800880004, 5, 'GLOBEX-ONLY-c4');
--- And refers to its parent's table in a second way.
+-- And refers to its parent's table in a second way; the caller's bodies are numbers.
 create table mentions (
     id bigint primary key,
     event_id bigint not null references events (id) on delete cascade,
@@ -48,7 +48,7 @@ create table mentions (
     body text not null
 );
 insert into mentions values
-    (1, 1, 5, 'ACME-ONLY-m1'), (2, 3, 1, 'ACME-ONLY-m2'), (8800880003, 5, 1, 'GLOBEX-ONLY-m3');
+    (1, 1, 5, '11'), (2, 3, 1, '12'), (8800880003, 5, 1, 'GLOBEX-ONLY-m3');
 
 -- A reference into the table itself.
 create table staff (
