@@ -18,6 +18,7 @@
 pub(crate) mod fixture;
 pub(crate) mod gateway;
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod jwks;
 pub(crate) mod keys;
 pub(crate) mod node;

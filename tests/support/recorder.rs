@@ -89,9 +89,16 @@ impl Recorder {
 
     /// Whether a text has come, in a whole request or not.
     pub(crate) fn has_heard(&self, text: &str) -> bool {
+        self.count(text) > 0
+    }
+
+    /// How often a text has come, in whole requests or not.
+    pub(crate) fn count(&self, text: &str) -> usize {
         let tapes = self.shared.tapes.lock().expect("the lock");
-        let heard = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-        tapes.iter().any(|tape| heard(&tape.lock().expect("the lock").bytes))
+        let heard = |bytes: &[u8]| {
+            bytes.windows(text.len()).filter(|part| *part == text.as_bytes()).count()
+        };
+        tapes.iter().map(|tape| heard(&tape.lock().expect("the lock").bytes)).sum()
     }
 
     /// What was not HTTP with one reading.

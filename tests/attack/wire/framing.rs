@@ -128,29 +128,35 @@ fn ambiguous() -> Vec<String> {
     all
 }
 
+/// What the edge says, and what is said of a head that is none.
+const FRAMING: [&str; 3] = ["bad_framing", "bad_characters", "malformed_head"];
+
 #[tokio::test]
 async fn a_head_whose_end_has_two_readings_reaches_nobody() {
     let wire = Wire::start(EDGE).await;
     let cases = ambiguous();
     let mut wrong = Vec::new();
     for (number, fields) in cases.iter().enumerate() {
-        for (place, credential) in
-            [("open/", String::new()), ("rest/v1/events?", bearer(&wire.token))]
+        let case = format!("case{number}.");
+        for (path, credential) in
+            [("/open/framed", String::new()), ("/rest/v1/events", bearer(&wire.token))]
         {
-            let case = format!("case{number}.");
             let head = format!(
-                "POST /{place}{case} HTTP/1.1\r\nHost: h\r\n{credential}\
+                "POST {path} HTTP/1.1\r\nHost: h\r\n{credential}X-Case: {case}\r\n\
                  Content-Type: application/json\r\n{fields}\r\n"
             );
             let bytes = format!("{head}0\r\n\r\n{}", hidden(&case));
             let answers = talk(wire.to(), bytes.as_bytes()).await;
             let shown = head.escape_default();
-            if statuses(&answers) != [400] || wire.upstream.has_heard(&case) {
+            let code = answers.first().map(|answer| answer.json()["code"].clone());
+            let framing = code.is_some_and(|code| FRAMING.iter().any(|known| code == *known));
+            if statuses(&answers) != [400] || !framing || wire.upstream.has_heard(&case) {
                 wrong.push(format!("{:?}: {shown}", statuses(&answers)));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(!wire.upstream.has_heard("/framed") && !wire.upstream.has_heard("/events"));
     wire.finish().await;
 }
 

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::fixture::ALICE;
 use crate::support::gateway::{Draft, Gateway};
@@ -22,8 +22,12 @@ use crate::support::stack::{
 use crate::support::{PATIENCE, eventually};
 
 mod framing;
+mod pipelining;
+mod reloading;
 mod spoofed;
+mod streams;
 mod targets;
+mod vanishing;
 
 /// Stands in every secret that the tests send: nothing that holds it may be written down.
 pub(super) const MARK: &str = "UNMISTAKABLE";
@@ -143,6 +147,7 @@ fn policy(options: &Options) -> String {
         policy_yaml(options),
         open("open", "/open/{path*}", "    strip_prefix: /open\n    max_body: 64KiB\n"),
         open("socket", "/socket", "    websocket: true\n"),
+        open("unswitched", "/unswitched/{path*}", "    websocket: true\n"),
         named.to_owned(),
     ]
     .concat()
@@ -200,6 +205,17 @@ pub(super) async fn talk_from(
     };
     let answers = tokio::time::timeout(PATIENCE, talking).await;
     answers.unwrap_or_else(|_| panic!("never closed: {}", pieces.concat().escape_ascii()))
+}
+
+pub(super) async fn connect(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).await.expect("a connection");
+    stream.set_nodelay(true).expect("a socket");
+    stream
+}
+
+/// Writes what the other side takes.
+pub(super) async fn write(stream: &mut TcpStream, bytes: &[u8]) {
+    let _ = stream.write_all(bytes).await;
 }
 
 /// Statuses, for messages.
