@@ -175,7 +175,7 @@ impl Fields for EdgePolicy {
         let body_timeout = table.or(
             "body_timeout",
             &preset::BODY_TIMEOUT,
-            "Time between two reads of a request body.",
+            "Time between two reads of a request body. As a whole it may take this long, and a second more for each KiB.",
         );
         let keepalive_timeout = table.or(
             "keepalive_timeout",

@@ -20,7 +20,7 @@ pub struct EdgePolicy {
     pub max_target_bytes: u32,
     /// Time for a request head to arrive in full.
     pub head_timeout: Duration,
-    /// Time between two reads of a request body.
+    /// Time between two reads of a request body, and for one of no size; a second more for each KiB.
     pub body_timeout: Duration,
     /// Idle time of a kept-alive connection.
     pub keepalive_timeout: Duration,

@@ -80,7 +80,12 @@ impl ProxyHttp for Adapter {
             return Ok(());
         }
         let Some(passed) = &mut ctx.passed else { return Err(fault::refused()) };
-        ctx.request_body.pass(passed.body(), body, end_of_stream).map_err(|refusal| {
+        let grace = ctx.generation.snapshot.edge.body_timeout;
+        let passed = ctx
+            .request_body
+            .pass(passed.body(), body, end_of_stream)
+            .and_then(|()| ctx.request_body.in_time(ctx.resumed, self.gateway.now(), grace));
+        passed.map_err(|refusal| {
             ctx.refusal = Some(refusal);
             fault::refused()
         })

@@ -16,6 +16,7 @@ use crate::stores::node::Facts;
 
 use super::answer;
 use super::arrival::{self, Head};
+use super::body::RequestBody;
 use super::context::Context;
 use super::gateway::Gateway;
 
@@ -62,7 +63,9 @@ pub(super) async fn admit(
         bound(session, ctx);
     }
     if passed.body().changes_length() {
-        ctx.request_body.collect(session, passed.body(), announced).await?;
+        let (began, grace) = (ctx.resumed, ctx.generation.snapshot.edge.body_timeout);
+        let in_time = |body: &RequestBody| body.in_time(began, gateway.now(), grace);
+        ctx.request_body.collect(session, passed.body(), announced, grace, in_time).await?;
         ctx.resumed = gateway.now();
     }
     ctx.passed = Some(passed);

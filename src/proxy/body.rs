@@ -6,11 +6,14 @@
 //! chunked body that breaks off for a whole one, and an empty one for a call without arguments. An
 //! error body of PostgREST is held and cut down to what a client may read.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use pingora::proxy::Session;
 
+use crate::domain::clock::Now;
 use crate::domain::refusal::Refusal;
 use crate::pipeline::body::{Announced, BodyGate};
 
@@ -22,6 +25,10 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 /// Pingora shows the filters a body that was read before from a buffer of this size only, so that
 /// the end of a held body has to be in it.
 const SHOWN_AGAIN: u64 = 64 * 1024;
+
+/// What a client must send on average, beyond the time between two reads: without it, a byte now
+/// and then would hold a place and a connection to the upstream for days.
+const BYTES_PER_SECOND: u64 = 1024;
 
 /// How far a request's body has come, in the bytes that the client sent.
 #[derive(Debug, Default)]
@@ -37,12 +44,15 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    /// Reads a body that the gate holds to its end, and rewrites it.
+    /// Reads a body that the gate holds to its end, and rewrites it. The client may pause for
+    /// `pause` between two pieces.
     pub(super) async fn collect(
         &mut self,
         session: &mut Session,
         gate: &mut BodyGate,
         announced: Announced,
+        pause: Duration,
+        in_time: impl Fn(&Self) -> Result<(), Refusal>,
     ) -> Result<(), Halt> {
         let mut left = match announced {
             Announced::Nothing => Some(0),
@@ -54,9 +64,14 @@ impl RequestBody {
             if left.is_none_or(|left| left <= SHOWN_AGAIN) {
                 session.as_mut().enable_retry_buffering();
             }
-            let read = session.read_request_body().await;
+            // Pingora bounds the time of a read over HTTP/1 only.
+            let read = tokio::time::timeout(pause, session.read_request_body()).await;
+            let read = read.map_err(|_| Refusal::TooSlow("body"))?;
             let Some(piece) = read.map_err(|error| Halt::Failed(error.into_down()))? else { break };
-            left = left.map(|left| left.saturating_sub(piece.len() as u64));
+            let length = piece.len() as u64;
+            left = left.map(|left| left.saturating_sub(length));
+            self.shown += length;
+            in_time(self)?;
             gate.pass(Some(piece), false)?;
             if session.as_mut().retry_buffer_truncated() {
                 return Err(Refusal::LengthRequired(SHOWN_AGAIN).into());
@@ -69,6 +84,13 @@ impl RequestBody {
         } else {
             Err(Refusal::Internal("the end of a body that was read cannot be shown again").into())
         }
+    }
+
+    /// Whether the client has sent enough for the time that it took. `grace` is what a body of any
+    /// size may take.
+    pub(super) fn in_time(&self, began: Now, now: Now, grace: Duration) -> Result<(), Refusal> {
+        let allowed = grace.saturating_add(Duration::from_secs(self.shown / BYTES_PER_SECOND));
+        if now.since(began) > allowed { Err(Refusal::TooSlow("body")) } else { Ok(()) }
     }
 
     /// The length of what goes on, where all of it is known before its first byte is sent.

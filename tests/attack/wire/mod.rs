@@ -24,6 +24,7 @@ use crate::support::{PATIENCE, eventually};
 mod framing;
 mod pipelining;
 mod reloading;
+mod slowness;
 mod spoofed;
 mod streams;
 mod targets;
