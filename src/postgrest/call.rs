@@ -11,7 +11,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::body::{ArgumentsRule, BodyRule, BodySource};
-use super::confine::{confined_headers, is_csv};
+use super::confine::{confined_headers, in_order, is_all, is_csv};
 use super::confined::{Confined, Injection};
 use super::percent::{Plus, decode, encode};
 use super::prefer::Preferences;
@@ -57,6 +57,7 @@ pub(super) fn call(
     if preferences.count_made_exact {
         injections.push(Injection::CountMadeExact);
     }
+    let all = is_all(&query);
     let mut resolver = Resolver::new(catalog, org, &mut injections);
     match &function.returns {
         Returns::Opaque if query == Query::default() => {}
@@ -102,13 +103,18 @@ pub(super) fn call(
         }
     }
     let headers = confined_headers(request, &preferences, &catalog.schema)?;
-    if let Returns::Rows { filtered: true, .. } = &function.returns
-        && is_csv(&headers)
-    {
-        // PostgREST takes the first line of CSV from the rows before they are filtered
-        // (`Query/SqlFragment.hs`, `asCsvHeaderF`): without any there is none, so that it tells
-        // whether the function has found rows of others.
-        return Err(RestRefusal::FunctionCsv);
+    if is_csv(&headers) {
+        match &function.returns {
+            // PostgREST takes the first line of CSV from the rows before they are filtered
+            // (`Query/SqlFragment.hs`, `asCsvHeaderF`): without any there is none, so that it tells
+            // whether the function has found rows of others.
+            Returns::Rows { filtered: true, .. } => return Err(RestRefusal::FunctionCsv),
+            Returns::Rows { table, filtered: false } if all => {
+                let table = catalog.table(table).ok_or_else(unknown)?;
+                query.select = Some(in_order(table));
+            }
+            Returns::Rows { .. } | Returns::Opaque => {}
+        }
     }
     let target = print(function, by_get.then_some(arguments), &query, org)?;
     let source = function.source.clone();

@@ -93,8 +93,10 @@ pub fn confine(
     };
     let headers = confined_headers(request, &preferences, &catalog.schema)?;
     let select = Selection::of(request.method, preferences.returning);
-    if is_csv(&headers) && request.method.writes() && select == Selection::Expanded {
-        spell_out_in_order(&mut query, table, &mut injections);
+    let returned = request.method.writes() && select == Selection::Expanded;
+    if returned && is_csv(&headers) && is_all(&query) {
+        query.select = Some(in_order(table));
+        injections.push(Injection::SelectExpanded);
     }
     let target =
         print_target(table, query, select, plain.map(|column| (column, org)), &mut injections);
@@ -282,18 +284,18 @@ pub(super) fn confined_headers(
     Ok(out)
 }
 
-/// Of written rows in CSV, PostgREST writes the first line in the order of the alphabet, as it has
-/// the columns from the statement, and the values in the order of `select`
-/// (`Query/SqlFragment.hs`, `asCsvHeaderF`): for what was `*` the two have to be the same.
-fn spell_out_in_order(query: &mut Query, table: &Table, injections: &mut Vec<Injection>) {
-    if query.select.as_deref().is_some_and(|items| items != [SelectItem::Star]) {
-        return;
-    }
+/// Whether a query asks for all columns and nothing else.
+pub(super) fn is_all(query: &Query) -> bool {
+    query.select.as_deref().is_none_or(|items| items == [SelectItem::Star])
+}
+
+/// All columns, for CSV of what was written or is returned by a function: PostgREST writes the
+/// first line in the order of the alphabet, as it has the columns from the statement, and the
+/// values in the order of `select` (`Query/SqlFragment.hs`, `asCsvHeaderF`).
+pub(super) fn in_order(table: &Table) -> Vec<SelectItem> {
     let mut columns: Vec<&str> = table.columns.iter().map(AsRef::as_ref).collect();
     columns.sort_unstable();
-    let columns = columns.into_iter().map(SelectColumn::plain).map(SelectItem::Column);
-    query.select = Some(columns.collect());
-    injections.push(Injection::SelectExpanded);
+    columns.into_iter().map(SelectColumn::plain).map(SelectItem::Column).collect()
 }
 
 /// Whether these headers ask for CSV.
