@@ -43,6 +43,12 @@ pub(super) fn calls() -> Vec<Row> {
                 ),
                 (head("/rpc/org_stats"), head("/rpc/org_stats?org={O}")),
                 (call("/rpc/org_stats", "{}"), call("/rpc/org_stats", r#"{"org":"{O}"}"#)),
+                (get("/rpc/own_events"), get("/rpc/own_events?org={O}")),
+                (
+                    get("/rpc/own_events").with("accept", "text/csv"),
+                    get("/rpc/own_events?org={O}&select=capacity,id,meta,organization_id,project_id,starts_at,tags,title")
+                        .with("accept", "text/csv"),
+                ),
                 (call("/rpc/org_stats", ""), call("/rpc/org_stats", r#"{"org":"{O}"}"#)),
                 (
                     call("/rpc/org_stats", "low=15").form(),

@@ -166,6 +166,9 @@ language sql as
 'update events set capacity = capacity + by where id = event and organization_id = org returning capacity';
 create function listed() returns setof events
 language sql stable security definer as 'select * from events order by id';
+create function own_events(org uuid) returns setof events
+language sql stable security definer as
+'select * from events where organization_id = org order by id';
 create function unlisted() returns setof events
 language sql stable security definer as 'select * from events order by id';
 create function graphql(query text default '') returns jsonb
