@@ -2,7 +2,8 @@
 //! HTTP/1.1 can be read: what is left to interpretation is a flaw that it reports.
 //!
 //! The path says what it does: `/hang` never answers, `/halfway` stops in the middle of its answer,
-//! `/socket` becomes a WebSocket that echoes, everything else is answered with its own request line.
+//! `/much` has more to say than buffers hold, `/socket` switches to a WebSocket and listens,
+//! everything else is answered with its own request line.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -171,6 +172,13 @@ async fn answer(
         stream.write_all(head(1_000_000).as_bytes()).await?;
         stream.write_all(&[b'x'; 500_000]).await?;
         return listen(stream, tape).await;
+    }
+    if request.target.starts_with("/much") {
+        stream.write_all(head(64_000_000).as_bytes()).await?;
+        for _ in 0..64 {
+            stream.write_all(&[b'x'; 1_000_000]).await?;
+        }
+        return Ok(());
     }
     if request.target.starts_with("/socket") {
         let switched = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\

@@ -102,6 +102,7 @@ impl Wire {
         let log = self.gateway.log();
         let audit = std::fs::read_to_string(self.gateway.dir().join("audit.jsonl")).expect("audit");
         assert!(!log.contains("panicked"), "{log}");
+        assert!(log.contains("/open/last") && audit.contains("/open/last"), "{log}");
         let mut secrets = vec![
             MARK.to_owned(),
             USER_SECRET.to_owned(),

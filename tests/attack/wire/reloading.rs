@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncWriteExt, BufReader};
 
-use super::{EDGE, Wire, connect};
+use super::{EDGE, Wire, connect, dawdle};
 use crate::support::eventually;
 use crate::support::http;
 use crate::support::process::Signal;
@@ -44,6 +44,7 @@ async fn a_request_sees_one_policy_however_often_it_is_reloaded() {
                 let (one, other) = ("x-of-the-policy", "x-of-the-route");
                 assert_eq!(answer.header(one), answer.header(other), "two policies in one request");
                 count += 1;
+                dawdle(2).await;
             }
             count
         });

@@ -7,8 +7,8 @@ use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
 use super::{EDGE, LOCALHOST, Wire, connect, statuses, talk_from, write};
-use crate::support::PATIENCE;
 use crate::support::http2::Client;
+use crate::support::{PATIENCE, eventually};
 
 /// One limit for all that a client may be slow in.
 const LIMIT: &str = "  head_timeout: 600ms
@@ -114,8 +114,30 @@ async fn a_client_that_says_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_gives_its_answer_up() {
+    let wire = Wire::start(LIMIT).await;
+    let mut one = connect(wire.to()).await;
+    write(&mut one, b"GET /open/much HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut other = Client::connect(wire.to()).await;
+    let get =
+        [(":method", "GET"), (":scheme", "http"), (":authority", "h"), (":path", "/open/much")];
+    other.head(1, &get, true).await;
+    eventually("both asked for", async || {
+        (wire.upstream.requests("/much").len() == 2).then_some(())
+    })
+    .await;
+    // Both are there still, and nothing is at work for them.
+    eventually("nothing at work", async || {
+        (wire.metric("tollgate_requests_in_flight").await == 0.0).then_some(())
+    })
+    .await;
+    drop((one, other));
+    wire.finish().await;
+}
+
+#[tokio::test]
 async fn one_address_cannot_take_all_connections() {
-    let wire = Wire::start(&EDGE.replace("4096", "16")).await;
+    let wire = Wire::start(&LIMIT.replace("64", "16")).await;
     let mut held = Vec::new();
     for _ in 0..16 {
         held.push(connect(wire.to()).await);

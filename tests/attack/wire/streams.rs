@@ -203,6 +203,22 @@ async fn a_body_over_http2_reaches_the_upstream_whole_or_not_at_all() {
             assert_eq!(said.matches("organization_id").count(), if held { 2 } else { 0 }, "{said}");
             assert!(said.contains("second"), "{said}");
         }
+        // Trailers go nowhere.
+        for trailer in
+            [("x-user-id", "spoofed"), ("content-length", "9"), (":path", "/CASE-hidden")]
+        {
+            let before = wire.upstream.requests(sent).len();
+            let mut client = Client::connect(wire.to()).await;
+            client.head(1, &post(path, &bearer, &[]), false).await;
+            client.data(1, body.as_bytes(), false).await;
+            client.head(1, &[trailer], true).await;
+            let status = client.outcome(1).await;
+            drop(client);
+            wire.comes_to_rest().await;
+            let seen = wire.upstream.requests(sent).len() - before;
+            assert_eq!(seen, usize::from(status == Some(200)), "{path} {trailer:?}: {status:?}");
+            assert!(!wire.upstream.has_heard(trailer.1) || trailer.1 == "9", "{path} {trailer:?}");
+        }
         // Bodies that are not what their head says, or do not come to their end.
         let quiet = if held { path } else { "/named/quiet" };
         for (case, length, ends) in [
