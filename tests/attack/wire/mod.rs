@@ -24,6 +24,7 @@ use crate::support::{PATIENCE, eventually};
 mod framing;
 mod pipelining;
 mod reloading;
+mod secure;
 mod slowness;
 mod spoofed;
 mod streams;
@@ -52,11 +53,20 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) async fn start(edge: &str) -> Self {
+        Self::start_with(edge, |_, yaml| yaml).await
+    }
+
+    /// Starts it with a configuration that the test has changed.
+    pub(super) async fn start_with(
+        edge: &str,
+        change: impl FnOnce(&Draft, String) -> String,
+    ) -> Self {
         let upstream = Recorder::start().await;
         let draft = Draft::new();
         let options = Options::default();
         let yaml = gateway_yaml(&draft, upstream.addr(), &options);
-        draft.write("gateway.yaml", &with_edge(&yaml, edge, upstream.addr()));
+        let yaml = change(&draft, with_edge(&yaml, edge, upstream.addr()));
+        draft.write("gateway.yaml", &yaml);
         draft.write("policy.yaml", &policy(&options));
         draft.write("directory.yaml", &directory_yaml());
         let gateway = draft.start().await;
