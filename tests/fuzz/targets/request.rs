@@ -49,7 +49,9 @@ fn check(method: RestMethod, target: &str, headers: &[(&str, &str)], body: &[u8]
     let Ok(confined) = confined(method, target, headers) else { return Outcome::Refused };
     for (name, value) in confined.headers() {
         assert!(OWNED_HEADERS.contains(&name.as_str()), "{name}");
-        assert!(value.as_bytes().iter().all(u8::is_ascii), "{value:?}");
+        let text = value.to_str().expect("ascii");
+        let looks = ["planned", "estimated", "tx=", "params=", "pgrst.plan", "q="];
+        assert!(!looks.iter().any(|look| text.contains(look)), "{name}: {text}");
     }
     let path = confined.target().split('?').next().unwrap_or_default();
     match path.strip_prefix("/rpc/") {
