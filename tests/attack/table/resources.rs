@@ -197,6 +197,10 @@ pub(super) fn resources() -> Vec<Row> {
                 "/comments?select=id,events(title)&events.title=like.*kick*&order=id",
                     "/comments?select=id,events(title,projects(name))&events.projects.name=like.*two&order=id",
                     "/comments?order=id.desc&limit=1",
+                    "/comments?select=id,events()&or=(events.is.null,id.gt.1)&order=id",
+                    "/comments?select=id,events(title)&order=events(title).desc",
+                    "/comments?select=gwp0:body,id&order=id",
+                    "/comments?select=gwp0:body,events(title)&order=id",
             "/mentions?order=id",
             "/mentions?select=id,e:events!mentions_about_id_fkey(title)&order=id",
             "/mentions?select=id,events!mentions_about_id_fkey(title)&order=id",
@@ -217,7 +221,12 @@ pub(super) fn resources() -> Vec<Row> {
             .refused(
                 400,
                 "rest_embed_not_selected",
-                asked(&["/comments?events.organization_id=eq.{B}"]),
+                asked(&[
+                        "/comments?events.organization_id=eq.{B}",
+                        "/comments?gwp0.organization_id=eq.{B}",
+                        "/comments?gwp0.or=(organization_id.eq.{B},id.gt.0)",
+                        "/comments?order=gwp0(id)",
+                    ]),
             )
             .refused(
                 403,
