@@ -167,6 +167,10 @@ pub(super) fn changes() -> Vec<Row> {
                 patch("/events?id=eq.8800880004", r#"{"capacity":1}"#),
                 patch("/events?id=in.(1,8800880004)", r#"{"capacity":1}"#).with("prefer", "count=exact"),
                 patch("/events?order=id&limit=1", r#"{"capacity":1}"#),
+                // PostgREST changes all that agree with a chosen row in the columns of `order`.
+                patch("/events?order=starts_at&limit=1", r#"{"capacity":1}"#),
+                patch("/projects?order=status,created_at&limit=1", r#"{"notes":"ACME-ONLY-x"}"#),
+                delete("/tickets?order=seat.desc&limit=5&offset=0"),
                 patch("/events?order=capacity&limit=2&offset=1", r#"{"capacity":1}"#),
                 Spelling::new("PATCH", "/events", r#"{"capacity":1}"#).with("prefer", "count=exact"),
                 delete("/settings"),
