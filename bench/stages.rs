@@ -158,7 +158,7 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         let routed = route::find(edged, snapshot, trace)?;
         let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
         let tenanted = tenant::settle(authenticated, snapshot, &facts, trace)?;
-        black_box(authorize::check(tenanted, snapshot, trace)?);
+        black_box(authorize::check(tenanted, snapshot, trace, now)?);
         Ok(())
     });
     bench.measure(&mut group, "edge to isolate", |arrival, trace, now| {
@@ -167,7 +167,7 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         let routed = route::find(edged, snapshot, trace)?;
         let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
         let tenanted = tenant::settle(authenticated, snapshot, &facts, trace)?;
-        let authorized = authorize::check(tenanted, snapshot, trace)?;
+        let authorized = authorize::check(tenanted, snapshot, trace, now)?;
         black_box(isolate::confine(authorized, snapshot, trace)?);
         Ok(())
     });

@@ -4,6 +4,7 @@
 //! May import `domain` and `policy`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::domain::catalog::Caps;
@@ -13,7 +14,7 @@ use crate::policy::identity::IdentityPolicy;
 use crate::policy::limits::{Limit, Plan, RateSource};
 use crate::policy::response::ResponsePolicy;
 use crate::policy::roles::{
-    CALL, IMPLIED_BY_ADMIN, PermissionPattern, RoleDefinition, RoleError, RoleTable,
+    CALL, IMPLIED_BY_ADMIN, PermissionPattern, RoleDefinition, RoleError, RoleTable, Separation,
 };
 use crate::policy::route::{TenantRule, TenantSource};
 use crate::policy::snapshot::{RouteTable, SnapshotVersion};
@@ -22,6 +23,7 @@ use crate::policy::upstream::Upstream;
 use super::catalog::compile::catalog;
 use super::catalog::functions::{CapFields, FunctionFields};
 use super::catalog::{TableFields, TenancyFields};
+use super::conditions::requirements;
 use super::context::Context;
 use super::decode::{At, Name, Named, nearest};
 use super::defaults as preset;
@@ -37,6 +39,12 @@ pub(super) struct Joined {
     pub(super) schema: Name,
     pub(super) plans: BTreeMap<Name, At<PlanFields>>,
     pub(super) roles: BTreeMap<Name, At<RoleFields>>,
+    /// Pairs of roles that are kept apart.
+    pub(super) separated: Vec<At<Vec<At<Name>>>>,
+    /// Permissions that are asked for elsewhere than in routes.
+    pub(super) permissions: Vec<(Name, Name)>,
+    /// In their order.
+    pub(super) stages: Vec<Name>,
     pub(super) limits: BTreeMap<Name, At<LimitFields>>,
     /// Views among them.
     pub(super) tables: BTreeMap<Name, At<TableFields>>,
@@ -53,6 +61,9 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
         schema: Name::from(preset::SCHEMA.yaml),
         plans: BTreeMap::new(),
         roles: BTreeMap::new(),
+        separated: Vec::new(),
+        permissions: Vec::new(),
+        stages: Vec::new(),
         limits: BTreeMap::new(),
         tables: BTreeMap::new(),
         functions: BTreeMap::new(),
@@ -63,6 +74,7 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
     };
     let mut schema: Option<Span> = None;
     let mut casts: Option<Span> = None;
+    let mut stages: Option<Span> = None;
     let mut caps: Option<Span> = None;
     let mut response: Option<Span> = None;
     for file in files {
@@ -74,6 +86,17 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
             once("casts", span, &mut casts, cx);
             joined.casts = value.into_iter().map(|name| name.0).collect();
         }
+        if let Some(At { value, span }) = file.stages {
+            once("stages", span, &mut stages, cx);
+            for At { value: stage, span } in value {
+                if joined.stages.contains(&stage) {
+                    cx.error(span, format!("the stage `{stage}` is listed twice"));
+                }
+                joined.stages.push(stage);
+            }
+        }
+        joined.separated.extend(file.separate);
+        joined.permissions.extend(file.permissions.into_iter().map(|named| (named.0, named.1)));
         if let Some(At { value, span }) = file.rest_caps {
             once("rest_caps", span, &mut caps, cx);
             let CapFields { depth, embeds, filters } = value;
@@ -158,7 +181,6 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     let response = Arc::new(joined.response.clone());
     let whole = resolve::Whole {
         upstreams: upstreams.as_deref(),
-        plans: &plans,
         limits: &limits,
         roles: &roles,
         response: &response,
@@ -269,6 +291,7 @@ fn asked(joined: &Joined) -> BTreeSet<(Name, Name)> {
             asked.extend(IMPLIED_BY_ADMIN.map(|action| (name.clone(), Name::from(action))));
         }
     }
+    asked.extend(joined.permissions.iter().cloned());
     asked.extend(joined.functions.keys().map(|name| (name.clone(), Name::from(CALL))));
     for route in &joined.routes {
         if let Target::Upstream(passage) = &route.value.target
@@ -307,10 +330,13 @@ fn roles(joined: &Joined, cx: &mut Context<'_>) -> RoleTable {
                 .iter()
                 .map(|p| (p.value.clone(), cx.source(p.span)))
                 .collect(),
+            level: value.level.map_or(1, NonZeroU32::get),
+            requires: requirements(&value.require, joined, cx),
             source: cx.source(*span),
         });
     }
-    let errors = match RoleTable::compile(&definitions, &asked) {
+    let separated = separated(joined, cx);
+    let errors = match RoleTable::compile(&definitions, separated, &asked) {
         Ok(table) => return table,
         Err(errors) => errors,
     };
@@ -327,12 +353,37 @@ fn roles(joined: &Joined, cx: &mut Context<'_>) -> RoleTable {
                 let span = joined.roles.get(role).map(|at| at.span).unwrap_or_default();
                 cx.error(span, error.to_string()).hint("remove one `inherits` of the circle");
             }
+            RoleError::Together { role, .. } => {
+                let span = joined.roles.get(role).map(|at| at.span).unwrap_or_default();
+                cx.error(span, error.to_string()).hint("remove one of its `inherits`");
+            }
             RoleError::UnknownParent { .. } | RoleError::TooMany => {
                 cx.error(Span::default(), error.to_string());
             }
         }
     }
     RoleTable::default()
+}
+
+/// The pairs of roles that are kept apart.
+fn separated(joined: &Joined, cx: &mut Context<'_>) -> Vec<Separation> {
+    let mut out = Vec::new();
+    for At { value: pair, span } in &joined.separated {
+        for name in pair.iter().filter(|name| !joined.roles.contains_key(&name.value)) {
+            unknown("role", name, joined.roles.keys(), cx);
+        }
+        match &pair[..] {
+            [one, other] if one.value != other.value => {
+                let roles = [one.value.clone(), other.value.clone()];
+                out.push(Separation { roles, source: cx.source(*span) });
+            }
+            _ => {
+                cx.error(*span, "two different roles are kept apart")
+                    .hint("write `[requester, approver]`");
+            }
+        }
+    }
+    out
 }
 
 fn grants_nothing(

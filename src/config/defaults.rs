@@ -50,6 +50,14 @@ fn value(node: &Node) -> Value {
     }
 }
 
+pub(super) const HOURS_DAYS: Preset = Preset::new(
+    "hours",
+    "days",
+    "[mon, tue, wed, thu, fri, sat, sun]",
+    "hours without days are meant for every day",
+);
+pub(super) const ROLE_LEVEL: Preset =
+    Preset::new("role", "level", "1", "below every role that states a rank");
 pub(super) const HTTP2: Preset = Preset::new(
     "listener",
     "http2",

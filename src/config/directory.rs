@@ -3,20 +3,27 @@
 //!
 //! May import `domain`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use serde_json::{Value, json};
 
 use crate::domain::directory::DirectoryData;
 use crate::domain::ids::{OrgId, OrgSlug, UserId};
-use crate::domain::organization::{MemberStatus, Membership, OrgStatus, Organization};
+use crate::domain::organization::{
+    Demands, MemberStatus, Membership, MoreRights, OrgStatus, Organization, SecondFactor, TeamName,
+    TeamRole,
+};
+use crate::domain::permission::PermissionPattern;
 
 use super::compile::unknown;
 use super::context::Context;
-use super::decode::{At, Decode, Fields, Name, Shapes, Table};
+use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table};
 use super::defaults as preset;
-use super::leaf::{refuse, text, word, words};
-use super::yaml::{Node, Span};
+use super::leaf::{Seconds, Text, refuse, text, word, words};
+use super::yaml::{Kind, Node, Span};
 
 /// The whole file.
 pub(super) struct DirectoryFile {
@@ -38,7 +45,11 @@ struct OrganizationFields {
     slug: At<OrgSlug>,
     status: OrgStatus,
     plan: At<Name>,
-    features: Vec<Name>,
+    features: Features,
+    stage: Option<At<Name>>,
+    addresses: Vec<IpNet>,
+    second_factor: SecondFactorFields,
+    session_age: Option<Seconds>,
     members: Vec<At<MemberFields>>,
 }
 
@@ -52,15 +63,43 @@ impl Fields for OrganizationFields {
         let status =
             table.or("status", &preset::ORGANIZATION_STATUS, "`active`, or `suspended`: refused.");
         let plan = table.required("plan", "The name of its plan.");
-        let features = table.some("features", "Features that are switched on for it.");
+        let features = table.some(
+            "features",
+            "Features that are switched on for it: a list, or a map from each to its settings.",
+        );
+        let stage = table.optional("stage", "Which of the `stages` of the policy it has reached.");
+        let addresses =
+            table.some("addresses", "Networks from which it is used; from all if not stated.");
+        let second_factor = table.some(
+            "second_factor",
+            "Of whom it asks a second factor: `nobody`, `everybody`, or a list of roles.",
+        );
+        let session_age =
+            table.optional("session_age", "How long its members stay signed in at most.");
         let members = table.some("members", "Its members.");
-        Some(Self { id: id?, slug: slug?, status: status?, plan: plan?, features, members })
+        Some(Self {
+            id: id?,
+            slug: slug?,
+            status: status?,
+            plan: plan?,
+            features,
+            stage,
+            addresses,
+            second_factor,
+            session_age,
+            members,
+        })
     }
 }
 
 struct MemberFields {
     user: At<UserId>,
     role: At<Name>,
+    roles: Vec<At<Name>>,
+    teams: Vec<(At<TeamName>, At<Name>)>,
+    grants: Vec<PermissionPattern>,
+    denials: Vec<PermissionPattern>,
+    stage: Option<At<Name>>,
     status: MemberStatus,
     joined: Day,
 }
@@ -72,6 +111,19 @@ impl Fields for MemberFields {
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
         let user = table.required("user", "The `sub` of the user's tokens.");
         let role = table.required("role", "The name of the role.");
+        let roles = table.some("roles", "Further roles.");
+        let teams: Named<Vec<At<Name>>> = table.some(
+            "teams",
+            "Roles in teams, as `sales.north: [manager]`; those in `sales` count in all its teams.",
+        );
+        let grants = table.some("grants", "Permissions besides those of the roles.");
+        let denials = table.some("denials", "Permissions that no role and no grant gives.");
+        let stage = table.optional("stage", "Which of the `stages` of the policy is reached.");
+        let teams = teams.0.into_iter().flat_map(|(name, roles)| {
+            let team = named_team(&name, table);
+            roles.value.into_iter().filter_map(move |role| Some((team.clone()?, role)))
+        });
+        let teams = teams.collect();
         let status = table.or(
             "status",
             &preset::MEMBER_STATUS,
@@ -83,22 +135,64 @@ impl Fields for MemberFields {
             "The day on which the user joined: of several organizations, the one joined last is \
              the default.",
         );
-        Some(Self { user: user?, role: role?, status: status?, joined: joined? })
+        Some(Self {
+            user: user?,
+            role: role?,
+            roles,
+            teams,
+            grants,
+            denials,
+            stage,
+            status: status?,
+            joined: joined?,
+        })
+    }
+}
+
+fn named_team(name: &At<Name>, table: &mut Table<'_, '_>) -> Option<At<TeamName>> {
+    match name.value.parse() {
+        Ok(value) => Some(At { value, span: name.span }),
+        Err(error) => {
+            let message = format!("`{}` is {error}", name.value);
+            table.error(name.span, message, "write it as `sales.north`");
+            None
+        }
+    }
+}
+
+/// What a directory may name.
+pub(super) struct Names {
+    pub(super) plans: BTreeSet<Name>,
+    pub(super) roles: BTreeSet<Name>,
+    pub(super) stages: BTreeSet<Name>,
+}
+
+impl Names {
+    fn role(&self, role: &At<Name>, cx: &mut Context<'_>) {
+        if !self.roles.contains(&role.value) {
+            unknown("role", role, &self.roles, cx);
+        }
+    }
+
+    fn stage(&self, stage: Option<&At<Name>>, cx: &mut Context<'_>) {
+        if let Some(stage) = stage.filter(|stage| !self.stages.contains(&stage.value)) {
+            unknown("stage", stage, &self.stages, cx);
+        }
     }
 }
 
 impl DirectoryFile {
-    /// Checks that ids are unique and that plans and roles are defined.
-    pub(super) fn compile(
-        self,
-        plans: &BTreeSet<Name>,
-        roles: &BTreeSet<Name>,
-        cx: &mut Context<'_>,
-    ) -> DirectoryData {
+    /// Checks that ids are unique and that plans, roles and stages are defined. With the data come
+    /// the places of the memberships, in their order.
+    pub(super) fn compile(self, names: &Names, cx: &mut Context<'_>) -> (DirectoryData, Vec<Span>) {
+        let mut places = Vec::new();
         let mut data = DirectoryData::default();
         let mut seen: Vec<(OrgId, OrgSlug, Span)> = Vec::new();
         for At { value: organization, .. } in self.organizations {
-            let OrganizationFields { id, slug, status, plan, features, members } = organization;
+            let OrganizationFields { id, slug, status, plan, features, stage, members, .. } =
+                organization;
+            names.stage(stage.as_ref(), cx);
+            let second_factor = organization.second_factor.compile(names, cx);
             for (other_id, other_slug, first) in &seen {
                 if *other_id == id.value {
                     cx.error(id.span, format!("two organizations have the id `{}`", id.value))
@@ -118,26 +212,27 @@ impl DirectoryFile {
                     .hint("choose another name");
             }
             seen.push((id.value, slug.value.clone(), id.span));
-            if !plans.contains(&plan.value) {
-                unknown("plan", &plan, plans, cx);
+            if !names.plans.contains(&plan.value) {
+                unknown("plan", &plan, &names.plans, cx);
             }
             let mut users: Vec<(UserId, Span)> = Vec::new();
             for At { value: member, .. } in members {
-                let MemberFields { user, role, status, joined } = member;
+                let more = member.more(names, cx);
+                let MemberFields { user, role, status, joined, .. } = member;
                 if let Some((_, first)) = users.iter().find(|(other, _)| *other == user.value) {
                     let message = format!("`{}` is twice a member of `{}`", user.value, slug.value);
                     cx.error(user.span, message).related(*first, "first here");
                 }
                 users.push((user.value.clone(), user.span));
-                if !roles.contains(&role.value) {
-                    unknown("role", &role, roles, cx);
-                }
+                names.role(&role, cx);
+                places.push(user.span);
                 data.memberships.push(Membership {
                     organization: id.value,
                     user: user.value,
                     role: role.value,
                     status,
                     joined_at: joined.0,
+                    more,
                 });
             }
             data.organizations.push(Organization {
@@ -145,12 +240,104 @@ impl DirectoryFile {
                 slug: slug.value,
                 status,
                 plan: plan.value,
-                features: features.into_iter().collect(),
+                features: features.0,
+                demands: Demands {
+                    addresses: organization.addresses,
+                    second_factor,
+                    session_age: organization.session_age.map(|age| Duration::from_secs(age.0)),
+                },
+                stage: stage.map(|stage| stage.value),
             });
         }
-        data
+        (data, places)
     }
 }
+
+impl MemberFields {
+    /// What goes beyond one role, with its names checked.
+    fn more(&self, names: &Names, cx: &mut Context<'_>) -> Option<Box<MoreRights>> {
+        let in_teams = self.teams.iter().map(|(_, role)| role);
+        for role in self.roles.iter().chain(in_teams) {
+            names.role(role, cx);
+        }
+        names.stage(self.stage.as_ref(), cx);
+        let team = |(team, role): &(At<TeamName>, At<Name>)| TeamRole {
+            team: team.value.clone(),
+            role: role.value.clone(),
+        };
+        let more = MoreRights {
+            roles: self.roles.iter().map(|role| role.value.clone()).collect(),
+            teams: self.teams.iter().map(team).collect(),
+            grants: self.grants.clone(),
+            denials: self.denials.clone(),
+            stage: self.stage.as_ref().map(|stage| stage.value.clone()),
+        };
+        (more != MoreRights::default()).then(|| Box::new(more))
+    }
+}
+
+/// A list of features, or a map from each to its settings.
+#[derive(Default)]
+struct Features(BTreeMap<Name, BTreeMap<Name, Name>>);
+
+impl Decode for Features {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        if let Kind::List(_) = &node.kind {
+            let names = Vec::<Name>::decode(node, cx)?;
+            return Some(Self(names.into_iter().map(|name| (name, BTreeMap::new())).collect()));
+        }
+        let stated = Named::<Named<Text>>::decode(node, cx)?;
+        let settings = |settings: Named<Text>| {
+            let settings = settings.0.into_iter();
+            settings.map(|(key, value)| (key.value, Name::from(value.value.0))).collect()
+        };
+        let features = stated.0.into_iter().map(|(name, of)| (name.value, settings(of.value)));
+        Some(Self(features.collect()))
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        json!({ "anyOf": [Vec::<Name>::shape(shapes), Named::<Named<Text>>::shape(shapes)] })
+    }
+}
+
+#[derive(Default)]
+enum SecondFactorFields {
+    #[default]
+    Nobody,
+    Everybody,
+    Roles(Vec<At<Name>>),
+}
+
+impl SecondFactorFields {
+    fn compile(&self, names: &Names, cx: &mut Context<'_>) -> SecondFactor {
+        match self {
+            Self::Nobody => SecondFactor::Nobody,
+            Self::Everybody => SecondFactor::Everybody,
+            Self::Roles(roles) => {
+                for role in roles {
+                    names.role(role, cx);
+                }
+                SecondFactor::Roles(roles.iter().map(|role| role.value.clone()).collect())
+            }
+        }
+    }
+}
+
+impl Decode for SecondFactorFields {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        if let Kind::List(_) = &node.kind {
+            return Filled::<At<Name>>::decode(node, cx).map(|roles| Self::Roles(roles.0));
+        }
+        let everybody = word(node, WHO, "group of members", cx)?;
+        Some(if everybody { Self::Everybody } else { Self::Nobody })
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        json!({ "anyOf": [words(WHO), Filled::<At<Name>>::shape(shapes)] })
+    }
+}
+
+const WHO: &[(&str, bool)] = &[("nobody", false), ("everybody", true)];
 
 impl Decode for OrgStatus {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {

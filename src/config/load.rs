@@ -2,18 +2,20 @@
 //!
 //! May import `domain` and `policy`.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::domain::directory::DirectoryData;
 use crate::policy::Snapshot;
+use crate::policy::rights::{NoRights, Rights};
+use crate::policy::roles::RoleTable;
 use crate::policy::snapshot::SnapshotVersion;
 
 use super::compile::{self, Base};
 use super::context::{Context, Environment, Interpolation};
-use super::decode::{At, Decode, Filled, Name};
-use super::directory::DirectoryFile;
+use super::decode::{At, Decode, Filled};
+use super::directory::{DirectoryFile, Names};
 use super::files::{Disk, Files, Memory};
 use super::gateway::{DirectoryFields, Gateway};
 use super::leaf::FilePath;
@@ -100,17 +102,27 @@ fn read(path: &Path, cx: &mut Context<'_>) -> Option<(Settings, Snapshot)> {
         None => None,
     };
     let joined = compile::join(policies, cx);
-    let plans: BTreeSet<Name> = joined.plans.keys().cloned().collect();
-    let roles: BTreeSet<Name> = joined.roles.keys().cloned().collect();
+    let names = Names {
+        plans: joined.plans.keys().cloned().collect(),
+        roles: joined.roles.keys().cloned().collect(),
+        stages: joined.stages.iter().cloned().collect(),
+    };
+    let mut stated = None;
     let directory = match directory? {
         Directory::File(file) => {
-            DirectorySettings::File(Arc::new(file.compile(&plans, &roles, cx)))
+            let (data, places) = file.compile(&names, cx);
+            let data = Arc::new(data);
+            stated = Some((Arc::clone(&data), places));
+            DirectorySettings::File(data)
         }
         Directory::Postgres(postgres) => DirectorySettings::Postgres(postgres),
     };
     let base =
         Base { edge: gateway.edge, identity: gateway.identity, upstreams: gateway.upstreams };
     let snapshot = compile::snapshot(base, &joined, cx);
+    if let (Some((data, places)), Some(snapshot)) = (&stated, &snapshot) {
+        apart(data, places, &snapshot.roles, cx);
+    }
     listeners(gateway.listen.as_ref(), gateway.admin.as_ref(), cx);
     let settings = Settings {
         listeners: gateway.listen?.0.into_iter().map(|at| at.value).collect(),
@@ -122,6 +134,19 @@ fn read(path: &Path, cx: &mut Context<'_>) -> Option<(Settings, Snapshot)> {
         log: gateway.log?,
     };
     Some((settings, snapshot?))
+}
+
+/// Nobody has two roles that are kept apart.
+fn apart(data: &DirectoryData, places: &[Span], roles: &RoleTable, cx: &mut Context<'_>) {
+    for (membership, place) in data.memberships.iter().zip(places) {
+        let membership = Arc::new(membership.clone());
+        if let Err(NoRights::Conflict(pair)) = Rights::of_member(&membership, None, roles) {
+            let [one, other] = &pair.roles;
+            let user = &membership.user;
+            cx.error(*place, format!("`{user}` has `{one}` and `{other}`, which are kept apart"))
+                .hint("remove one of the roles");
+        }
+    }
 }
 
 enum Directory {

@@ -9,6 +9,7 @@
 mod answers;
 mod catalog;
 mod compile;
+mod conditions;
 mod context;
 mod decode;
 pub mod defaults;

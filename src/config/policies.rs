@@ -15,6 +15,7 @@ use crate::policy::roles::PermissionPattern;
 use super::answers::ResponseFields;
 use super::catalog::functions::{CapFields, FunctionFields, TypeName};
 use super::catalog::{TableFields, ViewFields};
+use super::conditions::ConditionFields;
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Name, Named, Shapes, Table, name, shown};
 use super::defaults as preset;
@@ -28,6 +29,9 @@ pub(super) struct PolicyFile {
     pub(super) schema: Option<At<Text>>,
     pub(super) plans: Named<PlanFields>,
     pub(super) roles: Named<RoleFields>,
+    pub(super) separate: Vec<At<Vec<At<Name>>>>,
+    pub(super) permissions: Vec<PlainPermission>,
+    pub(super) stages: Option<At<Vec<At<Name>>>>,
     pub(super) limits: Named<LimitFields>,
     pub(super) tables: Named<TableFields>,
     pub(super) views: Named<ViewFields>,
@@ -50,6 +54,18 @@ impl Fields for PolicyFile {
         );
         let plans = table.some("plans", "Subscription tiers, as the directory names them.");
         let roles = table.some("roles", "Roles of members, as the directory names them.");
+        let separate = table.some(
+            "separate",
+            "Pairs of roles that nobody may have at once: `[requester, approver]`.",
+        );
+        let permissions = table.some(
+            "permissions",
+            "Permissions that no route and no table asks for, because applications do.",
+        );
+        let stages = table.optional(
+            "stages",
+            "The stages of a journey, first to last; the directory says which one is reached.",
+        );
         let limits = table.some("limits", "Token buckets that routes charge.");
         let tables = table.some(
             "tables",
@@ -79,6 +95,9 @@ impl Fields for PolicyFile {
             schema,
             plans,
             roles,
+            separate,
+            permissions,
+            stages,
             limits,
             tables,
             views,
@@ -111,8 +130,10 @@ impl Fields for PlanFields {
 
 /// A role.
 pub(super) struct RoleFields {
+    pub(super) level: Option<NonZeroU32>,
     pub(super) inherits: Vec<At<Name>>,
     pub(super) permissions: Vec<At<PermissionPattern>>,
+    pub(super) require: Vec<At<ConditionFields>>,
 }
 
 impl Fields for RoleFields {
@@ -126,7 +147,17 @@ impl Fields for RoleFields {
             "`resource:action`; either side may be `*`. `admin` on a resource implies `read`, \
              `write` and `delete`.",
         );
-        Some(Self { inherits, permissions })
+        let level = table.or(
+            "level",
+            &preset::ROLE_LEVEL,
+            "Its rank: a role manages only those that rank below it.",
+        );
+        let require = table.some(
+            "require",
+            "What must hold for its permissions to count, such as `{ aal: aal2 }`; those of roles \
+             that it inherits must hold too.",
+        );
+        Some(Self { level, inherits, permissions, require })
     }
 }
 
@@ -243,6 +274,19 @@ const WHEN_AWAY: &[(&str, WhenAway)] = &[
     ("closed", WhenAway::Closed),
     ("open", WhenAway::Open),
 ];
+
+/// A permission without wildcards.
+pub(super) struct PlainPermission(pub(super) Name, pub(super) Name);
+
+impl Decode for PlainPermission {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        plain_permission(node, cx).map(|(resource, action)| Self(resource, action))
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        json!({ "title": "permission", "type": "string", "pattern": "^[^:*]+:[^:*]+$" })
+    }
+}
 
 /// A permission that a route asks for, without wildcards.
 pub(super) fn plain_permission(node: &Node, cx: &mut Context<'_>) -> Option<(Arc<str>, Arc<str>)> {

@@ -10,14 +10,24 @@ impl Default for DirectoryQueries {
     fn default() -> Self {
         let organization = |column: &str| -> Arc<str> {
             Arc::from(format!(
-                "select o.id, o.slug, o.status, o.plan, \
+                "select o.id, o.slug, o.status, o.plan, o.stage, \
+                 o.addresses::text[] as addresses, o.second_factor, \
+                 extract(epoch from o.session_age)::bigint as session_age, \
                  array(select f.feature from tollgate.organization_features f \
-                 where f.organization_id = o.id and f.enabled order by f.feature) as features \
+                 where f.organization_id = o.id and f.enabled order by f.feature) as features, \
+                 (select jsonb_object_agg(f.feature, f.settings) \
+                 from tollgate.organization_features f \
+                 where f.organization_id = o.id and f.enabled and f.settings <> '{{}}') \
+                 as feature_settings \
                  from tollgate.organizations o where o.{column} = $1"
             ))
         };
         const MEMBER: &str = "select m.organization_id as organization, m.role, m.status, \
-             extract(epoch from m.joined_at)::bigint as joined_at \
+             extract(epoch from m.joined_at)::bigint as joined_at, \
+             m.roles, m.grants, m.denials, m.stage, \
+             array(select t.team || ':' || t.role from tollgate.organization_team_members t \
+             where t.organization_id = m.organization_id and t.user_id = m.user_id \
+             order by t.team, t.role) as teams \
              from tollgate.organization_members m";
         Self {
             organization_by_id: organization("id"),

@@ -5,27 +5,27 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::policy::limits::{Limit, Plan, Scope};
+use crate::policy::limits::{Limit, Scope};
 use crate::policy::path::PathPattern;
 use crate::policy::response::ResponsePolicy;
 use crate::policy::roles::RoleTable;
 use crate::policy::route::{
-    Condition, CredentialRule, Destination, HostMatch, PermissionRule, Route, TenantRule,
+    CredentialRule, Destination, HostMatch, PermissionRule, Route, TeamSource, TenantRule,
     TenantSource,
 };
 use crate::policy::upstream::{Upstream, UpstreamKind};
 
 use super::compile::{Joined, unknown};
+use super::conditions;
 use super::context::Context;
 use super::decode::{At, Name};
-use super::routes::{ConditionFields, Passage, PermissionFields, RouteFields, Target};
+use super::routes::{Passage, PermissionFields, RouteFields, Target};
 use super::yaml::Span;
 
 /// What routes name.
 pub(super) struct Whole<'w> {
     /// `None` where they were refused.
     pub(super) upstreams: Option<&'w [(Arc<Upstream>, Span)]>,
-    pub(super) plans: &'w BTreeMap<Name, Plan>,
     pub(super) limits: &'w BTreeMap<Name, Arc<Limit>>,
     pub(super) roles: &'w RoleTable,
     pub(super) response: &'w Arc<ResponsePolicy>,
@@ -39,7 +39,7 @@ pub(super) fn routes(joined: &Joined, whole: &Whole<'_>, cx: &mut Context<'_>) -
     joined
         .routes
         .iter()
-        .filter_map(|route| resolve(&route.value, route.span, whole, cx))
+        .filter_map(|route| resolve(&route.value, route.span, joined, whole, cx))
         .map(Arc::new)
         .collect()
 }
@@ -71,6 +71,7 @@ fn overlaps(routes: &[At<RouteFields>], cx: &mut Context<'_>) {
 fn resolve(
     fields: &RouteFields,
     span: Span,
+    joined: &Joined,
     whole: &Whole<'_>,
     cx: &mut Context<'_>,
 ) -> Option<Route> {
@@ -87,6 +88,7 @@ fn resolve(
         destination: Destination::Closed,
         credential: CredentialRule::Open,
         tenant: TenantRule::None,
+        team: Vec::new(),
         permission: PermissionRule::None,
         conditions: Vec::new(),
         limits: Vec::new(),
@@ -104,13 +106,15 @@ fn resolve(
     prefix(passage, &when.path.value, cx);
     sources(passage, &when.host.value, &when.path.value, cx);
     let destination = destination(passage, whole, fields, cx);
-    let conditions = conditions(passage, whole, cx);
+    team(passage, &when.path.value, cx);
+    let conditions = conditions::requirements(&passage.require, joined, cx);
     let limits = limits(passage, whole, cx);
     let permission = permission(passage, &when.path.value, whole, cx);
     Some(Route {
         destination: destination?,
         credential: passage.credential.value,
         tenant: passage.tenant.value.clone(),
+        team: passage.team.iter().map(|source| source.value.clone()).collect(),
         permission: permission?,
         conditions,
         limits,
@@ -216,6 +220,27 @@ fn sources(passage: &Passage, host: &HostMatch, path: &PathPattern, cx: &mut Con
     }
 }
 
+/// A team is one of an organization, and can be named where the sources say.
+fn team(passage: &Passage, path: &PathPattern, cx: &mut Context<'_>) {
+    for (index, At { value, span }) in passage.team.iter().enumerate() {
+        if passage.tenant.value == TenantRule::None {
+            cx.error(*span, "a team belongs to an organization")
+                .related(passage.tenant.span, "the route belongs to none")
+                .hint("state `tenant` sources, or remove it");
+        }
+        if passage.team.iter().take(index).any(|earlier| earlier.value == *value) {
+            cx.error(*span, "a source of the team is listed twice").hint("remove it");
+        }
+        match value {
+            TeamSource::Path(capture) if !path.has_capture(capture) => {
+                cx.error(*span, format!("the path `{path}` has no capture `{capture}`"))
+                    .hint(format!("write `{{{capture}}}` in place of a segment"));
+            }
+            TeamSource::Path(_) | TeamSource::Header => {}
+        }
+    }
+}
+
 /// Roles, plans and features belong to organizations.
 fn untenanted(passage: &Passage, cx: &mut Context<'_>) {
     let none = passage.tenant.span;
@@ -274,23 +299,6 @@ fn captured(path: &PathPattern, capture: &At<Name>, what: &str, cx: &mut Context
         cx.error(capture.span, message)
             .hint(format!("write `{{{}}}` in place of the {what}", capture.value));
     }
-}
-
-fn conditions(passage: &Passage, whole: &Whole<'_>, cx: &mut Context<'_>) -> Vec<Condition> {
-    let mut out = Vec::new();
-    for At { value, .. } in &passage.require {
-        match value {
-            ConditionFields::Feature(feature) => out.push(Condition::Feature(feature.clone())),
-            ConditionFields::Plan(plan) => match whole.plans.get(&plan.value) {
-                Some(found) => {
-                    let name = plan.value.clone();
-                    out.push(Condition::PlanAtLeast { name, level: found.level });
-                }
-                None => unknown("plan", plan, whole.plans.keys(), cx),
-            },
-        }
-    }
-    out
 }
 
 fn limits(passage: &Passage, whole: &Whole<'_>, cx: &mut Context<'_>) -> Vec<Arc<Limit>> {

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use crate::policy::path::PathPattern;
 use crate::policy::route::{
-    AuditRule, CredentialRule, HostMatch, MethodMatch, TenantRule, TenantSource,
+    AuditRule, CredentialRule, HostMatch, MethodMatch, TeamSource, TenantRule, TenantSource,
 };
 
 use super::answers::ResponseFields;
+use super::conditions::ConditionFields;
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table, expected, shown};
 use super::defaults as preset;
@@ -44,6 +45,7 @@ pub(super) struct Passage {
     pub(super) credential: At<CredentialRule>,
     pub(super) tenant: At<TenantRule>,
     pub(super) permission: At<PermissionFields>,
+    pub(super) team: Vec<At<TeamSource>>,
     pub(super) require: Vec<At<ConditionFields>>,
     pub(super) limits: Vec<At<Name>>,
     pub(super) max_body_bytes: u64,
@@ -52,11 +54,12 @@ pub(super) struct Passage {
 }
 
 /// Keys that have no meaning on a closed route.
-const OPEN_ONLY: [&str; 10] = [
+const OPEN_ONLY: [&str; 11] = [
     "strip_prefix",
     "credential",
     "tenant",
     "permission",
+    "team",
     "require",
     "limits",
     "max_body",
@@ -98,7 +101,12 @@ impl Fields for RouteFields {
              `{ table: capture }` for read, write and delete by method, `{ function: capture }` \
              for call.",
         );
-        let require = table.some("require", "Conditions on the organization.");
+        let team = table.some(
+            "team",
+            "Where a request may name a team of the organization, whose roles then count too: \
+             `header` (x-team-id), `{ path: capture }`.",
+        );
+        let require = table.some("require", "What must hold besides the permission.");
         let limits = table.some("limits", "Limits that a request is charged to: all or none.");
         let max_body =
             table.or::<Size>("max_body", &preset::MAX_BODY, "Cap on the bytes of a request body.");
@@ -130,6 +138,7 @@ impl Fields for RouteFields {
             };
             passage(upstream, strip_prefix, credential, tenant, permission).map(|start| {
                 Target::Upstream(Box::new(Passage {
+                    team,
                     require,
                     limits,
                     max_body_bytes: max_body.map_or(0, |size| size.0),
@@ -172,6 +181,7 @@ fn passage(
         credential: credential?,
         tenant: tenant?,
         permission: permission?,
+        team: Vec::new(),
         require: Vec::new(),
         limits: Vec::new(),
         max_body_bytes: 0,
@@ -376,6 +386,37 @@ impl Fields for SourceFields {
     }
 }
 
+impl Decode for TeamSource {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match &node.kind {
+            Kind::Map(_) => TeamFields::decode(node, cx).map(|fields| fields.0),
+            Kind::Text { .. } => word(node, TEAM_SOURCES, "source", cx),
+            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float | Kind::List(_) => {
+                expected("a source of the team", node, cx);
+                None
+            }
+        }
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        json!({ "anyOf": [words(TEAM_SOURCES), TeamFields::shape(shapes)] })
+    }
+}
+
+const TEAM_SOURCES: &[(&str, TeamSource)] = &[("header", TeamSource::Header)];
+
+struct TeamFields(TeamSource);
+
+impl Fields for TeamFields {
+    const NAME: &'static str = "team source";
+    const ABOUT: &'static str = "Where a request names a team.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let path = table.required("path", "A capture of the route's path: the team's name.");
+        path.map(TeamSource::Path).map(Self)
+    }
+}
+
 struct ClaimPath(Vec<Box<str>>);
 
 impl Decode for ClaimPath {
@@ -453,27 +494,6 @@ impl Fields for CapturePermission {
         match which? {
             "table" => of_table.map(PermissionFields::Table).map(Self),
             _ => of_function.map(PermissionFields::Function).map(Self),
-        }
-    }
-}
-
-/// A condition on the organization.
-pub(super) enum ConditionFields {
-    Feature(Name),
-    Plan(At<Name>),
-}
-
-impl Fields for ConditionFields {
-    const NAME: &'static str = "condition";
-    const ABOUT: &'static str = "A condition on the organization.";
-
-    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let which = table.one_of(&["feature", "plan"]);
-        let feature = table.optional("feature", "The feature is on for the organization.");
-        let plan = table.optional("plan", "The organization's plan is of at least this level.");
-        match which? {
-            "feature" => feature.map(Self::Feature),
-            _ => plan.map(Self::Plan),
         }
     }
 }

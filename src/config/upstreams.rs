@@ -357,7 +357,7 @@ impl Fields for IdentityChoice {
         let which = table.one_of(&["mint", "pass_through"]);
         let mint = table.optional::<MintPolicy>(
             "mint",
-            "A fresh token with the verified `sub`, `role`, `org_id`, `org_role`.",
+            "A fresh token with the verified `sub`, `role`, `org_id`, `org_role`, `org_team`.",
         );
         let pass = table.optional::<TranslateFields>(
             "pass_through",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::ids::{OrgId, UserId};
+use super::organization::TeamName;
 use super::principal::PrincipalKind;
 
 /// The verified caller, as an upstream's token states it. Two equal callers get the same token.
@@ -18,6 +19,8 @@ pub struct Caller {
     pub org: Option<OrgId>,
     /// `org_role`.
     pub org_role: Option<Arc<str>>,
+    /// `org_team`: the team for which the caller's right was proven.
+    pub org_team: Option<TeamName>,
     /// `session_id`.
     pub session_id: Option<Arc<str>>,
     /// When the caller's own credential expires, in seconds since 1970: no token made from it may

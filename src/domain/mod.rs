@@ -15,6 +15,7 @@ pub mod head;
 pub mod ids;
 pub mod known;
 pub mod organization;
+pub mod permission;
 pub mod principal;
 pub mod refusal;
 pub mod secret;

@@ -1,10 +1,14 @@
 //! Organizations and memberships, as the directory knows them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::ids::{InvalidId, OrgId, OrgSlug, UserId};
+use super::permission::PermissionPattern;
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +21,35 @@ pub struct Organization {
     pub status: OrgStatus,
     /// The name of its plan, as policies name plans.
     pub plan: Arc<str>,
-    /// The features that are switched on for it.
-    pub features: BTreeSet<Arc<str>>,
+    /// The features that are switched on for it, each with its settings.
+    pub features: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>,
+    /// What it asks of its members.
+    pub demands: Demands,
+    /// The stage that it has reached, as policies name stages.
+    pub stage: Option<Arc<str>>,
+}
+
+/// What an organization asks of its members, on top of what the policies ask.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// Networks from which it is used. Empty: all.
+    pub addresses: Vec<IpNet>,
+    /// Who has to show a second factor.
+    pub second_factor: SecondFactor,
+    /// How long a member stays signed in at most.
+    pub session_age: Option<Duration>,
+}
+
+/// Of whom an organization asks a second factor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// Of nobody.
+    #[default]
+    Nobody,
+    /// Of all members.
+    Everybody,
+    /// Of those with one of these roles.
+    Roles(Vec<Arc<str>>),
 }
 
 impl FromStr for OrgSelector {
@@ -55,7 +86,72 @@ pub struct Membership {
     pub status: MemberStatus,
     /// When the user joined, in seconds since 1970: the most recent active one is the default.
     pub joined_at: u64,
+    /// What goes beyond one role. Most members have nothing of it.
+    pub more: Option<Box<MoreRights>>,
 }
+
+/// What a member may do, or may not, beyond one role.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MoreRights {
+    /// Further roles in the whole organization.
+    pub roles: Vec<Arc<str>>,
+    /// Roles in some teams.
+    pub teams: Vec<TeamRole>,
+    /// Permissions besides those of the roles.
+    pub grants: Vec<PermissionPattern>,
+    /// Permissions that no role and no grant gives.
+    pub denials: Vec<PermissionPattern>,
+    /// The stage that the member has reached, as policies name stages.
+    pub stage: Option<Arc<str>>,
+}
+
+/// A role in one team, or in all teams of a department.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TeamRole {
+    /// The team, `sales.north`, or the department that it belongs to, `sales`.
+    pub team: TeamName,
+    /// The role there.
+    pub role: Arc<str>,
+}
+
+/// A team or a department: names joined by dots, the widest first, as in `sales.north`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TeamName(Arc<str>);
+
+impl TeamName {
+    /// Whether it is this team, or one that it belongs to.
+    pub fn covers(&self, team: &Self) -> bool {
+        let rest = team.0.strip_prefix(self.0.as_ref());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TeamName {
+    type Err = InvalidTeam;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTeam> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let name = |part: &str| !part.is_empty() && part.chars().all(fits);
+        let valid = text.len() <= 128 && text.split('.').all(name);
+        if valid { Ok(Self(text.into())) } else { Err(InvalidTeam) }
+    }
+}
+
+impl std::fmt::Display for TeamName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that names no team.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a team: names of letters, digits, `_` and `-`, joined by dots")]
+pub struct InvalidTeam;
 
 /// Whether a membership is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -84,6 +84,12 @@ pub struct VerifiedToken {
     pub not_before: Option<u64>,
     /// `iat`, in seconds since 1970.
     pub issued_at: Option<u64>,
+    /// Whether a second factor was shown: `aal` is `aal2`.
+    pub second_factor: bool,
+    /// When the last second factor was shown, by `amr`, in seconds since 1970.
+    pub factor_at: Option<u64>,
+    /// When the user signed in, by `amr` or `auth_time`, in seconds since 1970.
+    pub signed_in_at: Option<u64>,
     /// What it says in the claims in which the policy looks for an organization, in the policy's
     /// order. The other claims are not kept: they would be most of what a user costs in memory.
     pub organizations: Box<[ClaimedOrganization]>,

@@ -202,6 +202,12 @@ pub enum TenantRefusal {
     /// The organization is suspended.
     #[error("organization suspended")]
     OrgSuspended,
+    /// The request names a team that is malformed, or two.
+    #[error("malformed team")]
+    Team,
+    /// The member has roles that the policy keeps apart.
+    #[error("the member has two roles that are kept apart")]
+    DutiesConflict,
     /// The organization's plan or the member's role is not one the policy knows.
     #[error("the directory names a role or plan that no policy defines")]
     UnknownRoleOrPlan,
@@ -216,6 +222,24 @@ pub enum ConditionRefusal {
     /// The organization's plan is below the one wanted.
     #[error("plan `{0}` or above is needed")]
     Plan(Arc<str>),
+    /// No second factor was shown.
+    #[error("no second factor was shown")]
+    SecondFactor,
+    /// The second factor was shown too long ago, or nobody knows when.
+    #[error("the second factor was shown too long ago")]
+    FactorAge,
+    /// The caller signed in too long ago, or nobody knows when.
+    #[error("the session is too old")]
+    SessionAge,
+    /// The client's address is in none of the networks that are allowed.
+    #[error("the address is not in the allowed networks")]
+    Address,
+    /// It is not one of the hours.
+    #[error("outside the allowed hours")]
+    Hours,
+    /// Neither organization nor member has reached the stage.
+    #[error("stage `{0}` is not reached")]
+    Stage(Arc<str>),
 }
 
 /// What went wrong behind the gateway.
@@ -266,6 +290,24 @@ impl Refusal {
             }
             Self::Condition(ConditionRefusal::Plan(_)) => {
                 (403, "plan_required", "your organization's plan does not include this")
+            }
+            Self::Condition(ConditionRefusal::SecondFactor) => {
+                (403, "mfa_required", "this takes a second factor: complete one and try again")
+            }
+            Self::Condition(ConditionRefusal::FactorAge) => {
+                (403, "mfa_expired", "this takes a recent second factor: show it once more")
+            }
+            Self::Condition(ConditionRefusal::SessionAge) => {
+                (401, "session_expired", "the session is too old: sign in again")
+            }
+            Self::Condition(ConditionRefusal::Address) => {
+                (403, "address_not_allowed", "this is not allowed from your address")
+            }
+            Self::Condition(ConditionRefusal::Hours) => {
+                (403, "outside_hours", "this is not allowed at this time")
+            }
+            Self::Condition(ConditionRefusal::Stage(_)) => {
+                (403, "stage_not_reached", "a later stage has to be reached for this")
             }
             Self::Isolation { status, code, message, .. } => {
                 return PublicAnswer { status: *status, code, message };
@@ -399,6 +441,10 @@ impl TenantRefusal {
             Self::MemberSuspended => (403, "member_suspended", "your membership is suspended"),
             Self::MemberInvited => (403, "member_invited", "your membership is not accepted yet"),
             Self::OrgSuspended => (403, "org_suspended", "the organization is suspended"),
+            Self::Team => (400, "bad_team", "the team is malformed"),
+            Self::DutiesConflict => {
+                (403, "duties_conflict", "your roles may not be held by one person")
+            }
             Self::UnknownRoleOrPlan => {
                 (403, "role_unknown", "your role or plan is not known to the gateway")
             }

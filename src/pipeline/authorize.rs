@@ -6,19 +6,28 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 
 use crate::domain::catalog::Tenancy as TableTenancy;
-use crate::domain::refusal::{ConditionRefusal, Refusal};
+use crate::domain::clock::Now;
+use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
-use crate::policy::roles::{CALL, PermissionId};
-use crate::policy::route::{Condition, PermissionRule};
+use crate::policy::condition::{Condition, Requirement};
+use crate::policy::rights::Right;
+use crate::policy::roles::{CALL, PermissionId, Role};
+use crate::policy::route::PermissionRule;
 
 use super::isolate::isolation_refusal;
-use super::tenant::{Tenancy, Tenanted};
+use super::tenant::Tenanted;
 use super::trace::{Stage, Trace};
+
+mod conditions;
+
+use conditions::Circumstances;
 
 /// Proof that the caller may do what the route asks for.
 #[derive(Debug)]
 pub struct Authorized<'h> {
     tenanted: Tenanted<'h>,
+    /// When it was proven; what is embedded is looked at in the same moment.
+    now: Now,
 }
 
 impl<'h> Authorized<'h> {
@@ -33,21 +42,24 @@ pub fn check<'h>(
     tenanted: Tenanted<'h>,
     snapshot: &Snapshot,
     trace: &mut Trace,
+    now: Now,
 ) -> Result<Authorized<'h>, Refusal> {
     trace.enter(Stage::Authorize);
     let routed = tenanted.authenticated().routed();
     let route = Arc::clone(routed.route());
-    let tenancy = tenanted.tenancy();
     trace.decided_by = Some(route.source.clone());
+    let circumstances = tenanted.tenancy().map(|of| Circumstances::new(&tenanted, of, now));
+    let caller = Caller { circumstances: circumstances.as_ref(), snapshot };
     match &route.permission {
         PermissionRule::None => {
             trace.note(Some(&route.source), || "no permission asked for".into());
         }
         PermissionRule::Member => {
-            tenancy.ok_or(Refusal::Internal("a member route without an organization"))?;
+            let roles = caller.here()?.tenancy().rights().roles();
+            caller.some_role(roles.iter(), trace)?;
             trace.note(Some(&route.source), || "any member may".into());
         }
-        PermissionRule::Permission(id) => permit(tenancy, *id, snapshot, trace)?,
+        PermissionRule::Permission(id) => caller.permit(*id, trace)?,
         PermissionRule::Table(capture) => {
             let name = routed.capture(capture).unwrap_or_default();
             let table = crate::postgrest::decode_segment(name).map_err(isolation_refusal)?;
@@ -61,25 +73,24 @@ pub fn check<'h>(
             }
             let action = table_action(routed.method());
             let id = snapshot.roles.permission(&table, action).ok_or_else(no_such_table)?;
-            permit(tenancy, id, snapshot, trace)?;
+            caller.permit(id, trace)?;
         }
         PermissionRule::Function(capture) => {
             let name = routed.capture(capture).unwrap_or_default();
             let name = crate::postgrest::decode_segment(name).map_err(isolation_refusal)?;
             let function = snapshot.catalog.function(&name).ok_or_else(no_such_function)?;
             let id = snapshot.roles.permission(&function.name, CALL);
-            permit(tenancy, id.ok_or_else(no_such_function)?, snapshot, trace)?;
+            caller.permit(id.ok_or_else(no_such_function)?, trace)?;
         }
     }
-    for condition in &route.conditions {
-        hold(condition, tenancy)?;
-        trace.note(Some(&route.source), || match condition {
-            Condition::Feature(feature) => format!("feature `{feature}` is on"),
-            Condition::PlanAtLeast { name, .. } => format!("plan `{name}` or above"),
-        });
+    caller.meets(&route.conditions, trace)?;
+    if let Some(circumstances) = &circumstances {
+        // The directory says so, and no line of a policy.
+        trace.decided_by = None;
+        circumstances.demands().map_err(Refusal::Condition)?;
     }
     trace.decided_by = None;
-    Ok(Authorized { tenanted })
+    Ok(Authorized { tenanted, now })
 }
 
 /// Whether the caller's role may read a table that the request embeds. Only the isolate stage finds
@@ -95,7 +106,9 @@ pub(super) fn may_embed(
         PermissionRule::Table(_) | PermissionRule::Function(_) => {
             let id = snapshot.roles.permission(table, "read").ok_or_else(no_such_table)?;
             let asked = trace.permission.clone();
-            permit(tenanted.tenancy(), id, snapshot, trace)?;
+            let tenancy = tenanted.tenancy();
+            let here = tenancy.map(|of| Circumstances::new(tenanted, of, authorized.now));
+            Caller { circumstances: here.as_ref(), snapshot }.permit(id, trace)?;
             // What the request as a whole was allowed by is what the record is to say.
             trace.permission = asked;
             Ok(())
@@ -113,57 +126,115 @@ fn table_action(method: &Method) -> &'static str {
     }
 }
 
-fn permit(
-    tenancy: Option<&Tenancy>,
-    id: PermissionId,
-    snapshot: &Snapshot,
-    trace: &mut Trace,
-) -> Result<(), Refusal> {
-    let tenancy = tenancy.ok_or(Refusal::Internal("a permission without an organization"))?;
-    let role = tenancy.role();
-    let permission = snapshot.roles.name(id);
-    trace.permission = Some(Arc::clone(&permission));
-    if role.allows(id) {
-        if trace.takes_notes() {
-            let (resource, action) = permission.split_once(':').unwrap_or((&permission, ""));
-            let grant = role.grant_for(resource, action);
-            trace.note(grant.map(|grant| &grant.source), || match grant {
-                Some(grant) => {
-                    let (pattern, role) = (&grant.pattern, &grant.role);
-                    format!("`{permission}` granted by `{pattern}` of role `{role}`")
-                }
-                None => format!("`{permission}` granted"),
-            });
-        }
-        return Ok(());
-    }
-    trace.decided_by = Some(role.source.clone());
-    trace.note(Some(&role.source), || {
-        let holders: Vec<String> = snapshot
-            .roles
-            .roles()
-            .filter(|other| other.allows(id))
-            .map(|other| format!("`{}`", other.name))
-            .collect();
-        let holders = if holders.is_empty() { "no role".into() } else { holders.join(", ") };
-        format!("role `{}` lacks `{permission}`; it is held by {holders}", role.name)
-    });
-    Err(Refusal::Forbidden { permission })
+/// Who asks, where and when.
+struct Caller<'c> {
+    /// `None` where the route belongs to no organization.
+    circumstances: Option<&'c Circumstances<'c>>,
+    snapshot: &'c Snapshot,
 }
 
-fn hold(condition: &Condition, tenancy: Option<&Tenancy>) -> Result<(), Refusal> {
-    let tenancy = tenancy.ok_or(Refusal::Internal("a condition without an organization"))?;
-    match condition {
-        Condition::Feature(feature) => tenancy
-            .organization()
-            .features
-            .contains(feature)
-            .then_some(())
-            .ok_or_else(|| Refusal::Condition(ConditionRefusal::Feature(Arc::clone(feature)))),
-        Condition::PlanAtLeast { name, level } => (tenancy.plan_level() >= *level)
-            .then_some(())
-            .ok_or_else(|| Refusal::Condition(ConditionRefusal::Plan(Arc::clone(name)))),
+impl<'c> Caller<'c> {
+    fn here(&self) -> Result<&'c Circumstances<'c>, Refusal> {
+        self.circumstances.ok_or(Refusal::Internal("a right without an organization"))
     }
+
+    fn permit(&self, id: PermissionId, trace: &mut Trace) -> Result<(), Refusal> {
+        let rights = self.here()?.tenancy().rights();
+        let roles = &self.snapshot.roles;
+        let permission = roles.name(id);
+        trace.permission = Some(Arc::clone(&permission));
+        match rights.to(id, &permission) {
+            Right::Role(_) => {
+                let role = self.some_role(rights.roles_with(id), trace)?;
+                if trace.takes_notes() {
+                    let (resource, action) =
+                        permission.split_once(':').unwrap_or((&permission, ""));
+                    let grant = role.grant_for(resource, action);
+                    trace.note(grant.map(|grant| &grant.source), || match grant {
+                        Some(grant) => {
+                            let (pattern, role) = (&grant.pattern, &grant.role);
+                            format!("`{permission}` granted by `{pattern}` of role `{role}`")
+                        }
+                        None => format!("`{permission}` granted"),
+                    });
+                }
+                return Ok(());
+            }
+            Right::Grant(pattern) => {
+                trace.note(None, || format!("`{permission}` granted to the member by `{pattern}`"));
+                return Ok(());
+            }
+            Right::Denial(pattern) => {
+                trace.decided_by = None;
+                trace.note(None, || format!("`{permission}` denied to the member by `{pattern}`"));
+            }
+            Right::None => {
+                let first = rights.roles().first();
+                trace.decided_by = first.map(|role| role.source.clone());
+                trace.note(first.map(|role| &role.source), || {
+                    let names = listed(rights.roles().iter());
+                    let holders = listed(roles.roles().filter(|other| other.allows(id)));
+                    format!("role {names} lacks `{permission}`; it is held by {holders}")
+                });
+            }
+        }
+        Err(Refusal::Forbidden { permission })
+    }
+
+    /// The first of these roles whose conditions hold. That others ask for more takes nothing away.
+    fn some_role<'r>(
+        &self,
+        roles: impl Iterator<Item = &'r Arc<Role>>,
+        trace: &mut Trace,
+    ) -> Result<&'r Arc<Role>, Refusal> {
+        let here = self.here()?;
+        let mut first = None;
+        for role in roles {
+            match here.failing(&role.requires) {
+                None => {
+                    for requirement in &role.requires {
+                        note(requirement, trace);
+                    }
+                    return Ok(role);
+                }
+                Some(failing) => first = first.or(Some(failing)),
+            }
+        }
+        let (requirement, refusal) = first.ok_or(Refusal::Internal("a right of no role"))?;
+        trace.decided_by = Some(requirement.source.clone());
+        Err(Refusal::Condition(refusal))
+    }
+
+    fn meets(&self, requirements: &[Requirement], trace: &mut Trace) -> Result<(), Refusal> {
+        if requirements.is_empty() {
+            return Ok(());
+        }
+        if let Some((requirement, refusal)) = self.here()?.failing(requirements) {
+            trace.decided_by = Some(requirement.source.clone());
+            return Err(Refusal::Condition(refusal));
+        }
+        for requirement in requirements {
+            note(requirement, trace);
+        }
+        Ok(())
+    }
+}
+
+fn note(requirement: &Requirement, trace: &mut Trace) {
+    trace.note(Some(&requirement.source), || match &requirement.condition {
+        Condition::Feature { name, .. } => format!("feature `{name}` is on"),
+        Condition::PlanAtLeast { name, .. } => format!("plan `{name}` or above"),
+        Condition::SecondFactor { .. } => "a second factor was shown".into(),
+        Condition::SessionAge(_) => "the session is young enough".into(),
+        Condition::Addresses(_) => "the address is in an allowed network".into(),
+        Condition::Hours(_) => "it is within the hours".into(),
+        Condition::Stage { name, .. } => format!("stage `{name}` is reached"),
+    });
+}
+
+fn listed<'r>(roles: impl Iterator<Item = &'r Arc<Role>>) -> String {
+    let names: Vec<String> = roles.map(|role| format!("`{}`", role.name)).collect();
+    if names.is_empty() { "no role".into() } else { names.join(", ") }
 }
 
 fn no_such_table() -> Refusal {

@@ -334,7 +334,7 @@ fn spoofable(headers: &HeaderMap, websocket: bool) -> Strip {
 }
 
 fn is_spoofable(name: &str, websocket: bool) -> bool {
-    const EXACT: [&str; 20] = [
+    const EXACT: [&str; 21] = [
         "forwarded",
         "x-forwarded",
         "x-real-ip",
@@ -345,6 +345,7 @@ fn is_spoofable(name: &str, websocket: bool) -> bool {
         "x-cluster-client-ip",
         "x-host",
         "x-user-id",
+        "x-team-id",
         "x-remote-user",
         "remote-user",
         "x-rewrite-url",

@@ -250,6 +250,7 @@ fn identity_plan(authorized: &Authorized<'_>) -> IdentityPlan {
             user: principal.user().cloned(),
             org: tenancy.map(|tenancy| tenancy.organization().id),
             org_role: tenancy.map(|tenancy| Arc::clone(&tenancy.role().name)),
+            org_team: tenancy.and_then(|tenancy| tenancy.team().cloned()),
             session_id: token.and_then(|token| token.session_id.clone()),
             expires_at: token.map(|token| token.expires_at),
         })

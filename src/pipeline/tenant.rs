@@ -11,14 +11,17 @@ use smallvec::SmallVec;
 
 use crate::domain::ids::UserId;
 use crate::domain::known::{Lookup, Question};
-use crate::domain::organization::{MemberStatus, Membership, OrgSelector, OrgStatus, Organization};
+use crate::domain::organization::{
+    MemberStatus, Membership, OrgSelector, OrgStatus, Organization, TeamName,
+};
 use crate::domain::principal::{ClaimedOrganization, Principal, VerifiedToken};
 use crate::domain::refusal::{CredentialFault, Refusal, TenantRefusal};
 use crate::policy::Snapshot;
 use crate::policy::identity::IdentityPolicy;
 use crate::policy::known::Known;
+use crate::policy::rights::{NoRights, Rights};
 use crate::policy::roles::Role;
-use crate::policy::route::{TenantRule, TenantSource};
+use crate::policy::route::{TeamSource, TenantRule, TenantSource};
 
 use super::Stop;
 use super::authenticate::Authenticated;
@@ -26,6 +29,9 @@ use super::trace::{Stage, Trace};
 
 /// The header that names an organization.
 pub const ORGANIZATION_HEADER: HeaderName = HeaderName::from_static("x-organization-id");
+
+/// The header that names a team.
+pub const TEAM_HEADER: HeaderName = HeaderName::from_static("x-team-id");
 
 /// Proof that the request is for one organization that the caller may act in, or that its route
 /// belongs to none.
@@ -40,6 +46,8 @@ pub struct Tenanted<'h> {
 pub struct Tenancy {
     organization: Arc<Organization>,
     role: Arc<Role>,
+    rights: Rights,
+    team: Option<TeamName>,
     plan_level: u32,
 }
 
@@ -49,9 +57,19 @@ impl Tenancy {
         &self.organization
     }
 
-    /// The caller's role in it.
+    /// The caller's role in it; where there are several, the first.
     pub fn role(&self) -> &Arc<Role> {
         &self.role
+    }
+
+    /// What the caller may do there.
+    pub fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
+    /// The team that the request names.
+    pub fn team(&self) -> Option<&TeamName> {
+        self.team.as_ref()
     }
 
     /// The level of its plan.
@@ -87,16 +105,21 @@ pub fn settle<'h>(
     };
     trace.decided_by = Some(route.source.clone());
     let named = named_organization(sources, &authenticated, snapshot, known, trace)?;
-    let (organization, role_name) = match authenticated.principal() {
-        Principal::User { id, .. } => member(id, named, sources, known)?,
+    let team = named_team(&route.team, &authenticated)?;
+    let (organization, role_name, membership) = match authenticated.principal() {
+        Principal::User { id, .. } => {
+            let (organization, membership) = member(id, named, sources, known)?;
+            (organization, Arc::clone(&membership.role), Some(membership))
+        }
         Principal::Service { .. } => {
             let role = snapshot.identity.service_role.clone();
-            (named.ok_or_else(missing)?, role.ok_or_else(|| credential(CredentialFault::Kind))?)
+            let role = role.ok_or_else(|| credential(CredentialFault::Kind))?;
+            (named.ok_or_else(missing)?, role, None)
         }
         Principal::Anonymous => {
             let role = snapshot.identity.anonymous_role.clone();
             let role = role.ok_or_else(|| credential(CredentialFault::Missing))?;
-            (named.ok_or_else(missing)?, role)
+            (named.ok_or_else(missing)?, role, None)
         }
     };
     trace.organization = Some(Arc::clone(&organization));
@@ -110,6 +133,13 @@ pub fn settle<'h>(
             (None, _) | (_, None) => return Err(refuse(TenantRefusal::UnknownRoleOrPlan)),
         };
     trace.role = Some(Arc::clone(&role));
+    let rights = match &membership {
+        None => Rights::of_role(Arc::clone(&role)),
+        Some(membership) => {
+            let rights = Rights::of_member(membership, team.as_ref(), &snapshot.roles);
+            rights.map_err(|none| no_rights(&none, trace))?
+        }
+    };
     trace.decided_by = None;
     trace.note(Some(&role.source), || {
         format!(
@@ -117,7 +147,13 @@ pub fn settle<'h>(
             organization.slug, organization.id, plan.name, role.name
         )
     });
-    let tenancy = Tenancy { organization, role, plan_level: plan.level };
+    for further in rights.roles().iter().filter(|further| further.name != role.name) {
+        trace.note(Some(&further.source), || match &team {
+            Some(team) => format!("further role `{}` (team `{team}`)", further.name),
+            None => format!("further role `{}`", further.name),
+        });
+    }
+    let tenancy = Tenancy { organization, role, rights, team, plan_level: plan.level };
     Ok(Tenanted { authenticated, tenancy: Some(tenancy) })
 }
 
@@ -168,7 +204,8 @@ fn selector(
             let Some(token) = authenticated.token() else { return Ok(None) };
             return claim(token, path, identity);
         }
-        TenantSource::Header => header(routed.headers())?,
+        TenantSource::Header => single(routed.headers(), &ORGANIZATION_HEADER)
+            .map_err(|()| refuse(TenantRefusal::Conflict))?,
         TenantSource::Host => routed.host_label(),
         TenantSource::Path(capture) => routed.capture(capture),
         TenantSource::Default => None,
@@ -200,14 +237,53 @@ fn claim(
     }
 }
 
-fn header(headers: &HeaderMap) -> Result<Option<&str>, Stop> {
-    let mut values = headers.get_all(ORGANIZATION_HEADER).iter();
+/// A header that may stand once. What is not text reads as the empty name, which names nothing.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ()> {
+    let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => {
-            value.to_str().map(Some).map_err(|_| refuse(TenantRefusal::Malformed))
+        (Some(value), None) => Ok(Some(value.to_str().unwrap_or_default())),
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+/// The team that the sources agree on, if any names one.
+fn named_team(
+    sources: &[TeamSource],
+    authenticated: &Authenticated<'_>,
+) -> Result<Option<TeamName>, Stop> {
+    let routed = authenticated.routed();
+    let mut found: Option<TeamName> = None;
+    for source in sources {
+        let stated = match source {
+            TeamSource::Header => {
+                single(routed.headers(), &TEAM_HEADER).map_err(|()| refuse(TenantRefusal::Team))?
+            }
+            TeamSource::Path(capture) => routed.capture(capture),
+        };
+        let Some(stated) = stated else { continue };
+        let team: TeamName = stated.parse().map_err(|_| refuse(TenantRefusal::Team))?;
+        if found.as_ref().is_some_and(|first| *first != team) {
+            return Err(refuse(TenantRefusal::Team));
         }
-        (Some(_), Some(_)) => Err(refuse(TenantRefusal::Conflict)),
+        found = Some(team);
+    }
+    Ok(found)
+}
+
+fn no_rights(none: &NoRights<'_>, trace: &mut Trace) -> Stop {
+    match none {
+        NoRights::UnknownRole(name) => {
+            trace.note(None, || format!("the directory names the role `{name}`"));
+            refuse(TenantRefusal::UnknownRoleOrPlan)
+        }
+        NoRights::Conflict(apart) => {
+            trace.decided_by = Some(apart.source.clone());
+            trace.note(Some(&apart.source), || {
+                format!("`{}` and `{}` are kept apart", apart.roles[0], apart.roles[1])
+            });
+            refuse(TenantRefusal::DutiesConflict)
+        }
     }
 }
 
@@ -217,7 +293,7 @@ fn member(
     named: Option<Arc<Organization>>,
     sources: &[TenantSource],
     known: &dyn Known,
-) -> Result<(Arc<Organization>, Arc<str>), Stop> {
+) -> Result<(Arc<Organization>, Arc<Membership>), Stop> {
     let (organization, membership) = match named {
         Some(organization) => {
             let membership = match known.membership(user, organization.id) {
@@ -238,7 +314,7 @@ fn member(
         return Err(Refusal::Internal("the directory answered for somebody else").into());
     }
     match membership.status {
-        MemberStatus::Active => Ok((organization, Arc::clone(&membership.role))),
+        MemberStatus::Active => Ok((organization, membership)),
         MemberStatus::Suspended => Err(refuse(TenantRefusal::MemberSuspended)),
         MemberStatus::Invited => Err(refuse(TenantRefusal::MemberInvited)),
     }

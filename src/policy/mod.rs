@@ -6,6 +6,7 @@
 //!
 //! [`Source`]: crate::domain::source::Source
 
+pub mod condition;
 pub mod edge;
 pub mod identity;
 pub mod keys;
@@ -13,6 +14,7 @@ pub mod known;
 pub mod limits;
 pub mod path;
 pub mod response;
+pub mod rights;
 pub mod roles;
 pub mod route;
 pub mod snapshot;

@@ -8,14 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+pub use crate::domain::permission::{IMPLIED_BY_ADMIN, PermissionPattern};
 use crate::domain::source::Source;
+
+use super::condition::Requirement;
 
 /// A permission that some policy names, as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PermissionId(u16);
 
-/// What `admin` on a resource implies.
-pub const IMPLIED_BY_ADMIN: [&str; 3] = ["read", "write", "delete"];
 /// The action on a function of the database.
 pub const CALL: &str = "call";
 
@@ -28,46 +29,12 @@ pub struct RoleDefinition {
     pub inherits: Vec<(Arc<str>, Source)>,
     /// `resource:action`, either side may be `*`.
     pub permissions: Vec<(PermissionPattern, Source)>,
+    /// Its rank: whoever has it manages only members whose roles rank below.
+    pub level: u32,
+    /// What must hold for its permissions to count.
+    pub requires: Vec<Requirement>,
     /// Where it was written.
     pub source: Source,
-}
-
-/// `resource:action`; either side may be `*`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PermissionPattern {
-    /// Resource or `*`.
-    pub resource: Box<str>,
-    /// Action or `*`.
-    pub action: Box<str>,
-}
-
-impl PermissionPattern {
-    /// Parses `resource:action`. `None` if it is anything else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (resource, action) = text.split_once(':')?;
-        let word = |s: &str| {
-            s == "*"
-                || (!s.is_empty()
-                    && s.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')))
-        };
-        (word(resource) && word(action))
-            .then(|| Self { resource: resource.into(), action: action.into() })
-    }
-
-    /// Whether it grants the permission.
-    pub fn grants(&self, resource: &str, action: &str) -> bool {
-        let resource_fits = &*self.resource == "*" || &*self.resource == resource;
-        let action_fits = &*self.action == "*"
-            || &*self.action == action
-            || (&*self.action == "admin" && IMPLIED_BY_ADMIN.contains(&action));
-        resource_fits && action_fits
-    }
-}
-
-impl std::fmt::Display for PermissionPattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.resource, self.action)
-    }
 }
 
 /// What is wrong with a set of roles.
@@ -93,6 +60,14 @@ pub enum RoleError {
         /// Where the role is defined.
         at: Source,
     },
+    /// A role inherits two that are kept apart.
+    #[error("role `{role}` has both `{}` and `{}`, which are kept apart", apart[0], apart[1])]
+    Together {
+        /// The heir.
+        role: Arc<str>,
+        /// The two.
+        apart: [Arc<str>; 2],
+    },
     /// More permissions than fit.
     #[error("more than 65,535 permissions")]
     TooMany,
@@ -104,6 +79,16 @@ pub struct RoleTable {
     roles: BTreeMap<Arc<str>, Arc<Role>>,
     ids: HashMap<Arc<str>, BTreeMap<Arc<str>, PermissionId>>,
     names: Vec<Arc<str>>,
+    separated: Vec<Separation>,
+}
+
+/// Two roles that nobody may have at once, directly or by inheritance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Separation {
+    /// The two.
+    pub roles: [Arc<str>; 2],
+    /// Where it was written.
+    pub source: Source,
 }
 
 /// One role, compiled.
@@ -113,6 +98,13 @@ pub struct Role {
     pub name: Arc<str>,
     /// Where it was written.
     pub source: Source,
+    /// Its rank: whoever has it manages only members whose roles rank below.
+    pub level: u32,
+    /// What must hold for its permissions to count: its own, and what the roles that it inherits
+    /// ask for, whose permissions it has.
+    pub requires: Vec<Requirement>,
+    /// Itself and all roles that it inherits.
+    ancestors: BTreeSet<Arc<str>>,
     bits: Box<[u64]>,
     grants: Vec<Grant>,
 }
@@ -132,6 +124,7 @@ impl RoleTable {
     /// Compiles roles over the permissions that the rest of the policy names. All errors at once.
     pub fn compile(
         definitions: &[RoleDefinition],
+        separated: Vec<Separation>,
         named: &BTreeSet<(Arc<str>, Arc<str>)>,
     ) -> Result<Self, Vec<RoleError>> {
         let by_name: BTreeMap<&str, &RoleDefinition> =
@@ -164,17 +157,31 @@ impl RoleTable {
         }
         for definition in definitions {
             let mut grants = Vec::new();
-            collect_grants(definition, &by_name, &mut BTreeSet::new(), &mut grants);
+            let mut seen = BTreeSet::new();
+            collect_grants(definition, &by_name, &mut seen, &mut grants);
+            let inherited = seen.iter().filter_map(|name| by_name.get(name));
+            let requires = inherited.flat_map(|role| role.requires.iter().cloned()).collect();
             let bits = table.expand(&grants);
             let role = Role {
                 name: definition.name.clone(),
                 source: definition.source.clone(),
+                level: definition.level,
+                requires,
+                ancestors: seen.into_iter().map(Arc::from).collect(),
                 bits,
                 grants,
             };
             table.roles.insert(definition.name.clone(), Arc::new(role));
         }
-        Ok(table)
+        table.separated = separated;
+        let both = |role: &Arc<Role>| {
+            table.conflict(std::slice::from_ref(role)).map(|apart| RoleError::Together {
+                role: role.name.clone(),
+                apart: apart.roles.clone(),
+            })
+        };
+        let errors: Vec<RoleError> = table.roles.values().filter_map(both).collect();
+        if errors.is_empty() { Ok(table) } else { Err(errors) }
     }
 
     /// The role of that name.
@@ -185,6 +192,17 @@ impl RoleTable {
     /// All roles, by name.
     pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
         self.roles.values()
+    }
+
+    /// Two roles among these, inherited ones included, that are kept apart.
+    pub fn conflict(&self, roles: &[Arc<Role>]) -> Option<&Separation> {
+        let has = |name: &Arc<str>| roles.iter().any(|role| role.ancestors.contains(name));
+        self.separated.iter().find(|apart| apart.roles.iter().all(has))
+    }
+
+    /// The permissions that some policy names, in order.
+    pub fn permissions(&self) -> impl Iterator<Item = (PermissionId, &Arc<str>)> {
+        (0..=u16::MAX).map(PermissionId).zip(&self.names)
     }
 
     /// The number of a permission, if any policy names it.
@@ -237,6 +255,11 @@ impl Role {
     pub fn allows(&self, permission: PermissionId) -> bool {
         let word = self.bits.get(usize::from(permission.0) / 64).copied().unwrap_or(0);
         word >> (permission.0 % 64) & 1 == 1
+    }
+
+    /// Whether it is the role of that name, or has its permissions.
+    pub fn is_or_inherits(&self, name: &str) -> bool {
+        self.ancestors.contains(name)
     }
 
     /// The grant that gives `resource:action`, for explanations.
@@ -306,6 +329,8 @@ mod tests {
                 .iter()
                 .map(|p| (PermissionPattern::parse(p).unwrap(), Source::built_in()))
                 .collect(),
+            level: 1,
+            requires: Vec::new(),
             source: Source::built_in(),
         }
     }
@@ -331,6 +356,7 @@ mod tests {
                 role("viewer", &[], &["events:read"]),
                 role("member", &["viewer"], &["events:write"]),
             ],
+            Vec::new(),
             &named,
         )
         .unwrap();
@@ -346,7 +372,8 @@ mod tests {
     #[test]
     fn admin_implies_read_write_and_delete_on_its_resource_only() {
         let named = named(&["events:read", "events:delete", "events:export", "people:read"]);
-        let table = RoleTable::compile(&[role("boss", &[], &["events:admin"])], &named).unwrap();
+        let table = RoleTable::compile(&[role("boss", &[], &["events:admin"])], Vec::new(), &named)
+            .unwrap();
         assert!(allows(&table, "boss", "events:read"));
         assert!(allows(&table, "boss", "events:delete"));
         assert!(!allows(&table, "boss", "events:export"));
@@ -356,7 +383,8 @@ mod tests {
     #[test]
     fn wildcards_cover_every_named_permission() {
         let named = named(&["events:read", "people:read", "people:write"]);
-        let table = RoleTable::compile(&[role("auditor", &[], &["*:read"])], &named).unwrap();
+        let table =
+            RoleTable::compile(&[role("auditor", &[], &["*:read"])], Vec::new(), &named).unwrap();
         assert!(allows(&table, "auditor", "events:read"));
         assert!(allows(&table, "auditor", "people:read"));
         assert!(!allows(&table, "auditor", "people:write"));
@@ -366,6 +394,7 @@ mod tests {
     fn unknown_parents_and_cycles_are_all_named() {
         let errors = RoleTable::compile(
             &[role("a", &["b"], &[]), role("b", &["a"], &[]), role("c", &["ghost"], &[])],
+            Vec::new(),
             &BTreeSet::new(),
         )
         .unwrap_err();
@@ -381,12 +410,41 @@ mod tests {
     }
 
     #[test]
+    fn roles_that_are_kept_apart_do_not_meet_by_inheritance_either() {
+        let apart = || {
+            let roles = [Arc::from("payer"), Arc::from("approver")];
+            vec![Separation { roles, source: Source::built_in() }]
+        };
+        let roles = [
+            role("payer", &[], &[]),
+            role("approver", &[], &[]),
+            role("chief", &["approver"], &[]),
+            role("clerk", &["payer"], &[]),
+        ];
+        let table = RoleTable::compile(&roles, apart(), &BTreeSet::new()).unwrap();
+        let of = |names: &[&str]| -> Vec<Arc<Role>> {
+            names.iter().map(|name| Arc::clone(table.role(name).unwrap())).collect()
+        };
+        assert!(table.conflict(&of(&["chief", "clerk"])).is_some());
+        assert!(table.conflict(&of(&["chief", "approver"])).is_none());
+        let both = [&roles[..], &[role("boss", &["chief", "clerk"], &[])]].concat();
+        let errors = RoleTable::compile(&both, apart(), &BTreeSet::new()).unwrap_err();
+        assert_eq!(
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["role `boss` has both `payer` and `approver`, which are kept apart"]
+        );
+    }
+
+    #[test]
     fn more_than_sixty_four_permissions_keep_apart() {
         let all: Vec<String> = (0..130).map(|i| format!("r{i:03}:read")).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let table =
-            RoleTable::compile(&[role("x", &[], &["r000:read", "r129:read"])], &named(&all))
-                .unwrap();
+        let table = RoleTable::compile(
+            &[role("x", &[], &["r000:read", "r129:read"])],
+            Vec::new(),
+            &named(&all),
+        )
+        .unwrap();
         let granted: Vec<&str> = all.iter().copied().filter(|p| allows(&table, "x", p)).collect();
         assert_eq!(granted, ["r000:read", "r129:read"]);
     }

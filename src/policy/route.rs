@@ -7,6 +7,7 @@ use http::Method;
 
 use crate::domain::source::Source;
 
+use super::condition::Requirement;
 use super::limits::Limit;
 use super::path::PathPattern;
 use super::response::ResponsePolicy;
@@ -29,10 +30,12 @@ pub struct Route {
     pub credential: CredentialRule,
     /// How the organization is found.
     pub tenant: TenantRule,
+    /// Where a request names a team of the organization.
+    pub team: Vec<TeamSource>,
     /// What the caller must be allowed to do.
     pub permission: PermissionRule,
     /// What else must hold.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<Requirement>,
     /// What the request is charged to.
     pub limits: Vec<Arc<Limit>>,
     /// Cap on the bytes of a request body.
@@ -172,6 +175,15 @@ pub enum TenantSource {
     Default,
 }
 
+/// Where a request can name a team.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TeamSource {
+    /// The `x-team-id` header.
+    Header,
+    /// A capture of the route's path.
+    Path(Arc<str>),
+}
+
 /// What the caller must be allowed to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PermissionRule {
@@ -186,20 +198,6 @@ pub enum PermissionRule {
     Table(Arc<str>),
     /// `call` on the function in this capture of the path.
     Function(Arc<str>),
-}
-
-/// A condition besides permissions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Condition {
-    /// The feature is on for the organization.
-    Feature(Arc<str>),
-    /// The organization's plan is of at least this level.
-    PlanAtLeast {
-        /// The plan's name, for the refusal.
-        name: Arc<str>,
-        /// Its level.
-        level: u32,
-    },
 }
 
 /// Which decisions are written to the audit log.

@@ -95,7 +95,7 @@ impl UpstreamKind {
 /// What an upstream learns of the caller.
 #[derive(Debug, Clone)]
 pub enum UpstreamIdentity {
-    /// A token minted by the gateway with the verified `sub`, `role`, `org_id`, `org_role`.
+    /// A token minted by the gateway with the verified `sub`, `role`, `org_id`, `org_role`, `org_team`.
     Minted(MintPolicy),
     /// The caller's own token, after it was verified. A key of the `sb_` kind is no token: it is
     /// translated into one with this policy, or not sent on.

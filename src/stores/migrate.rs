@@ -51,6 +51,7 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "0002_directory_notify.sql",
         sql: include_str!("../../deploy/sql/0002_directory_notify.sql"),
     },
+    Migration { name: "0003_access.sql", sql: include_str!("../../deploy/sql/0003_access.sql") },
 ];
 
 /// What became of one file.

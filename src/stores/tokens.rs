@@ -190,6 +190,9 @@ mod tests {
             session_id: None,
             expires_at,
             not_before: None,
+            second_factor: false,
+            factor_at: None,
+            signed_in_at: None,
             issued_at: None,
             organizations: Box::default(),
         })
@@ -244,6 +247,7 @@ mod tests {
             user: Some("u".parse().unwrap()),
             org: None,
             org_role: Some(org_role.into()),
+            org_team: None,
             session_id: None,
             expires_at: None,
         };
@@ -272,6 +276,7 @@ mod tests {
             user: None,
             org: None,
             org_role: None,
+            org_team: None,
             session_id: None,
             expires_at: None,
         };

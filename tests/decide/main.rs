@@ -8,6 +8,7 @@
     reason = "a test binary: what fails here is meant to fail the test"
 )]
 
+mod access;
 mod world;
 
 use http::StatusCode;
@@ -147,7 +148,7 @@ fn conditions_are_checked_after_the_permission() {
     let reports = |org: &str| {
         request("GET", "/reports/events?select=id").user("dave").host(&format!("{org}.app.test"))
     };
-    let line = world.line_of("- name: reports");
+    let line = world.line_of("require: [{ feature: reports }]");
     check(
         "feature on",
         &world.decide(&reports("acme")),
@@ -160,7 +161,7 @@ fn conditions_are_checked_after_the_permission() {
     );
     let pro =
         |org| request("GET", "/pro/events?select=id").user("dave").field("x-organization-id", org);
-    let line = world.line_of("- name: pro");
+    let line = world.line_of("require: [{ plan: pro }]");
     check(
         "plan below",
         &world.decide(&pro("acme")),

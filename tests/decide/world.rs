@@ -22,8 +22,8 @@ use tollgate::pipeline::{self, Chargeable, Settled, Stop, Trace};
 use tollgate::policy::Snapshot;
 use tollgate::policy::known::{Keys, Known};
 
-/// Noon of some day in 2026.
-const NOW: Now = Now { unix_micros: 1_790_000_000_000_000, mono_nanos: 0 };
+/// 2026-09-21 14:13:20 in UTC, a Monday.
+pub(crate) const NOW: Now = Now { unix_micros: 1_790_000_000_000_000, mono_nanos: 0 };
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const POLICY: &str = include_str!("policy.yaml");
 
@@ -44,7 +44,7 @@ pub(crate) struct Request {
     headers: HeaderMap,
     peer: String,
     user: Option<String>,
-    claim_org: Option<String>,
+    claims: serde_json::Map<String, serde_json::Value>,
 }
 
 pub(crate) fn request(method: &str, target: &str) -> Request {
@@ -55,7 +55,7 @@ pub(crate) fn request(method: &str, target: &str) -> Request {
         headers: HeaderMap::new(),
         peer: "192.0.2.1".to_owned(),
         user: None,
-        claim_org: None,
+        claims: serde_json::Map::new(),
     }
 }
 
@@ -65,8 +65,12 @@ impl Request {
         self
     }
 
-    pub(crate) fn claim_org(mut self, org: &str) -> Self {
-        self.claim_org = Some(org.to_owned());
+    pub(crate) fn claim_org(self, org: &str) -> Self {
+        self.claim("app_metadata", serde_json::json!({ "org_id": org }))
+    }
+
+    pub(crate) fn claim(mut self, name: &str, value: serde_json::Value) -> Self {
+        self.claims.insert(name.to_owned(), value);
         self
     }
 
@@ -94,8 +98,8 @@ impl Request {
                 "iss": "https://issuer.test", "aud": "authenticated", "sub": user,
                 "exp": NOW.unix_secs() + 600, "role": "authenticated",
             });
-            if let Some(org) = &self.claim_org {
-                claims["app_metadata"] = serde_json::json!({ "org_id": org });
+            for (name, value) in &self.claims {
+                claims[name] = value.clone();
             }
             let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
             let token =
@@ -160,10 +164,14 @@ impl fmt::Display for Decided {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::of(POLICY, include_str!("directory.yaml"))
+    }
+
+    pub(crate) fn of(policy: &str, directory: &str) -> Self {
         let files = config::Memory::new()
             .with("gateway.yaml", include_str!("gateway.yaml"))
-            .with("directory.yaml", include_str!("directory.yaml"))
-            .with("policy.yaml", POLICY);
+            .with("directory.yaml", directory)
+            .with("policy.yaml", policy);
         let loaded = config::load_from(&files, Path::new("gateway.yaml"), &|_| None)
             .unwrap_or_else(|problems| panic!("{problems}"));
         let DirectorySettings::File(directory) = loaded.settings.directory else {

@@ -9,9 +9,10 @@ use http::Method;
 use tollgate::config::settings::{DirectorySettings, LimitStoreSettings};
 use tollgate::config::{self, Loaded, Memory};
 use tollgate::domain::catalog::{Argument, Caps, Returns, TableKind, Tenancy};
+use tollgate::policy::condition::Condition;
 use tollgate::policy::limits::RateSource;
 use tollgate::policy::response::Origins;
-use tollgate::policy::route::{Condition, Destination, PermissionRule, TenantRule, TenantSource};
+use tollgate::policy::route::{Destination, PermissionRule, TenantRule, TenantSource};
 use tollgate::policy::snapshot::RouteMatch;
 use tollgate::policy::upstream::UpstreamIdentity;
 
@@ -228,7 +229,9 @@ fn a_route_carries_everything_that_it_states() {
     let export = snapshot.roles.permission("reports", "export").unwrap();
     assert_eq!(route.permission, PermissionRule::Permission(export));
     let plan = Condition::PlanAtLeast { name: "pro".into(), level: 20 };
-    assert_eq!(route.conditions, [Condition::Feature("exports".into()), plan]);
+    let feature = Condition::Feature { name: "exports".into(), settings: Vec::new() };
+    let conditions: Vec<&Condition> = route.conditions.iter().map(|r| &r.condition).collect();
+    assert_eq!(conditions, [&feature, &plan]);
     assert_eq!(&*route.limits[1].name, "per_user");
     assert_eq!(route.max_body_bytes, 5 << 20);
     assert_eq!(route.read_timeout, Some(Duration::from_secs(120)));

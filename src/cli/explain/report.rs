@@ -176,7 +176,7 @@ pub(super) fn organization(trace: &Trace) -> Option<OrganizationReport> {
         id: organization.id.to_string(),
         slug: organization.slug.to_string(),
         plan: organization.plan.to_string(),
-        features: organization.features.iter().map(ToString::to_string).collect(),
+        features: organization.features.keys().map(ToString::to_string).collect(),
     })
 }
 

@@ -55,8 +55,28 @@ pub(super) fn check(
         expires_at: date(claims, "exp")?.ok_or(CredentialFault::RequiredClaim)?,
         not_before: date(claims, "nbf")?,
         issued_at: date(claims, "iat")?,
+        second_factor: text(claims, "aal")? == Some("aal2"),
+        factor_at: shown(claims, is_second_factor).max(),
+        signed_in_at: shown(claims, |_| true).min().or(date(claims, "auth_time")?),
         organizations: organizations.iter().map(|path| organization(claims, path)).collect(),
     })
+}
+
+/// When methods of authentication were used, as Supabase's auth server states it in `amr`: objects
+/// with a `method` and a `timestamp`. What is stated otherwise (RFC 8176 has names only) says
+/// nothing of the time.
+fn shown(claims: &Map<String, Value>, wanted: fn(&str) -> bool) -> impl Iterator<Item = u64> {
+    let stated = claims.get("amr").and_then(Value::as_array).into_iter().flatten();
+    stated.filter_map(move |entry| {
+        let method = entry.get("method").and_then(Value::as_str)?;
+        let Some(Value::Number(at)) = entry.get("timestamp") else { return None };
+        if wanted(method) { seconds(at) } else { None }
+    })
+}
+
+/// `otp` is a code by mail or text message that stands in for a password.
+fn is_second_factor(method: &str) -> bool {
+    matches!(method, "totp" | "phone" | "webauthn" | "hwk") || method.starts_with("mfa/")
 }
 
 fn organization(claims: &Map<String, Value>, path: &[Box<str>]) -> ClaimedOrganization {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::domain::caller::{Caller, Minted};
 use crate::domain::clock::Now;
+use crate::domain::organization::TeamName;
 use crate::domain::principal::PrincipalKind;
 use crate::domain::refusal::{CredentialFault, Refusal};
 use crate::policy::upstream::MintPolicy;
@@ -24,6 +25,8 @@ struct Claims<'a> {
     org_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     org_role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org_team: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +58,7 @@ pub fn mint(policy: &MintPolicy, caller: &Caller, now: Now) -> Result<Minted, Re
         role,
         org_id: caller.org.map(|org| org.to_string()),
         org_role: caller.org_role.as_deref(),
+        org_team: caller.org_team.as_ref().map(TeamName::as_str),
         session_id: caller.session_id.as_deref(),
         aud: policy.audience.as_deref(),
         iat,
@@ -95,6 +99,7 @@ mod tests {
             user: Some("u1".parse().unwrap()),
             org: Some("7b0d3c1e-0000-4000-8000-00000000000a".parse().unwrap()),
             org_role: Some("editor".into()),
+            org_team: None,
             session_id: Some("s1".into()),
             expires_at: Some(NOW.unix_secs() + 3600),
         }
@@ -133,6 +138,7 @@ mod tests {
                 user: None,
                 org: None,
                 org_role: None,
+                org_team: None,
                 session_id: None,
                 expires_at: None,
             };

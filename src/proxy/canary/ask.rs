@@ -110,6 +110,7 @@ impl Asker {
             user: uuid::Uuid::new_v4().to_string().parse().ok(),
             org: Some(org),
             org_role: None,
+            org_team: None,
             session_id: None,
             expires_at: None,
         };

@@ -1,10 +1,10 @@
 //! The sample service, asked with printed requests.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::catalog::{Table, Tenancy};
-use crate::domain::organization::OrgStatus;
+use crate::domain::organization::{Demands, OrgStatus};
 use crate::domain::source::Source;
 
 const ACME: &str = "00000000-0000-4000-8000-00000000000a";
@@ -21,7 +21,9 @@ fn sample() -> Sample {
         slug: slug.parse().unwrap(),
         status: OrgStatus::Active,
         plan: "free".into(),
-        features: BTreeSet::new(),
+        features: BTreeMap::new(),
+        demands: Demands::default(),
+        stage: None,
     };
     let organizations = [organization(ACME, "acme"), organization(GLOBEX, "globex")];
     Sample { tables: RwLock::new(Tables::seeded(&catalog, &organizations)) }

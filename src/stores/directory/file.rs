@@ -101,9 +101,10 @@ fn lookup<T>(found: Option<&Arc<T>>) -> Lookup<Arc<T>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
 
     use super::*;
+    use crate::domain::organization::Demands;
 
     fn id(number: u128) -> OrgId {
         OrgId::new(uuid::Uuid::from_u128(number))
@@ -115,7 +116,9 @@ mod tests {
             slug: slug.parse().unwrap(),
             status,
             plan: "free".into(),
-            features: BTreeSet::new(),
+            features: BTreeMap::new(),
+            demands: Demands::default(),
+            stage: None,
         }
     }
 
@@ -126,6 +129,7 @@ mod tests {
             role: "viewer".into(),
             status,
             joined_at,
+            more: None,
         }
     }
 

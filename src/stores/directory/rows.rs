@@ -5,15 +5,19 @@
 //! table, and what cannot be read must not be served. It is logged, and the next request asks
 //! again.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use crate::domain::ids::{OrgId, UserId};
-use crate::domain::organization::{MemberStatus, Membership, OrgStatus, Organization};
+use crate::domain::organization::{
+    Demands, MemberStatus, Membership, MoreRights, OrgStatus, Organization, SecondFactor, TeamRole,
+};
+use crate::domain::permission::PermissionPattern;
 
 /// What is wrong with a row.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,20 +30,61 @@ pub(super) enum RowError {
     Value { column: &'static str, value: String },
 }
 
-/// `id uuid, slug, status, plan, features text[]`.
+/// `id uuid, slug, status, plan, features text[]`; where the query brings them, also
+/// `feature_settings jsonb` (texts by name, by feature), `stage`, `addresses text[]`,
+/// `second_factor text[]` (roles, `*` for everybody) and `session_age bigint` (seconds).
 pub(super) fn organization(row: &Row) -> Result<Organization, RowError> {
-    let features: Vec<String> = column(row, "features")?;
+    let names: Vec<String> = column(row, "features")?;
+    let mut settings: Settings = match optional(row, "feature_settings")? {
+        None => Settings::new(),
+        Some(stated) => serde_json::from_value(stated).map_err(|error| RowError::Column {
+            column: "feature_settings",
+            error: error.to_string(),
+        })?,
+    };
+    let feature = |name: String| {
+        let of = settings.remove(&name).unwrap_or_default();
+        let of = of.into_iter().map(|(key, value)| (Arc::from(key), Arc::from(value)));
+        (Arc::from(name), of.collect())
+    };
+    let features = names.into_iter().map(feature).collect();
     let slug: &str = column(row, "slug")?;
     Ok(Organization {
         id: OrgId::new(column::<Uuid>(row, "id")?),
         slug: slug.parse().map_err(|_| odd("slug", slug))?,
         status: org_status(column(row, "status")?)?,
         plan: Arc::from(column::<&str>(row, "plan")?),
-        features: features.into_iter().map(Arc::from).collect::<BTreeSet<_>>(),
+        features,
+        demands: demands(row)?,
+        stage: optional::<String>(row, "stage")?.map(Arc::from),
     })
 }
 
-/// `organization uuid, role, status, joined_at bigint`, of that user.
+type Settings = BTreeMap<String, BTreeMap<String, String>>;
+
+fn demands(row: &Row) -> Result<Demands, RowError> {
+    let addresses: Vec<String> = optional(row, "addresses")?.unwrap_or_default();
+    let network = |text: &String| text.parse().map_err(|_| odd("addresses", text));
+    let asked: Vec<String> = optional(row, "second_factor")?.unwrap_or_default();
+    let second_factor = if asked.is_empty() {
+        SecondFactor::Nobody
+    } else if asked.iter().any(|role| role == "*") {
+        SecondFactor::Everybody
+    } else {
+        SecondFactor::Roles(asked.into_iter().map(Arc::from).collect())
+    };
+    let seconds =
+        |stated: i64| u64::try_from(stated).map_err(|_| odd("session_age", &stated.to_string()));
+    let age = optional::<i64>(row, "session_age")?.map(seconds).transpose()?;
+    Ok(Demands {
+        addresses: addresses.iter().map(network).collect::<Result<_, _>>()?,
+        second_factor,
+        session_age: age.map(Duration::from_secs),
+    })
+}
+
+/// `organization uuid, role, status, joined_at bigint`, of that user; where the query brings them,
+/// also `roles`, `grants` and `denials` as `text[]`, `teams text[]` (`team:role`) and `stage`.
 pub(super) fn membership(row: &Row, user: &UserId) -> Result<Membership, RowError> {
     let joined_at: i64 = column(row, "joined_at")?;
     Ok(Membership {
@@ -49,7 +94,30 @@ pub(super) fn membership(row: &Row, user: &UserId) -> Result<Membership, RowErro
         status: member_status(column(row, "status")?)?,
         // Nobody joined before 1970.
         joined_at: u64::try_from(joined_at).unwrap_or(0),
+        more: more(row)?,
     })
+}
+
+fn more(row: &Row) -> Result<Option<Box<MoreRights>>, RowError> {
+    let texts = |name| Ok(optional::<Vec<String>>(row, name)?.unwrap_or_default());
+    let patterns = |name: &'static str| -> Result<Vec<PermissionPattern>, RowError> {
+        let pattern = |text: &String| PermissionPattern::parse(text).ok_or_else(|| odd(name, text));
+        texts(name)?.iter().map(pattern).collect()
+    };
+    let more = MoreRights {
+        roles: texts("roles")?.into_iter().map(Arc::from).collect(),
+        teams: texts("teams")?.iter().map(|text| team_role(text)).collect::<Result<_, _>>()?,
+        grants: patterns("grants")?,
+        denials: patterns("denials")?,
+        stage: optional::<String>(row, "stage")?.map(Arc::from),
+    };
+    Ok((more != MoreRights::default()).then(|| Box::new(more)))
+}
+
+fn team_role(text: &str) -> Result<TeamRole, RowError> {
+    let (team, role) = text.split_once(':').ok_or_else(|| odd("teams", text))?;
+    let team = team.parse().map_err(|_| odd("teams", text))?;
+    if role.is_empty() { Err(odd("teams", text)) } else { Ok(TeamRole { team, role: role.into() }) }
 }
 
 fn org_status(text: &str) -> Result<OrgStatus, RowError> {
@@ -76,6 +144,15 @@ fn column<'r, T: FromSql<'r>>(row: &'r Row, name: &'static str) -> Result<T, Row
     })
 }
 
+/// A column that a query of the operator's own need not bring, and that may be null.
+fn optional<'r, T: FromSql<'r>>(row: &'r Row, name: &'static str) -> Result<Option<T>, RowError> {
+    if row.columns().iter().any(|known| known.name() == name) {
+        column(row, name)
+    } else {
+        Ok(None)
+    }
+}
+
 fn odd(column: &'static str, value: &str) -> RowError {
     let value = value.chars().take(64).flat_map(char::escape_debug).collect();
     RowError::Value { column, value }
@@ -91,6 +168,15 @@ mod tests {
         assert_eq!(member_status("invited"), Ok(MemberStatus::Invited));
         for odd in ["Active", "", "deleted", "active "] {
             assert!(org_status(odd).is_err() && member_status(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_team_and_its_role_are_read_to_their_end() {
+        let found = team_role("sales.north:manager").unwrap();
+        assert_eq!((found.team.as_str(), found.role.as_ref()), ("sales.north", "manager"));
+        for odd in ["sales", "sales:", ":manager", "sales..north:manager", "sales north:manager"] {
+            assert!(team_role(odd).is_err(), "{odd}");
         }
     }
 }

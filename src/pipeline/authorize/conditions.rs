@@ -1,0 +1,129 @@
+//! Conditions besides permissions: of the route, of a role, of the organization.
+//!
+//! Part of the authorize stage. What cannot be known does not hold: a token that does not say when
+//! a second factor was shown was not shown one recently enough.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::domain::clock::Now;
+use crate::domain::organization::SecondFactor;
+use crate::domain::principal::{Principal, VerifiedToken};
+use crate::domain::refusal::ConditionRefusal;
+use crate::pipeline::tenant::{Tenancy, Tenanted};
+use crate::policy::condition::{Condition, Requirement};
+
+/// What conditions are about.
+pub(super) struct Circumstances<'t> {
+    tenancy: &'t Tenancy,
+    /// The user's token; services and anonymous callers show no factors and have no sessions.
+    token: Option<&'t Arc<VerifiedToken>>,
+    client: IpAddr,
+    now: Now,
+}
+
+impl<'t> Circumstances<'t> {
+    pub(super) fn new(tenanted: &'t Tenanted<'_>, tenancy: &'t Tenancy, now: Now) -> Self {
+        let authenticated = tenanted.authenticated();
+        let token = match authenticated.principal() {
+            Principal::User { token, .. } => Some(token),
+            Principal::Service { .. } | Principal::Anonymous => None,
+        };
+        Self { tenancy, token, client: authenticated.routed().client(), now }
+    }
+
+    /// The organization, and the caller's place in it.
+    pub(super) fn tenancy(&self) -> &'t Tenancy {
+        self.tenancy
+    }
+
+    /// The first that does not hold.
+    pub(super) fn failing<'r>(
+        &self,
+        requirements: &'r [Requirement],
+    ) -> Option<(&'r Requirement, ConditionRefusal)> {
+        requirements.iter().find_map(|requirement| {
+            self.hold(&requirement.condition).err().map(|refusal| (requirement, refusal))
+        })
+    }
+
+    /// What the organization asks of everybody, and of its members.
+    pub(super) fn demands(&self) -> Result<(), ConditionRefusal> {
+        let demands = &self.tenancy.organization().demands;
+        if !demands.addresses.is_empty() {
+            self.address(&demands.addresses)?;
+        }
+        if self.token.is_none() {
+            return Ok(());
+        }
+        let asked = match &demands.second_factor {
+            SecondFactor::Nobody => false,
+            SecondFactor::Everybody => true,
+            SecondFactor::Roles(names) => {
+                let mut roles = self.tenancy.rights().roles().iter();
+                roles.any(|role| names.iter().any(|name| role.is_or_inherits(name)))
+            }
+        };
+        if asked {
+            self.second_factor(None)?;
+        }
+        demands.session_age.map_or(Ok(()), |age| self.session_age(age))
+    }
+
+    fn hold(&self, condition: &Condition) -> Result<(), ConditionRefusal> {
+        let organization = self.tenancy.organization();
+        match condition {
+            Condition::Feature { name, settings } => {
+                let on = organization.features.get(name);
+                let set = |(key, value): &(Arc<str>, Arc<str>)| {
+                    on.and_then(|on| on.get(key)).is_some_and(|stated| stated == value)
+                };
+                (on.is_some() && settings.iter().all(set))
+                    .then_some(())
+                    .ok_or_else(|| ConditionRefusal::Feature(Arc::clone(name)))
+            }
+            Condition::PlanAtLeast { name, level } => (self.tenancy.plan_level() >= *level)
+                .then_some(())
+                .ok_or_else(|| ConditionRefusal::Plan(Arc::clone(name))),
+            Condition::SecondFactor { within } => self.second_factor(*within),
+            Condition::SessionAge(age) => self.session_age(*age),
+            Condition::Addresses(networks) => self.address(networks),
+            Condition::Hours(hours) => {
+                hours.contain(self.now.unix_secs()).then_some(()).ok_or(ConditionRefusal::Hours)
+            }
+            Condition::Stage { name, reached_by } => {
+                let reached = [organization.stage.as_ref(), self.tenancy.rights().stage()];
+                let reached = reached.into_iter().flatten().any(|stage| reached_by.contains(stage));
+                reached.then_some(()).ok_or_else(|| ConditionRefusal::Stage(Arc::clone(name)))
+            }
+        }
+    }
+
+    fn second_factor(&self, within: Option<Duration>) -> Result<(), ConditionRefusal> {
+        let token = self.token.filter(|token| token.second_factor);
+        let token = token.ok_or(ConditionRefusal::SecondFactor)?;
+        match within {
+            None => Ok(()),
+            Some(within) if self.is_within(token.factor_at, within) => Ok(()),
+            Some(_) => Err(ConditionRefusal::FactorAge),
+        }
+    }
+
+    fn session_age(&self, age: Duration) -> Result<(), ConditionRefusal> {
+        let signed_in = self.token.and_then(|token| token.signed_in_at);
+        self.is_within(signed_in, age).then_some(()).ok_or(ConditionRefusal::SessionAge)
+    }
+
+    fn is_within(&self, at: Option<u64>, span: Duration) -> bool {
+        at.is_some_and(|at| self.now.unix_secs().saturating_sub(at) <= span.as_secs())
+    }
+
+    fn address(&self, networks: &[IpNet]) -> Result<(), ConditionRefusal> {
+        let client = self.client.to_canonical();
+        let inside = networks.iter().any(|network| network.contains(&client));
+        inside.then_some(()).ok_or(ConditionRefusal::Address)
+    }
+}
