@@ -44,6 +44,9 @@ pub enum Command {
     /// Write, check and harden the catalogue of a database behind PostgREST
     #[command(subcommand, after_help = CATALOG)]
     Catalog(Catalog),
+    /// Show what each role may do, and who may do something
+    #[command(subcommand, after_help = ROLES)]
+    Roles(Roles),
     /// Print the JSON Schema of a configuration file, for editors
     Schema(Schema),
 }
@@ -325,6 +328,70 @@ pub struct Rls {
     /// A database role of the minted tokens that is let in; can be given more than once
     #[arg(long, value_name = "ROLE", default_value = "authenticated")]
     pub role: Vec<String>,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+const ROLES: &str = "\
+Examples:
+  tollgate roles matrix
+  tollgate roles who-can invoices:approve";
+
+/// `tollgate roles`.
+#[derive(Debug, Subcommand)]
+pub enum Roles {
+    /// Print which role has which permission
+    Matrix(Matrix),
+    /// Print the roles that have a permission, and the members if the directory is a file
+    WhoCan(WhoCan),
+}
+
+/// `tollgate roles matrix`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+In the table, `yes` is a permission, `if` one that counts while the conditions of the role hold,
+which stand below it. Wildcards are spelled out, inherited permissions are included.
+
+Examples:
+  tollgate roles matrix --config config/gateway.yaml
+  tollgate roles matrix --format csv > roles.csv
+  tollgate roles matrix --format json | jq '.[] | select(.permissions | index(\"events:delete\")) | .role'")]
+pub struct Matrix {
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = MatrixFormat::Table)]
+    pub format: MatrixFormat,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// The formats of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MatrixFormat {
+    /// To be read
+    Table,
+    /// RFC 4180, one line for each role
+    Csv,
+    /// One list of roles
+    Json,
+}
+
+/// `tollgate roles who-can`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tollgate roles who-can invoices:approve
+  tollgate roles who-can events:delete --json | jq -r '.roles[].role'
+
+Exit status: 0 found, also if nobody has it; 2 no policy names the permission.")]
+pub struct WhoCan {
+    /// `resource:action`
+    #[arg(value_name = "PERMISSION")]
+    pub permission: String,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigFile,

@@ -20,6 +20,7 @@ mod migrate;
 mod readiness;
 mod readings;
 mod reload;
+mod roles;
 mod schema;
 mod serve;
 mod token;
@@ -46,6 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
+        Command::Roles(arguments) => roles::run(&arguments),
     };
     match outcome {
         Ok(Done::Well) => ExitCode::SUCCESS,

@@ -442,7 +442,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// The nearest of some names, if one is near enough to have been meant.
-pub(super) fn nearest<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let names: Vec<&str> = names.into_iter().collect();
     if let Some(same) = names.iter().find(|name| name.eq_ignore_ascii_case(text)) {
         return Some(same);

@@ -32,6 +32,7 @@ mod upstreams;
 mod yaml;
 
 pub use context::Environment;
+pub use decode::nearest;
 pub use files::{Disk, Files, Memory};
 pub use load::{Loaded, embedded, load, load_embedded, load_from};
 pub use problem::{Problem, Problems};

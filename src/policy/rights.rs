@@ -114,3 +114,148 @@ impl Rights {
         self.roles_with(permission).next().map_or(Right::None, Right::Role)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::ids::OrgId;
+    use crate::domain::organization::{MemberStatus, MoreRights, TeamRole};
+    use crate::domain::source::Source;
+    use crate::policy::roles::RoleDefinition;
+
+    const RESOURCES: [&str; 3] = ["events", "deals", "people"];
+    const ACTIONS: [&str; 5] = ["read", "write", "delete", "admin", "export"];
+
+    fn pattern() -> impl Strategy<Value = PermissionPattern> {
+        let resource = prop::sample::select(vec!["events", "deals", "people", "*"]);
+        let action = prop::sample::select(vec!["read", "write", "delete", "admin", "export", "*"]);
+        (resource, action).prop_map(|(resource, action)| PermissionPattern {
+            resource: resource.into(),
+            action: action.into(),
+        })
+    }
+
+    fn patterns(most: usize) -> impl Strategy<Value = Vec<PermissionPattern>> {
+        prop::collection::vec(pattern(), 0..most)
+    }
+
+    /// Roles of which each inherits some of those before it.
+    fn roles() -> impl Strategy<Value = Vec<RoleDefinition>> {
+        let role = (patterns(3), prop::collection::vec(any::<prop::sample::Index>(), 0..3));
+        prop::collection::vec(role, 1..6).prop_map(|stated| {
+            let definition = |(at, (patterns, parents)): (usize, (Vec<_>, Vec<_>))| {
+                let parents: BTreeSet<usize> = match at {
+                    0 => BTreeSet::new(),
+                    _ => parents.iter().map(|i: &prop::sample::Index| i.index(at)).collect(),
+                };
+                let name = |at: usize| Arc::from(format!("r{at}"));
+                let own = |pattern| (pattern, Source::built_in());
+                RoleDefinition {
+                    name: name(at),
+                    inherits: parents.iter().map(|p| (name(*p), Source::built_in())).collect(),
+                    permissions: patterns.into_iter().map(own).collect(),
+                    level: 1,
+                    requires: Vec::new(),
+                    source: Source::built_in(),
+                }
+            };
+            stated.into_iter().enumerate().map(definition).collect()
+        })
+    }
+
+    fn named() -> BTreeSet<(Arc<str>, Arc<str>)> {
+        let pair = |resource: &&'static str| {
+            let resource = *resource;
+            ACTIONS.map(|action| (Arc::from(resource), Arc::from(action)))
+        };
+        RESOURCES.iter().flat_map(pair).collect()
+    }
+
+    fn member(role: &str, more: MoreRights) -> Arc<Membership> {
+        Arc::new(Membership {
+            organization: OrgId::new(uuid::Uuid::from_u128(1)),
+            user: "u".parse().unwrap(),
+            role: role.into(),
+            status: MemberStatus::Active,
+            joined_at: 0,
+            more: Some(Box::new(more)),
+        })
+    }
+
+    /// What a member may do, by name.
+    fn allowed(
+        member: &Arc<Membership>,
+        team: Option<&str>,
+        table: &RoleTable,
+    ) -> BTreeSet<String> {
+        let team = team.map(|team| team.parse().unwrap());
+        let rights = Rights::of_member(member, team.as_ref(), table).unwrap();
+        let may = |(id, name): &(PermissionId, &Arc<str>)| {
+            matches!(rights.to(*id, name), Right::Role(_) | Right::Grant(_))
+        };
+        table.permissions().filter(may).map(|(_, name)| name.to_string()).collect()
+    }
+
+    /// Whether some role of the line of ancestors states a pattern that grants it.
+    fn stated(definitions: &[RoleDefinition], role: &str, permission: &str) -> bool {
+        let definition = definitions.iter().find(|d| d.name.as_ref() == role).unwrap();
+        let (resource, action) = permission.split_once(':').unwrap();
+        definition.permissions.iter().any(|(pattern, _)| pattern.grants(resource, action))
+            || definition.inherits.iter().any(|(parent, _)| stated(definitions, parent, permission))
+    }
+
+    proptest! {
+        #[test]
+        fn a_role_grants_what_it_or_an_ancestor_states_and_nothing_else(definitions in roles()) {
+            let table = RoleTable::compile(&definitions, Vec::new(), &named()).unwrap();
+            for definition in &definitions {
+                let plain = member(&definition.name, MoreRights::default());
+                let allowed = allowed(&plain, None, &table);
+                for (_, name) in table.permissions() {
+                    let stated = stated(&definitions, &definition.name, name);
+                    prop_assert_eq!(allowed.contains(name.as_ref()), stated, "{}", name);
+                }
+            }
+        }
+
+        #[test]
+        fn a_denial_always_wins(
+            definitions in roles(),
+            grants in patterns(3),
+            denials in patterns(4),
+        ) {
+            let table = RoleTable::compile(&definitions, Vec::new(), &named()).unwrap();
+            let all = definitions.iter().map(|d| d.name.clone()).collect();
+            let more = MoreRights { roles: all, grants, denials: denials.clone(), ..MoreRights::default() };
+            for name in allowed(&member("r0", more), None, &table) {
+                let (resource, action) = name.split_once(':').unwrap();
+                prop_assert!(!denials.iter().any(|denial| denial.grants(resource, action)), "{}", name);
+            }
+        }
+
+        #[test]
+        fn a_further_role_grant_or_team_never_takes_a_right_away(
+            definitions in roles(),
+            further in any::<prop::sample::Index>(),
+            grants in patterns(3),
+            denials in patterns(2),
+        ) {
+            let table = RoleTable::compile(&definitions, Vec::new(), &named()).unwrap();
+            let role = definitions[further.index(definitions.len())].name.clone();
+            let less = MoreRights { denials, ..MoreRights::default() };
+            let before = allowed(&member("r0", less.clone()), None, &table);
+            let team = TeamRole { team: "a".parse().unwrap(), role: role.clone() };
+            for more in [
+                MoreRights { roles: vec![role], ..less.clone() },
+                MoreRights { grants, ..less.clone() },
+                MoreRights { teams: vec![team], ..less.clone() },
+            ] {
+                prop_assert!(allowed(&member("r0", more), Some("a.b"), &table).is_superset(&before));
+            }
+        }
+    }
+}

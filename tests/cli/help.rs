@@ -17,6 +17,9 @@ fn every_command_explains_itself_with_examples() {
         "catalog introspect",
         "catalog check",
         "catalog rls",
+        "roles",
+        "roles matrix",
+        "roles who-can",
         "schema",
     ];
     for command in commands {

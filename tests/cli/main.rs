@@ -25,6 +25,7 @@ mod help;
 mod migrate;
 mod operations;
 mod reload;
+mod roles;
 mod schema;
 mod token;
 mod tool;
