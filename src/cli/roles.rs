@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -272,15 +273,24 @@ fn condition(requirement: &Requirement) -> String {
         Condition::PlanAtLeast { name, .. } => format!("plan `{name}` or above"),
         Condition::SecondFactor { within: None } => "a second factor".to_owned(),
         Condition::SecondFactor { within: Some(within) } => {
-            format!("a second factor of the last {} s", within.as_secs())
+            format!("a second factor of the last {}", span(*within))
         }
-        Condition::SessionAge(age) => format!("a session of at most {} s", age.as_secs()),
+        Condition::SessionAge(age) => format!("a session of at most {}", span(*age)),
         Condition::Addresses(networks) => {
             let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
             format!("an address in {}", networks.join(" or "))
         }
         Condition::Hours(_) => "certain hours".to_owned(),
         Condition::Stage { name, .. } => format!("stage `{name}` or later"),
+    }
+}
+
+/// As the configuration writes it.
+fn span(span: Duration) -> String {
+    match span.as_secs() {
+        seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        seconds => format!("{seconds}s"),
     }
 }
 

@@ -13,7 +13,7 @@ use tollgate::domain::clock::Clock;
 use tollgate::domain::ids::{OrgId, UserId};
 use tollgate::domain::known::{Lookup, Outage};
 use tollgate::domain::organization::{
-    MemberStatus, Membership, OrgSelector, OrgStatus, Organization,
+    MemberStatus, Membership, OrgSelector, OrgStatus, Organization, SecondFactor,
 };
 use tollgate::domain::secret::Secret;
 use tollgate::stores::directory::PostgresStore;
@@ -47,6 +47,20 @@ const SEED: &str = "
     insert into tollgate.organization_features (organization_id, feature, enabled) values
         ('11111111-1111-4111-8111-111111111111', 'exports', true),
         ('11111111-1111-4111-8111-111111111111', 'beta', false);
+";
+
+const MORE: &str = "
+    update tollgate.organizations set stage = 'launch', addresses = '{10.0.0.0/8,2001:db8::/32}',
+        second_factor = '{admin}', session_age = '8 hours' where slug = 'acme';
+    update tollgate.organizations set second_factor = '{*}' where slug = 'globex';
+    update tollgate.organization_features set settings = '{\"tier\": \"gold\"}'
+        where feature = 'exports';
+    update tollgate.organization_members set roles = '{editor}', grants = '{deals:write}',
+        denials = '{events:delete}', stage = 'growth'
+        where user_id = 'ann' and role = 'owner' and status = 'active'
+        and organization_id = '11111111-1111-4111-8111-111111111111';
+    insert into tollgate.organization_team_members (organization_id, user_id, team, role) values
+        ('11111111-1111-4111-8111-111111111111', 'ann', 'sales.north', 'manager');
 ";
 
 struct World {
@@ -209,6 +223,45 @@ async fn organizations_and_members_are_found_as_the_tables_state_them() {
     // The latest is in a suspended organization; the next latest counts.
     assert_eq!(world.default_org("ann").await, Lookup::Found(id(GLOBEX)));
     assert_eq!(world.default_org("bob").await, Lookup::Absent, "invited is not a member");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rights_and_demands_beyond_one_role_are_read_too() {
+    let world = World::new().await;
+    world.postgres.execute(DATABASE, MORE).await;
+    let Lookup::Found(acme) = world.find("acme").await else { panic!("not found") };
+    assert_eq!(acme.stage.as_deref(), Some("launch"));
+    assert_eq!(acme.features["exports"].get("tier").map(AsRef::as_ref), Some("gold"));
+    let networks: Vec<String> = acme.demands.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "2001:db8::/32"]);
+    assert_eq!(acme.demands.second_factor, SecondFactor::Roles(vec!["admin".into()]));
+    assert_eq!(acme.demands.session_age, Some(Duration::from_secs(8 * 3600)));
+    let Lookup::Found(globex) = world.find("globex").await else { panic!("not found") };
+    assert_eq!(globex.demands.second_factor, SecondFactor::Everybody);
+
+    let Lookup::Found(ann) = world.member("ann", ACME).await else { panic!("not found") };
+    let more = ann.more.as_ref().unwrap();
+    assert_eq!((more.roles.len(), more.stage.as_deref()), (1, Some("growth")));
+    assert_eq!(more.grants[0].to_string(), "deals:write");
+    assert_eq!(more.denials[0].to_string(), "events:delete");
+    assert_eq!((more.teams[0].team.as_str(), &*more.teams[0].role), ("sales.north", "manager"));
+    let Lookup::Found(bob) = world.member("bob", ACME).await else { panic!("not found") };
+    assert_eq!(bob.more, None);
+    // Who leaves a team, leaves it at once.
+    world.postgres.execute(DATABASE, "delete from tollgate.organization_team_members").await;
+    eventually("no team", async || match world.member("ann", ACME).await {
+        Lookup::Found(ann) => ann.more.as_ref().unwrap().teams.is_empty().then_some(()),
+        _ => None,
+    })
+    .await;
+    // What cannot be read is an outage, and neither a right nor a refusal.
+    let broken = "update tollgate.organization_members set denials = '{everything}'";
+    world.postgres.execute(DATABASE, broken).await;
+    eventually("an outage", async || match world.member("ann", GLOBEX).await {
+        Lookup::Away(_) => Some(()),
+        _ => None,
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
