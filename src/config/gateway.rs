@@ -297,7 +297,10 @@ impl Fields for DirectoryQueries {
             organization_by_id: query(
                 "organization_by_id",
                 fits.organization_by_id,
-                "`$1` uuid → `id uuid, slug text, status text, plan text, features text[]`.",
+                "`$1` uuid → `id uuid, slug text, status text, plan text, features text[]`; optionally \
+                 `feature_settings jsonb` (texts by name, by feature), `stage text`, \
+                 `addresses text[]`, `second_factor text[]` (roles, `*` for everybody), \
+                 `session_age bigint` (seconds).",
             ),
             organization_by_slug: query(
                 "organization_by_slug",
@@ -308,7 +311,8 @@ impl Fields for DirectoryQueries {
                 "membership",
                 fits.membership,
                 "`$1` text (user), `$2` uuid → `organization uuid, role text, status text, \
-                 joined_at bigint`.",
+                 joined_at bigint`; optionally `roles`, `grants`, `denials` and `teams` \
+                 (`team:role`) as `text[]`, `stage text`.",
             ),
             default_membership: query(
                 "default_membership",

@@ -7,7 +7,7 @@
 //!   ▼ route         which upstream, which policies
 //!   ▼ authenticate  bearer token, API key                     → who calls
 //!   ▼ tenant        claim, header, host, path, default        → for which organization
-//!   ▼ authorize     role → permission, feature, plan          → with which right
+//!   ▼ authorize     roles, grants, denials; conditions       → with which right
 //!   ▼ isolate       the PostgREST request, rewritten to that organization's rows, or refused
 //!   ▼ limit         user ∧ organization ∧ key ∧ route ∧ address, all or none
 //!   ▼ upstream      identity in a fresh token, canonical target, body through its gate
