@@ -3,14 +3,12 @@
 //! An input looks like the request: `METHOD /path?query`, header lines, an empty line, the body.
 
 use tollgate::domain::catalog::{Argument, Returns, Tenancy};
-use tollgate::postgrest::{
-    BodyRule, Confined, OWNED_HEADERS, RestMethod, decode_segment, parse_query,
-};
+use tollgate::postgrest::{BodyRule, Confined, OWNED_HEADERS, RestMethod, decode_segment};
 
 use super::Outcome;
 use super::catalog::{CATALOG, ORG, TENANT, confined};
 use super::rows::checked;
-use super::tree::{check_embeds, is_confined, sent};
+use super::tree::{check_embeds, is_confined, read, sent};
 
 /// A request of any kind.
 pub(super) fn request(data: &[u8]) -> Outcome {
@@ -80,7 +78,7 @@ fn check(method: RestMethod, target: &str, headers: &[(&str, &str)], body: &[u8]
 }
 
 fn check_table(method: RestMethod, path: &str, confined: &Confined) {
-    let query = sent(confined);
+    let Some(query) = sent(confined) else { return };
     let name = decode_segment(&path[1..]).expect("a name");
     let table = CATALOG.table(&name).expect("a table of the catalogue");
     let own = matches!(table.tenancy, Tenancy::Column { .. });
@@ -122,7 +120,7 @@ fn check_call(method: RestMethod, name: &str, confined: &Confined) {
             assert_eq!(stated.map(|(.., value)| *value).collect::<Vec<_>>(), [ORG]);
         }
     }
-    let query = parse_query(&rest.join("&")).expect("a query");
+    let Some(query) = read(&rest.join("&")) else { return };
     if let Returns::Rows { table, .. } = &function.returns {
         let table = &CATALOG.tables[table];
         assert!(is_confined(&query, table), "{query:?}");

@@ -4,19 +4,24 @@ use std::sync::Arc;
 
 use tollgate::domain::catalog::{Table, Tenancy};
 use tollgate::postgrest::{
-    Comparison, Confined, Connective, Embed, Filter, Join, LogicTree, Operation, Query, Truth,
-    parse_query,
+    Comparison, Confined, Connective, Embed, Filter, Join, LogicTree, Operation, Query,
+    RestRefusal, Truth, parse_query,
 };
 
 use super::catalog::{CATALOG, ORG, TENANT};
 
 /// The query that is sent, as PostgREST will read it.
-pub(super) fn sent(confined: &Confined) -> Query {
+pub(super) fn sent(confined: &Confined) -> Option<Query> {
     let target = confined.target();
     assert!(target.bytes().all(|b| b.is_ascii_graphic() && b != b';' && b != b'#'), "{target}");
-    let query = target.split_once('?').map_or("", |(_, query)| query);
+    read(target.split_once('?').map_or("", |(_, query)| query))
+}
+
+/// Parses what is sent; `None` where only the gateway's own filters make it too much for a client.
+pub(super) fn read(query: &str) -> Option<Query> {
     match parse_query(query) {
-        Ok(query) => query,
+        Ok(query) => Some(query),
+        Err(RestRefusal::TooMany(_) | RestRefusal::QueryTooLong(_)) => None,
         Err(refusal) => panic!("`{query}` is sent and refused: {refusal}"),
     }
 }
