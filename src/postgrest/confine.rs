@@ -183,7 +183,7 @@ fn check_upsert(
 
 /// Whether which rows are meant depends on what is embedded: PostgREST embeds after it has written.
 fn depends_on_embeds(query: &Query) -> bool {
-    let is_embed = |name: &str| query.embeds().any(|embed| embed.name() == name);
+    let is_embed = |name: &str| query.embeds().any(|embed| !embed.spread && embed.name() == name);
     let visit = |filter: &Filter| if is_embed(&filter.field.column) { Err(()) } else { Ok(()) };
     query.filters.iter().any(|filter| is_embed(&filter.field.column))
         || query.logic.iter().any(|logic| logic.try_each_filter(&mut { visit }).is_err())

@@ -99,7 +99,13 @@ impl<'c> Resolver<'c> {
             found.iter().find(|known| known.name == name && !known.spread).map(|known| &known.table)
         };
         check_casts(query, &self.catalog.casts)?;
-        check_names(query, table, &embedded)
+        check_names(query, table, &embedded)?;
+        query.order.iter().flatten().try_for_each(|term| {
+            let Some(name) = &term.embed else { return known(table, &term.field) };
+            let of = found.iter().find(|embed| embed.name == *name);
+            let of = of.ok_or_else(|| RestRefusal::EmbedNotSelected(name.clone()))?;
+            known(&of.table, &term.field)
+        })
     }
 
     fn embed(
@@ -409,14 +415,7 @@ fn check_names<'t>(
         }
     };
     query.filters.iter().try_for_each(&mut visit)?;
-    query.logic.iter().try_for_each(|logic| logic.try_each_filter(&mut visit))?;
-    query.order.iter().flatten().try_for_each(|term| match &term.embed {
-        None => known(table, &term.field),
-        Some(name) => match embedded(name) {
-            Some(table) => known(table, &term.field),
-            None => Err(RestRefusal::EmbedNotSelected(name.clone())),
-        },
-    })
+    query.logic.iter().try_for_each(|logic| logic.try_each_filter(&mut visit))
 }
 
 fn known(table: &Table, Field { column, .. }: &Field) -> Result<(), RestRefusal> {

@@ -194,6 +194,7 @@ async fn what_is_embedded_is_what_an_organization_alone_would_see() {
         "/events?select=id,projects%20(name)&order=id",
         "/events?select=id,...projects(n:name)&order=id",
         "/events?select=id,...projects(*)&order=id.desc",
+        "/events?select=id,...projects(name)&order=projects(name).desc,id",
         "/events?select=*,projects(*)&order=id",
         "/events?select=id,projects()&order=id",
         "/events?select=id,projects()&projects=is.null&order=id",
@@ -308,6 +309,7 @@ async fn embeds_of_written_rows_stay_inside_and_others_rows_stay_as_they_are() {
         ("POST", "/events?select=id,p:projects!inner(name)", "{\"title\":\"x\",\"project_id\":4}"),
         ("PATCH", "/events?id=eq.2&select=id,projects(name)", "{\"capacity\":5}"),
         ("PATCH", "/events?id=eq.1&select=*,labels(label),comments(body)", "{\"capacity\":6}"),
+        ("PATCH", "/events?project_id=eq.3&select=id,...project_id(name)", "{\"capacity\":7}"),
         ("DELETE", "/events?id=eq.2&select=id,...projects(name)", ""),
     ] {
         let request = Request { method, url, headers: representation, body };
