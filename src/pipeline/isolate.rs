@@ -218,7 +218,7 @@ fn common_fields(authorized: &Authorized<'_>, trace: &Trace, set: &mut Fields) {
         address @ IpAddr::V6(_) => put(X_FORWARDED_FOR, &address.to_string()),
     }
     put(X_FORWARDED_PROTO, if routed.edged().secure() { "https" } else { "http" });
-    put(X_FORWARDED_HOST, routed.edged().host());
+    put(X_FORWARDED_HOST, routed.edged().authority());
     if let Some(key) = &upstream.api_key {
         put(APIKEY, key.expose());
     }
