@@ -204,11 +204,12 @@ impl State {
 
     /// Fetches once and says how it went.
     async fn fetch(&self, asked: bool) -> Outcome {
+        let first = self.current.load().is_none();
         {
             let mut progress = self.progress();
             progress.fetching = true;
             progress.stats.fetches += 1;
-            if asked || self.current.load().is_none() {
+            if asked || first {
                 progress.asked_at = Some(self.clock.now());
             }
         }
@@ -231,6 +232,10 @@ impl State {
         match outcome {
             Outcome::Ok => {
                 progress.stats.failures = 0;
+                // Keys may be rotated as soon as they were fetched for the first time.
+                if first && !asked {
+                    progress.asked_at = None;
+                }
                 progress.stats.fetched_at = Some(self.clock.now());
             }
             Outcome::Failed => progress.stats.failures += 1,

@@ -22,5 +22,6 @@ mod escapes;
 mod outages;
 mod parts;
 mod refusals;
+mod rotation;
 mod row_security;
 mod supabase;
