@@ -357,6 +357,18 @@ pub(super) const WEBSOCKET: Preset = Preset::new(
     "false",
     "an upgraded connection leaves the pipeline behind it",
 );
+pub(super) const WEBSOCKET_IDLE: Preset =
+    Preset::new("websocket", "idle", "10m", "Supabase's clients send a heartbeat every 30 seconds");
+pub(super) const WEBSOCKET_GRACE: Preset =
+    Preset::new("websocket", "grace", "60s", "clients refresh a token about when it expires");
+pub(super) const WEBSOCKETS_PER_USER: Preset =
+    Preset::new("websocket", "per_user", "20", "some devices with some tabs each");
+pub(super) const WEBSOCKETS_PER_ORGANIZATION: Preset = Preset::new(
+    "websocket",
+    "per_organization",
+    "1000",
+    "one organization cannot take all connections of a node",
+);
 pub(super) const AUDIT_RULE: Preset =
     Preset::new("route", "audit", "writes_and_refusals", "reads are many and change nothing");
 pub(super) const CORS_METHODS: Preset =
@@ -450,7 +462,13 @@ pub const ALL: &[Preset] = &[
     STRIP_PREFIX,
     MAX_BODY,
     WEBSOCKET,
+    WEBSOCKET_IDLE,
+    WEBSOCKET_GRACE,
+    WEBSOCKETS_PER_USER,
+    WEBSOCKETS_PER_ORGANIZATION,
     AUDIT_RULE,
+    HOURS_DAYS,
+    ROLE_LEVEL,
     CORS_METHODS,
     CORS_CREDENTIALS,
     CORS_MAX_AGE,

@@ -94,7 +94,7 @@ fn resolve(
         limits: Vec::new(),
         max_body_bytes: 0,
         read_timeout: None,
-        websocket: false,
+        websocket: None,
         response,
         audit: fields.audit,
         source: cx.source(span),

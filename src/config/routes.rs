@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::policy::path::PathPattern;
 use crate::policy::route::{
     AuditRule, CredentialRule, HostMatch, MethodMatch, TeamSource, TenantRule, TenantSource,
+    WebsocketPolicy,
 };
 
 use super::answers::ResponseFields;
@@ -50,7 +51,7 @@ pub(super) struct Passage {
     pub(super) limits: Vec<At<Name>>,
     pub(super) max_body_bytes: u64,
     pub(super) read_timeout: Option<Duration>,
-    pub(super) websocket: bool,
+    pub(super) websocket: Option<WebsocketPolicy>,
 }
 
 /// Keys that have no meaning on a closed route.
@@ -114,8 +115,11 @@ impl Fields for RouteFields {
             "read_timeout",
             "Time between two reads of the upstream's answer; the upstream's own if not stated.",
         );
-        let websocket =
-            table.or("websocket", &preset::WEBSOCKET, "Whether `Upgrade: websocket` may pass.");
+        let websocket = table.or::<WebsocketChoice>(
+            "websocket",
+            &preset::WEBSOCKET,
+            "Whether `Upgrade: websocket` may pass: `true`, `false`, or what holds for them.",
+        );
         let response =
             table.optional("response", "Added to what the policy's own `response` says.");
         let audit = table.or(
@@ -143,7 +147,7 @@ impl Fields for RouteFields {
                     limits,
                     max_body_bytes: max_body.map_or(0, |size| size.0),
                     read_timeout,
-                    websocket: websocket.unwrap_or(false),
+                    websocket: websocket.and_then(|choice| choice.0),
                     ..start
                 }))
             })
@@ -186,8 +190,65 @@ fn passage(
         limits: Vec::new(),
         max_body_bytes: 0,
         read_timeout: None,
-        websocket: false,
+        websocket: None,
     })
+}
+
+/// `true` and `false`, or what holds for WebSockets.
+struct WebsocketChoice(Option<WebsocketPolicy>);
+
+impl Decode for WebsocketChoice {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        if matches!(node.kind, Kind::Map(_)) {
+            return WebsocketFields::decode(node, cx).map(|fields| Self(Some(fields.0)));
+        }
+        if !bool::decode(node, cx)? {
+            return Some(Self(None));
+        }
+        let empty = Node { span: node.span, kind: Kind::Map(Vec::new()) };
+        WebsocketFields::decode(&empty, cx).map(|fields| Self(Some(fields.0)))
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        json!({ "anyOf": [bool::shape(shapes), WebsocketFields::shape(shapes)] })
+    }
+}
+
+struct WebsocketFields(WebsocketPolicy);
+
+impl Fields for WebsocketFields {
+    const NAME: &'static str = "websocket";
+    const ABOUT: &'static str = "What holds for WebSockets.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let idle = table.or(
+            "idle",
+            &preset::WEBSOCKET_IDLE,
+            "One on which either side says nothing for this long is closed.",
+        );
+        let grace = table.or(
+            "grace",
+            &preset::WEBSOCKET_GRACE,
+            "How long one stays open after its token has expired, if no newer token of the same \
+             session was seen.",
+        );
+        let per_user = table.or(
+            "per_user",
+            &preset::WEBSOCKETS_PER_USER,
+            "How many a user has open in an organization, on one node.",
+        );
+        let per_organization = table.or(
+            "per_organization",
+            &preset::WEBSOCKETS_PER_ORGANIZATION,
+            "How many an organization has open, on one node.",
+        );
+        Some(Self(WebsocketPolicy {
+            idle: idle?,
+            grace: grace?,
+            per_user: per_user?,
+            per_organization: per_organization?,
+        }))
+    }
 }
 
 /// Which requests a route takes.

@@ -66,7 +66,7 @@ pub fn confine(
     trace.decided_by = Some(route.source.clone());
     let method = routed.method();
     let websocket = routed.edged().websocket();
-    if websocket && !(route.websocket && upstream.kind != UpstreamKind::Postgrest) {
+    if websocket && !(route.websocket.is_some() && upstream.kind != UpstreamKind::Postgrest) {
         return Err(no_websocket());
     }
     let identity = identity_plan(&authorized);

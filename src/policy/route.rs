@@ -1,5 +1,6 @@
 //! Routes: which request goes where, and by which policies.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,14 +43,27 @@ pub struct Route {
     pub max_body_bytes: u64,
     /// Time between two reads of the upstream's answer; the upstream's own where `None`.
     pub read_timeout: Option<Duration>,
-    /// Whether `Upgrade: websocket` may pass.
-    pub websocket: bool,
+    /// Whether `Upgrade: websocket` may pass, and what holds for such connections.
+    pub websocket: Option<WebsocketPolicy>,
     /// What is added to answers.
     pub response: Arc<ResponsePolicy>,
     /// What is written to the audit log.
     pub audit: AuditRule,
     /// Where it was written.
     pub source: Source,
+}
+
+/// What holds for WebSockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebsocketPolicy {
+    /// One on which either side says nothing for this long is closed.
+    pub idle: Duration,
+    /// How long one stays open after the token that opened it has expired.
+    pub grace: Duration,
+    /// How many a user has open in an organization, on one node.
+    pub per_user: NonZeroU32,
+    /// How many an organization has open, on one node.
+    pub per_organization: NonZeroU32,
 }
 
 /// Which hosts a route serves. Compared in lowercase, without the port.

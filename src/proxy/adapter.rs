@@ -172,7 +172,9 @@ impl ProxyHttp for Adapter {
     ) -> Result<()> {
         attempt::answered(&self.gateway, ctx);
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            session.set_read_timeout(Some(attempt::WEBSOCKET_IDLE));
+            let route = ctx.trace.route.as_ref();
+            let idle = route.and_then(|route| route.websocket.as_ref()).map(|policy| policy.idle);
+            session.set_read_timeout(idle);
         }
         if response.status.is_informational() {
             return Ok(());
@@ -213,6 +215,9 @@ impl ProxyHttp for Adapter {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
         if let Some(stream) = session.stream() {
             Watched::set_in_request(stream, false);
+            if ctx.socket.take().is_some() {
+                Watched::ends(stream, None);
+            }
         }
         record::finished(&self.gateway, session, error, ctx);
     }

@@ -2,23 +2,29 @@
 //!
 //! Runs once for each request, whatever is retried later, so that nothing is charged twice.
 
+use std::sync::Arc;
+
 use http::header;
 use pingora::Error;
 use pingora::proxy::Session;
 
 use crate::domain::ids::RequestId;
+use crate::domain::principal::Principal;
 use crate::domain::refusal::{EdgeRefusal, Refusal};
 use crate::pipeline::body::Announced;
 use crate::pipeline::edge::client_address;
 use crate::pipeline::response::DirectAnswer;
 use crate::pipeline::{Chargeable, Passed, Settled, Stop, decide};
+use crate::policy::route::Route;
 use crate::stores::node::Facts;
 
 use super::answer;
 use super::arrival::{self, Head};
 use super::body::RequestBody;
+use super::connection::Watched;
 use super::context::Context;
 use super::gateway::Gateway;
+use super::sockets::Opener;
 
 /// Why a request does not go on to an upstream.
 pub(super) enum Halt {
@@ -68,7 +74,36 @@ pub(super) async fn admit(
         ctx.request_body.collect(session, passed.body(), announced, grace, in_time).await?;
         ctx.resumed = gateway.now();
     }
+    if let Some(Principal::User { token, .. }) = &ctx.trace.principal {
+        gateway.sockets.refreshed(token, ctx.resumed);
+    }
+    if passed.websocket() {
+        open_socket(gateway, session, ctx, passed.route())?;
+    }
     ctx.passed = Some(passed);
+    Ok(())
+}
+
+/// A WebSocket stays for hours: it has a place among its like, and none among requests.
+fn open_socket(
+    gateway: &Gateway,
+    session: &Session,
+    ctx: &mut Context,
+    route: &Route,
+) -> Result<(), Refusal> {
+    let policy = route.websocket.as_ref();
+    let policy = policy.ok_or(Refusal::Internal("a WebSocket on a route without"))?;
+    let (user, token) = match &ctx.trace.principal {
+        Some(Principal::User { id, token }) => (Some(id.clone()), Some(Arc::clone(token))),
+        Some(Principal::Service { .. } | Principal::Anonymous) | None => (None, None),
+    };
+    let organization = ctx.trace.organization.as_ref().map(|organization| organization.id);
+    let opener = Opener { organization, user, token };
+    let (open, end) = gateway.sockets.enter(opener, policy, ctx.resumed)?;
+    let stream = session.stream().ok_or(Refusal::Internal("a WebSocket over HTTP/2"))?;
+    Watched::ends(stream, end);
+    ctx.place = None;
+    ctx.socket = Some(open);
     Ok(())
 }
 
@@ -133,7 +168,7 @@ fn guard_organization(gateway: &Gateway, ctx: &mut Context) -> Result<(), Refusa
 
 /// Decides, finding out what this node does not know.
 async fn decided(session: &Session, ctx: &mut Context, head: &Head) -> Result<Chargeable, Halt> {
-    let generation = std::sync::Arc::clone(&ctx.generation);
+    let generation = Arc::clone(&ctx.generation);
     let mut facts = Facts::new(&generation.node, ctx.started);
     let arrival = head.arrival(session);
     loop {

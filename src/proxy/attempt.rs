@@ -20,9 +20,6 @@ use super::record;
 /// addresses must not hold a client for long.
 const MAX_CONNECTS: usize = 4;
 
-/// A WebSocket on which one side says nothing for this long is closed; Supabase's clients send a
-/// heartbeat every 30 seconds.
-pub(super) const WEBSOCKET_IDLE: Duration = Duration::from_secs(600);
 /// Between the end of a client's time for its body and that of the upstream for its answer.
 const BODY_MARGIN: Duration = Duration::from_secs(1);
 
@@ -35,8 +32,8 @@ pub(super) async fn begin(
     let passed = ctx.passed.as_ref().ok_or(Refusal::Internal("sent on without a proof"))?;
     let upstream = passed.upstream();
     let mut read_timeout = passed.route().read_timeout.unwrap_or(upstream.read_timeout);
-    if passed.websocket() {
-        read_timeout = read_timeout.max(WEBSOCKET_IDLE);
+    if let Some(policy) = passed.route().websocket.as_ref().filter(|_| passed.websocket()) {
+        read_timeout = policy.idle;
     } else if !session.is_body_empty() {
         // It runs while the client sends its body, too, and a slow client is not the upstream's
         // fault: the client's own time must end first.

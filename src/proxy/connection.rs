@@ -11,6 +11,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use tokio::time::Sleep;
 
 use blank_line::BlankLine;
 use line::RequestLine;
+
+use super::sockets::End;
 
 mod blank_line;
 mod inner;
@@ -76,6 +79,8 @@ pub(super) struct Watched {
     /// Whether all bytes that were handed out belong to heads that Pingora has taken: it may have
     /// read ahead otherwise, and keep the next request to itself.
     nothing_ahead: bool,
+    /// When it ends as a WebSocket, once it is one.
+    end: Mutex<Option<End>>,
     /// What is left of [`BAD_HEAD`] to be written.
     bad_head: Option<&'static [u8]>,
     /// Given back when the connection ends.
@@ -109,6 +114,7 @@ impl Watched {
             odd_line: AtomicBool::new(false),
             blank_line: BlankLine::default(),
             nothing_ahead: true,
+            end: Mutex::new(None),
             bad_head: None,
             _permit: permit,
         }
@@ -118,6 +124,14 @@ impl Watched {
     pub(super) fn has_odd_line(stream: &Stream) -> bool {
         let watched = (**stream).as_any().downcast_ref::<Self>();
         watched.is_some_and(|watched| watched.odd_line.load(Ordering::Relaxed))
+    }
+
+    /// It becomes a WebSocket that ends with this, or is none any more. Does nothing where the
+    /// stream is not watched.
+    pub(super) fn ends(stream: &Stream, end: Option<End>) {
+        if let Some(watched) = (**stream).as_any().downcast_ref::<Self>() {
+            *watched.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        }
     }
 
     /// The head is there, or the next one is awaited. Does nothing where the stream is not
@@ -232,6 +246,11 @@ impl AsyncRead for Watched {
         let in_request = *this.in_request.get_mut();
         if in_request && this.begun {
             this.deadline = None;
+            let end = this.end.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
+                let error = "the token of the WebSocket has expired";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
+            }
             let before = buf.filled().len();
             if !this.read_replay(buf) {
                 ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;

@@ -16,6 +16,7 @@ use super::body::{ErrorBody, RequestBody};
 use super::gateway::{AtWork, Generation};
 use super::pool::{Chosen, Pool, Tried};
 use super::record;
+use super::sockets::Open;
 
 /// The request's state. Boxed, so that the futures of idle connections stay small.
 pub(super) struct Context {
@@ -45,6 +46,8 @@ pub(super) struct Context {
     pub(super) upstream_took: Option<Duration>,
     /// Its place among those of its organization.
     pub(super) place: Option<Permit<OrgId>>,
+    /// Its place among the WebSockets, where it is one.
+    pub(super) socket: Option<Open>,
     _at_work: AtWork,
 }
 
@@ -78,6 +81,7 @@ impl Context {
             retries: 0,
             upstream_took: None,
             place: None,
+            socket: None,
             _at_work: at_work,
         })
     }

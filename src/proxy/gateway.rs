@@ -27,10 +27,11 @@ use crate::telemetry::metrics::Metrics;
 
 use super::pool::Pools;
 use super::pool::health::Checks;
+use super::sockets::Sockets;
 
 /// Connections, and requests of organizations, that are open at the same time on one node: beyond
 /// what its file descriptors and memory allow, so that it bounds the maps and nothing else.
-const MAX_OPEN: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_048_575);
+pub(super) const MAX_OPEN: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_048_575);
 
 /// Everything that a gateway is made of.
 pub struct Parts {
@@ -61,6 +62,7 @@ pub struct Gateway {
     in_flight: AtomicU64,
     connections: Concurrency<IpAddr>,
     pub(super) requests: Concurrency<OrgId>,
+    pub(super) sockets: Sockets,
     pub(super) addresses: Arc<AddressGuard>,
     pub(super) limits: Arc<LimitStore>,
     pub(super) audit: Option<AuditLog>,
@@ -91,6 +93,7 @@ impl Gateway {
             in_flight: AtomicU64::new(0),
             connections: Concurrency::new(MAX_OPEN),
             requests: Concurrency::new(MAX_OPEN),
+            sockets: Sockets::new(parts.metrics.connections.websockets.clone()),
             addresses: parts.addresses,
             limits: parts.limits,
             audit: parts.audit,

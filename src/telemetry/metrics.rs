@@ -337,6 +337,8 @@ impl LookupMetrics {
 pub struct ConnectionMetrics {
     /// Connections that are open.
     pub open: IntGauge,
+    /// WebSockets among them that are open.
+    pub websockets: IntGauge,
     /// Connections that were accepted.
     pub accepted: IntCounter,
     /// Connections that were closed at once, because their address has too many.
@@ -347,6 +349,7 @@ impl ConnectionMetrics {
     fn register(registry: &Registry) -> prometheus::Result<Self> {
         Ok(Self {
             open: gauge(registry, "tollgate_connections_open", "Open client connections.")?,
+            websockets: gauge(registry, "tollgate_websockets_open", "Open WebSockets.")?,
             accepted: counter(
                 registry,
                 "tollgate_connections_accepted_total",

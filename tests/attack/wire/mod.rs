@@ -26,6 +26,7 @@ mod pipelining;
 mod reloading;
 mod secure;
 mod slowness;
+mod sockets;
 mod spoofed;
 mod streams;
 mod targets;
@@ -155,12 +156,22 @@ fn policy(options: &Options) -> String {
     let named = "  - name: named\n    match: { path: '/named/{path*}' }\n    upstream: named\n    \
                  strip_prefix: /named\n    credential: user\n    tenant: [header, default]\n    \
                  permission: member\n    audit: all\n";
+    let sockets = |name: &str, path: &str, websocket: &str| {
+        format!(
+            "  - name: {name}\n    match: {{ path: '/socket/{path}' }}\n    upstream: named\n    \
+             credential: user\n    tenant: [header, default]\n    permission: member\n    \
+             websocket: {{ grace: 1s, per_organization: 2000, {websocket} }}\n"
+        )
+    };
     [
         policy_yaml(options),
         open("open", "/open/{path*}", "    strip_prefix: /open\n    max_body: 64KiB\n"),
         open("socket", "/socket", "    websocket: true\n"),
         open("unswitched", "/unswitched/{path*}", "    websocket: true\n"),
         named.to_owned(),
+        sockets("sockets", "{path*}", "per_user: 2000"),
+        sockets("few-sockets", "few/{path*}", "per_user: 3"),
+        sockets("silent-sockets", "silent/{path*}", "idle: 1s"),
     ]
     .concat()
 }

@@ -1,0 +1,175 @@
+//! Open WebSockets: how many somebody may have, and when each of them ends.
+//!
+//! A WebSocket is decided on once, at its handshake. It ends a grace after the token that opened it,
+//! unless a newer token of the same session was seen by then, which it goes on with. Kept while the
+//! socket is open; as many as connections are.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::IntGauge;
+use tokio::sync::watch;
+
+use crate::domain::clock::Now;
+use crate::domain::ids::{OrgId, UserId};
+use crate::domain::principal::VerifiedToken;
+use crate::domain::refusal::Refusal;
+use crate::policy::route::WebsocketPolicy;
+use crate::stores::guards::concurrency::{Concurrency, Permit};
+
+use super::gateway::MAX_OPEN;
+
+/// Whose sockets are counted together.
+type User = (Option<OrgId>, UserId);
+
+/// All open WebSockets of this node.
+pub(super) struct Sockets {
+    users: Concurrency<User>,
+    organizations: Concurrency<OrgId>,
+    sessions: Arc<Sessions>,
+    open: IntGauge,
+}
+
+/// The sockets of each session that have an end.
+#[derive(Default)]
+struct Sessions {
+    sockets: Mutex<HashMap<Arc<str>, Vec<Socket>>>,
+    /// How many there are, so that requests need no lock where there are none.
+    count: AtomicU64,
+}
+
+struct Socket {
+    token: Arc<VerifiedToken>,
+    grace: Duration,
+    /// How long it may go on from when this was said.
+    left: watch::Sender<Duration>,
+}
+
+/// Who opens a socket.
+pub(super) struct Opener {
+    pub(super) organization: Option<OrgId>,
+    pub(super) user: Option<UserId>,
+    pub(super) token: Option<Arc<VerifiedToken>>,
+}
+
+/// A socket's place; given back when it is dropped.
+pub(super) struct Open {
+    sessions: Arc<Sessions>,
+    /// Where it ends with a session: the session, and the end's other half.
+    session: Option<(Arc<str>, watch::Receiver<Duration>)>,
+    open: IntGauge,
+    _user: Option<Permit<User>>,
+    _organization: Option<Permit<OrgId>>,
+}
+
+/// Is ready when a socket's time is over.
+pub(super) type End = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+impl Sockets {
+    pub(super) fn new(open: IntGauge) -> Self {
+        Self {
+            users: Concurrency::new(MAX_OPEN),
+            organizations: Concurrency::new(MAX_OPEN),
+            sessions: Arc::default(),
+            open,
+        }
+    }
+
+    /// Lets a socket in; with its place comes its end, if it has one.
+    pub(super) fn enter(
+        &self,
+        opener: Opener,
+        policy: &WebsocketPolicy,
+        now: Now,
+    ) -> Result<(Open, Option<End>), Refusal> {
+        let Opener { organization, user, token } = opener;
+        let user = user.map(|user| self.users.enter((organization, user), policy.per_user));
+        let user = user.transpose();
+        let user = user.map_err(|_| Refusal::TooManyConcurrent("WebSockets of the user"))?;
+        let place = organization.map(|id| self.organizations.enter(id, policy.per_organization));
+        let organization = place.transpose();
+        let organization = organization
+            .map_err(|_| Refusal::TooManyConcurrent("WebSockets of the organization"))?;
+        let (session, end) = match token {
+            None => (None, None),
+            Some(token) => {
+                let left = left(token.expires_at, policy.grace, now);
+                let (sender, receiver) = watch::channel(left);
+                let end: End = Box::pin(ended(receiver.clone()));
+                let session = token.session_id.clone().map(|session| (session, receiver));
+                if let Some((session, _)) = &session {
+                    let socket = Socket { token, grace: policy.grace, left: sender };
+                    self.sessions.lock().entry(Arc::clone(session)).or_default().push(socket);
+                    self.sessions.count.fetch_add(1, Ordering::Relaxed);
+                }
+                (session, Some(end))
+            }
+        };
+        self.open.inc();
+        let sessions = Arc::clone(&self.sessions);
+        let open = self.open.clone();
+        Ok((Open { sessions, session, open, _user: user, _organization: organization }, end))
+    }
+
+    /// A token counted: the sockets of its session that its predecessors opened go on with it.
+    pub(super) fn refreshed(&self, token: &VerifiedToken, now: Now) {
+        if self.sessions.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let Some(session) = &token.session_id else { return };
+        let mut sockets = self.sessions.lock();
+        for socket in sockets.get_mut(session).into_iter().flatten() {
+            let newer = token.expires_at > socket.token.expires_at;
+            let same = token.subject == socket.token.subject && token.issuer == socket.token.issuer;
+            if newer && same {
+                socket.left.send_replace(left(token.expires_at, socket.grace, now));
+            }
+        }
+    }
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Socket>>> {
+        // Each change is one step: a panic elsewhere leaves none half done.
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.open.dec();
+        let Some((session, receiver)) = self.session.take() else { return };
+        let mut sockets = self.sessions.lock();
+        let Some(of_session) = sockets.get_mut(&session) else { return };
+        let before = of_session.len();
+        of_session.retain(|socket| !socket.left.subscribe().same_channel(&receiver));
+        let gone = before.saturating_sub(of_session.len());
+        if of_session.is_empty() {
+            sockets.remove(&session);
+        }
+        let gone = u64::try_from(gone).unwrap_or(u64::MAX);
+        self.sessions.count.fetch_sub(gone, Ordering::Relaxed);
+    }
+}
+
+fn left(expires_at: u64, grace: Duration, now: Now) -> Duration {
+    Duration::from_secs(expires_at.saturating_sub(now.unix_secs())).saturating_add(grace)
+}
+
+async fn ended(mut left: watch::Receiver<Duration>) {
+    loop {
+        let time = *left.borrow_and_update();
+        tokio::select! {
+            () = tokio::time::sleep(time) => return,
+            changed = left.changed() => {
+                if changed.is_err() {
+                    // It belongs to no session: nobody will say more.
+                    return tokio::time::sleep(time).await;
+                }
+            }
+        }
+    }
+}
