@@ -231,7 +231,7 @@ fn held(
     match rights.to(id, name) {
         Right::Role(role) => Some(format!("role `{}`", role.name)),
         Right::Grant(pattern) => Some(format!("grant `{pattern}`")),
-        Right::Denial(_) | Right::None => None,
+        Right::Scope(_) | Right::Denial(_) | Right::None => None,
     }
 }
 

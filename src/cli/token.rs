@@ -226,6 +226,7 @@ mod tests {
             anonymous_claims: Vec::new(),
             service_role: None,
             service_addresses: Vec::new(),
+            machines: None,
             anonymous_role: None,
         }
     }

@@ -11,7 +11,7 @@ use crate::domain::catalog::Caps;
 use crate::policy::Snapshot;
 use crate::policy::edge::EdgePolicy;
 use crate::policy::identity::IdentityPolicy;
-use crate::policy::limits::{Limit, Plan, RateSource};
+use crate::policy::limits::{Limit, Plan, RateSource, Scope};
 use crate::policy::response::ResponsePolicy;
 use crate::policy::roles::{
     CALL, IMPLIED_BY_ADMIN, PermissionPattern, RoleDefinition, RoleError, RoleTable, Separation,
@@ -177,6 +177,8 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     if let (Some(identity), Some(edge)) = (&base.identity, &base.edge) {
         token_fits(identity, edge, cx);
     }
+    // Where it is wrong, nothing more is to be said of it.
+    let machines = base.identity.as_ref().is_none_or(|of| of.machines);
     let identity = base.identity.map(|fields| identity(fields, joined, cx));
     let response = Arc::new(joined.response.clone());
     let whole = resolve::Whole {
@@ -184,11 +186,12 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
         limits: &limits,
         roles: &roles,
         response: &response,
+        machines,
         complete: !cx.failed(),
     };
     let routes = resolve::routes(joined, &whole, cx);
     let upstreams = upstreams?;
-    unused(joined, &upstreams, cx);
+    unused(joined, &upstreams, machines, cx);
     Some(Snapshot {
         version: SnapshotVersion(Arc::from("")),
         edge: base.edge?,
@@ -430,7 +433,12 @@ fn token_fits(identity: &IdentityFields, edge: &EdgePolicy, cx: &mut Context<'_>
 }
 
 /// What nothing uses was often meant to be used.
-fn unused(joined: &Joined, upstreams: &[(Arc<Upstream>, Span)], cx: &mut Context<'_>) {
+fn unused(
+    joined: &Joined,
+    upstreams: &[(Arc<Upstream>, Span)],
+    machines: bool,
+    cx: &mut Context<'_>,
+) {
     // What was refused may be what uses it.
     if cx.failed() {
         return;
@@ -448,7 +456,11 @@ fn unused(joined: &Joined, upstreams: &[(Arc<Upstream>, Span)], cx: &mut Context
         }
     }
     for (name, limit) in &joined.limits {
-        if !passages().any(|passage| passage.limits.iter().any(|used| used.value == *name)) {
+        // Keys of machines name limits of their own.
+        let of_keys = machines && limit.value.scope == Scope::Key;
+        if !of_keys
+            && !passages().any(|passage| passage.limits.iter().any(|used| used.value == *name))
+        {
             cx.warning(limit.span, format!("no route is charged to the limit `{name}`"))
                 .hint("name it in the `limits` of a route, or remove it");
         }

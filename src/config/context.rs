@@ -223,8 +223,8 @@ impl<'a> Context<'a> {
 
     /// Masks what may be a secret in a line that could not be read: there is no tree to tell.
     fn hide_line(&mut self, span: Span) {
-        const KEYS: [&str; 8] =
-            ["hs256", "hs384", "hs512", "secret", "publishable", "url", "api_key", "pem"];
+        const KEYS: [&str; 9] =
+            ["hs256", "hs384", "hs512", "secret", "publishable", "url", "api_key", "pem", "pepper"];
         let Some(opened) = self.opened.get(usize::from(span.file)) else { return };
         let mut offset = 0;
         for (line, number) in opened.text.split_inclusive('\n').zip(1u32..) {

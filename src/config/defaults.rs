@@ -50,6 +50,8 @@ fn value(node: &Node) -> Value {
     }
 }
 
+pub(super) const MACHINE_KEY_STATUS: Preset =
+    Preset::new("machine key", "status", "active", "a key is listed to be used");
 pub(super) const HOURS_DAYS: Preset = Preset::new(
     "hours",
     "days",
@@ -242,6 +244,12 @@ pub(super) const MINT_USER_ROLE: Preset =
     Preset::new("mint", "user_role", "authenticated", "Supabase's name");
 pub(super) const MINT_SERVICE_ROLE: Preset =
     Preset::new("mint", "service_role", "service_role", "Supabase's name");
+pub(super) const MINT_MACHINE_ROLE: Preset = Preset::new(
+    "mint",
+    "machine_role",
+    "authenticated",
+    "row-level security lets in by `org_id`, for users and machines alike",
+);
 pub(super) const MINT_ANONYMOUS_ROLE: Preset =
     Preset::new("mint", "anonymous_role", "anon", "Supabase's name");
 pub(super) const HEALTH_PATH: Preset =
@@ -430,6 +438,8 @@ pub const ALL: &[Preset] = &[
     MINT_LIFETIME,
     MINT_USER_ROLE,
     MINT_SERVICE_ROLE,
+    MINT_MACHINE_ROLE,
+    MACHINE_KEY_STATUS,
     MINT_ANONYMOUS_ROLE,
     HEALTH_PATH,
     HEALTH_INTERVAL,

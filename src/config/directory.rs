@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::domain::directory::DirectoryData;
 use crate::domain::ids::{OrgId, OrgSlug, UserId};
+use crate::domain::machine::KeyId;
 use crate::domain::organization::{
     Demands, MemberStatus, Membership, MoreRights, OrgStatus, Organization, SecondFactor, TeamName,
     TeamRole,
@@ -23,6 +24,7 @@ use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table};
 use super::defaults as preset;
 use super::leaf::{Seconds, Text, refuse, text, word, words};
+use super::machines::{KeyFields, Keys};
 use super::yaml::{Kind, Node, Span};
 
 /// The whole file.
@@ -51,6 +53,7 @@ struct OrganizationFields {
     second_factor: SecondFactorFields,
     session_age: Option<Seconds>,
     members: Vec<At<MemberFields>>,
+    api_keys: Vec<At<KeyFields>>,
 }
 
 impl Fields for OrganizationFields {
@@ -77,6 +80,7 @@ impl Fields for OrganizationFields {
         let session_age =
             table.optional("session_age", "How long its members stay signed in at most.");
         let members = table.some("members", "Its members.");
+        let api_keys = table.some("api_keys", "The keys of its machines, hashed.");
         Some(Self {
             id: id?,
             slug: slug?,
@@ -88,6 +92,7 @@ impl Fields for OrganizationFields {
             second_factor,
             session_age,
             members,
+            api_keys,
         })
     }
 }
@@ -165,6 +170,7 @@ pub(super) struct Names {
     pub(super) plans: BTreeSet<Name>,
     pub(super) roles: BTreeSet<Name>,
     pub(super) stages: BTreeSet<Name>,
+    pub(super) keys: Keys,
 }
 
 impl Names {
@@ -188,6 +194,7 @@ impl DirectoryFile {
         let mut places = Vec::new();
         let mut data = DirectoryData::default();
         let mut seen: Vec<(OrgId, OrgSlug, Span)> = Vec::new();
+        let mut keys_seen: Vec<(KeyId, Span)> = Vec::new();
         for At { value: organization, .. } in self.organizations {
             let OrganizationFields { id, slug, status, plan, features, stage, members, .. } =
                 organization;
@@ -215,6 +222,8 @@ impl DirectoryFile {
             if !names.plans.contains(&plan.value) {
                 unknown("plan", &plan, &names.plans, cx);
             }
+            let keys = names.keys.compile(id.value, organization.api_keys, &mut keys_seen, cx);
+            data.machine_keys.extend(keys);
             let mut users: Vec<(UserId, Span)> = Vec::new();
             for At { value: member, .. } in members {
                 let more = member.more(names, cx);

@@ -319,6 +319,13 @@ impl Fields for DirectoryQueries {
                 fits.default_membership,
                 "`$1` text (user) → the same columns, at most one row.",
             ),
+            machine_key: query(
+                "machine_key",
+                fits.machine_key,
+                "`$1` text (key id, `tgk_…`) → `organization uuid, name text, hash text, \
+                 scopes text[], status text`; optionally `addresses text[]`, `limit_name text`, \
+                 `expires_at bigint`, `previous_hash text` with `previous_until bigint`.",
+            ),
         })
     }
 }

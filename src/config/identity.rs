@@ -20,6 +20,7 @@ use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table};
 use super::defaults as preset;
 use super::foreign::Url;
 use super::leaf::{Block, FilePath, Seconds, SmallSize, Text};
+use super::machines::MachineFields;
 use super::yaml::{Kind, Node, Span};
 
 /// What the file says of identity.
@@ -28,6 +29,8 @@ pub(super) struct IdentityFields {
     pub(super) service_role: Option<At<Name>>,
     pub(super) anonymous_role: Option<At<Name>>,
     pub(super) token_span: Span,
+    /// Whether `machines` is stated, rightly or not.
+    pub(super) machines: bool,
 }
 
 impl Fields for IdentityFields {
@@ -44,6 +47,8 @@ impl Fields for IdentityFields {
             table.required::<Filled<At<Issuer>>>("issuers", "Those who issue users' tokens.");
         let api_keys =
             table.some::<Vec<At<ApiKeyFields>>>("api_keys", "Supabase keys of the `sb_…` kind.");
+        let machines = table
+            .optional::<MachineFields>("machines", "Machines with keys of the gateway, `tgk_…`.");
         let service =
             table.section::<ServiceFields>("service", "Callers with a service credential.");
         let anonymous =
@@ -69,11 +74,13 @@ impl Fields for IdentityFields {
                 anonymous_claims: anonymous.claims,
                 service_role: service.role.as_ref().map(|role| role.value.clone()),
                 service_addresses: service.addresses,
+                machines: machines.map(|machines| machines.0),
                 anonymous_role: anonymous.role.as_ref().map(|role| role.value.clone()),
             },
             service_role: service.role,
             anonymous_role: anonymous.role,
             token_span: table.key_span("max_token_bytes"),
+            machines: table.has("machines"),
         })
     }
 }

@@ -19,6 +19,7 @@ use super::directory::{DirectoryFile, Names};
 use super::files::{Disk, Files, Memory};
 use super::gateway::{DirectoryFields, Gateway};
 use super::leaf::FilePath;
+use super::machines::Keys;
 use super::policies::PolicyFile;
 use super::problem::{Problem, Problems};
 use super::settings::{DirectorySettings, Listener, PostgresDirectory, Settings};
@@ -102,10 +103,16 @@ fn read(path: &Path, cx: &mut Context<'_>) -> Option<(Settings, Snapshot)> {
         None => None,
     };
     let joined = compile::join(policies, cx);
+    let identity = gateway.identity.as_ref();
+    let machines = identity.is_none_or(|identity| identity.machines);
     let names = Names {
         plans: joined.plans.keys().cloned().collect(),
         roles: joined.roles.keys().cloned().collect(),
         stages: joined.stages.iter().cloned().collect(),
+        keys: Keys {
+            limits: joined.limits.iter().map(|(n, at)| (n.clone(), at.value.scope)).collect(),
+            configured: machines,
+        },
     };
     let mut stated = None;
     let directory = match directory? {

@@ -20,6 +20,7 @@ mod gateway;
 mod identity;
 mod leaf;
 mod load;
+mod machines;
 mod policies;
 pub mod problem;
 mod queries;

@@ -40,6 +40,14 @@ impl Default for DirectoryQueries {
                  where m.user_id = $1 and m.status = 'active' and o.status = 'active' \
                  order by m.joined_at desc, m.organization_id limit 1"
             )),
+            machine_key: Arc::from(
+                "select k.organization_id as organization, k.name, k.hash, k.scopes, k.status, \
+                 k.addresses::text[] as addresses, k.limit_name, \
+                 ceil(extract(epoch from k.expires_at))::bigint as expires_at, \
+                 k.previous_hash, \
+                 ceil(extract(epoch from k.previous_until))::bigint as previous_until \
+                 from tollgate.api_keys k where k.id = $1",
+            ),
         }
     }
 }

@@ -19,6 +19,7 @@ use super::compile::{Joined, unknown};
 use super::conditions;
 use super::context::Context;
 use super::decode::{At, Name};
+use super::machines;
 use super::routes::{Passage, PermissionFields, RouteFields, Target};
 use super::yaml::Span;
 
@@ -29,6 +30,8 @@ pub(super) struct Whole<'w> {
     pub(super) limits: &'w BTreeMap<Name, Arc<Limit>>,
     pub(super) roles: &'w RoleTable,
     pub(super) response: &'w Arc<ResponsePolicy>,
+    /// Whether the configuration says how keys of machines are hashed.
+    pub(super) machines: bool,
     /// Whether nothing was refused so far.
     pub(super) complete: bool,
 }
@@ -87,6 +90,7 @@ fn resolve(
         methods: when.methods.clone(),
         destination: Destination::Closed,
         credential: CredentialRule::Open,
+        machines: false,
         tenant: TenantRule::None,
         team: Vec::new(),
         permission: PermissionRule::None,
@@ -107,12 +111,14 @@ fn resolve(
     sources(passage, &when.host.value, &when.path.value, cx);
     let destination = destination(passage, whole, fields, cx);
     team(passage, &when.path.value, cx);
+    machines::admitted(passage, whole.machines, cx);
     let conditions = conditions::requirements(&passage.require, joined, cx);
     let limits = limits(passage, whole, cx);
     let permission = permission(passage, &when.path.value, whole, cx);
     Some(Route {
         destination: destination?,
-        credential: passage.credential.value,
+        credential: passage.credential.value.rule,
+        machines: passage.credential.value.machines,
         tenant: passage.tenant.value.clone(),
         team: passage.team.iter().map(|source| source.value.clone()).collect(),
         permission: permission?,
@@ -196,7 +202,7 @@ fn sources(passage: &Passage, host: &HostMatch, path: &PathPattern, cx: &mut Con
         untenanted(passage, cx);
         return;
     };
-    if passage.credential.value == CredentialRule::Open {
+    if passage.credential.value.rule == CredentialRule::Open {
         cx.error(passage.credential.span, "an open route knows nobody who could be a member")
             .related(*span, "but it asks for an organization")
             .hint("state `credential: user`, or `tenant: none`");
@@ -314,7 +320,11 @@ fn limits(passage: &Passage, whole: &Whole<'_>, cx: &mut Context<'_>) -> Vec<Arc
         }
         let never = match limit.scope {
             Scope::Organization => passage.tenant.value == TenantRule::None,
-            Scope::User | Scope::Key => passage.credential.value == CredentialRule::Open,
+            Scope::User => matches!(
+                passage.credential.value.rule,
+                CredentialRule::Open | CredentialRule::Machine
+            ),
+            Scope::Key => passage.credential.value.rule == CredentialRule::Open,
             Scope::Route | Scope::Address => false,
         };
         if never {

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use crate::policy::path::PathPattern;
 use crate::policy::route::{
-    AuditRule, CredentialRule, HostMatch, MethodMatch, TeamSource, TenantRule, TenantSource,
-    WebsocketPolicy,
+    AuditRule, HostMatch, MethodMatch, TeamSource, TenantRule, TenantSource, WebsocketPolicy,
 };
 
 use super::answers::ResponseFields;
@@ -20,6 +19,7 @@ use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table, expected, shown};
 use super::defaults as preset;
 use super::leaf::{Size, refuse, text, word, words};
+use super::machines::CredentialFields;
 use super::policies::plain_permission;
 use super::upstreams::{PathPrefix, is_host};
 use super::yaml::{Kind, Node};
@@ -43,7 +43,7 @@ pub(super) enum Target {
 pub(super) struct Passage {
     pub(super) upstream: At<Name>,
     pub(super) strip_prefix: At<Arc<str>>,
-    pub(super) credential: At<CredentialRule>,
+    pub(super) credential: At<CredentialFields>,
     pub(super) tenant: At<TenantRule>,
     pub(super) permission: At<PermissionFields>,
     pub(super) team: Vec<At<TeamSource>>,
@@ -87,7 +87,8 @@ impl Fields for RouteFields {
         let credential = table.optional(
             "credential",
             "What callers must show: `open` (nothing), `key` (an API key or any token), `user` (a \
-             user's token or a service credential), `service`.",
+             user's token or a service credential), `service`, `machine` (a key of the gateway). \
+             Machines are admitted only where they are named, as in `[user, machine]`.",
         );
         let tenant = table.optional(
             "tenant",
@@ -174,7 +175,7 @@ fn closed(close: Option<At<bool>>, table: &mut Table<'_, '_>) -> Option<Target> 
 fn passage(
     upstream: Option<At<Name>>,
     strip_prefix: Option<At<PathPrefix>>,
-    credential: Option<At<CredentialRule>>,
+    credential: Option<At<CredentialFields>>,
     tenant: Option<At<TenantRule>>,
     permission: Option<At<PermissionFields>>,
 ) -> Option<Passage> {
@@ -346,23 +347,6 @@ impl Decode for MethodMatch {
         json!({ "anyOf": [{ "const": "any" }, Filled::<Method>::shape(shapes)] })
     }
 }
-
-impl Decode for CredentialRule {
-    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        word(node, CREDENTIALS, "credential", cx)
-    }
-
-    fn shape(_: &mut Shapes) -> Value {
-        words(CREDENTIALS)
-    }
-}
-
-const CREDENTIALS: &[(&str, CredentialRule)] = &[
-    ("open", CredentialRule::Open),
-    ("key", CredentialRule::Key),
-    ("user", CredentialRule::User),
-    ("service", CredentialRule::Service),
-];
 
 impl Decode for AuditRule {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {

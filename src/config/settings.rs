@@ -106,6 +106,8 @@ pub struct DirectoryQueries {
     pub membership: Arc<str>,
     /// `$1` text (user) → the same, at most one row.
     pub default_membership: Arc<str>,
+    /// `$1` text (key id) → `organization uuid, name, hash, scopes text[], status`.
+    pub machine_key: Arc<str>,
 }
 
 /// Where buckets are kept.

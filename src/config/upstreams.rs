@@ -357,7 +357,7 @@ impl Fields for IdentityChoice {
         let which = table.one_of(&["mint", "pass_through"]);
         let mint = table.optional::<MintPolicy>(
             "mint",
-            "A fresh token with the verified `sub`, `role`, `org_id`, `org_role`, `org_team`.",
+            "A fresh token with the verified `sub`, `role`, `org_id`, `org_role`, `org_team`, `key_id`.",
         );
         let pass = table.optional::<TranslateFields>(
             "pass_through",
@@ -402,6 +402,11 @@ impl Fields for MintPolicy {
             &preset::MINT_SERVICE_ROLE,
             "The database role of services.",
         );
+        let machine_role = table.or::<Text>(
+            "machine_role",
+            &preset::MINT_MACHINE_ROLE,
+            "The database role of machines.",
+        );
         let anonymous_role = table.or::<Text>(
             "anonymous_role",
             &preset::MINT_ANONYMOUS_ROLE,
@@ -422,6 +427,7 @@ impl Fields for MintPolicy {
             lifetime: Duration::from_secs(lifetime?.0),
             user_role: arc(user_role?),
             service_role: arc(service_role?),
+            machine_role: arc(machine_role?),
             anonymous_role: arc(anonymous_role?),
             audience: audience.map(arc),
         })

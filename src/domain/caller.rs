@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::ids::{OrgId, UserId};
+use super::machine::KeyId;
 use super::organization::TeamName;
 use super::principal::PrincipalKind;
 
@@ -21,6 +22,8 @@ pub struct Caller {
     pub org_role: Option<Arc<str>>,
     /// `org_team`: the team for which the caller's right was proven.
     pub org_team: Option<TeamName>,
+    /// `key_id`: the key of a machine.
+    pub key: Option<KeyId>,
     /// `session_id`.
     pub session_id: Option<Arc<str>>,
     /// When the caller's own credential expires, in seconds since 1970: no token made from it may

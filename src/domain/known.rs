@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::ids::{OrgId, UserId};
+use super::machine::{KeyId, MachineKey};
 use super::organization::{Membership, OrgSelector, Organization};
 
 /// The answer of a directory.
@@ -58,6 +59,8 @@ pub enum Question {
     Membership(UserId, OrgId),
     /// The membership that counts where a request names no organization.
     DefaultMembership(UserId),
+    /// The machine's key of that id.
+    MachineKey(KeyId),
 }
 
 /// The answer to a [`Question`] about the directory; key questions are answered by the key set.
@@ -69,6 +72,8 @@ pub enum Answer {
     Organization(Lookup<Arc<Organization>>),
     /// About a membership, stated or default.
     Membership(Lookup<Arc<Membership>>),
+    /// About a machine's key.
+    MachineKey(Lookup<Arc<MachineKey>>),
 }
 
 /// The place of an issuer in the snapshot's list.

@@ -14,6 +14,7 @@ pub mod escape;
 pub mod head;
 pub mod ids;
 pub mod known;
+pub mod machine;
 pub mod organization;
 pub mod permission;
 pub mod principal;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ids::UserId;
 use super::known::IssuerIndex;
+use super::machine::MachineKey;
 use super::organization::OrgSelector;
 
 /// The caller, as far as credentials prove it.
@@ -21,6 +22,13 @@ pub enum Principal {
         /// The name of the key in the configuration, or of the issuer of the service token.
         name: Arc<str>,
     },
+    /// A machine of one organization, with a key of the gateway.
+    Machine {
+        /// What the directory knows of the key.
+        key: Arc<MachineKey>,
+        /// Until when the secret that was shown counts, in seconds since 1970.
+        until: Option<u64>,
+    },
     /// Nobody in particular: a publishable key, an anonymous token, or no credential.
     Anonymous,
 }
@@ -31,6 +39,7 @@ impl Principal {
         match self {
             Self::User { .. } => PrincipalKind::User,
             Self::Service { .. } => PrincipalKind::Service,
+            Self::Machine { .. } => PrincipalKind::Machine,
             Self::Anonymous => PrincipalKind::Anonymous,
         }
     }
@@ -39,7 +48,24 @@ impl Principal {
     pub fn user(&self) -> Option<&UserId> {
         match self {
             Self::User { id, .. } => Some(id),
+            Self::Service { .. } | Self::Machine { .. } | Self::Anonymous => None,
+        }
+    }
+
+    /// What tells it apart from others of its kind in the log: a user's id, or that of a key.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::User { id, .. } => Some(id.as_str()),
+            Self::Machine { key, .. } => Some(key.id.as_str()),
             Self::Service { .. } | Self::Anonymous => None,
+        }
+    }
+
+    /// The key, if it is a machine.
+    pub fn machine(&self) -> Option<&Arc<MachineKey>> {
+        match self {
+            Self::Machine { key, .. } => Some(key),
+            Self::User { .. } | Self::Service { .. } | Self::Anonymous => None,
         }
     }
 }
@@ -51,6 +77,8 @@ pub enum PrincipalKind {
     User,
     /// See [`Principal::Service`].
     Service,
+    /// See [`Principal::Machine`].
+    Machine,
     /// See [`Principal::Anonymous`].
     Anonymous,
 }
@@ -61,6 +89,7 @@ impl PrincipalKind {
         match self {
             Self::User => "user",
             Self::Service => "service",
+            Self::Machine => "machine",
             Self::Anonymous => "anonymous",
         }
     }

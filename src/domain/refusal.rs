@@ -134,6 +134,27 @@ pub enum CredentialFault {
     /// The API key is not one of the configured ones.
     #[error("unknown API key")]
     UnknownKey,
+    /// It is not what the text of a machine's key can be, its checksum included.
+    #[error("malformed key of a machine")]
+    KeyForm,
+    /// It stands in the query, where it ends in logs and histories.
+    #[error("key of a machine in the query")]
+    KeyInQuery,
+    /// The directory has no machine's key of this id, or the configuration has none at all.
+    #[error("unknown key of a machine")]
+    KeyUnknown,
+    /// The id is right and the secret is not.
+    #[error("wrong secret for the key of a machine")]
+    KeySecret,
+    /// The key has ended, or the time in which its old secret counted.
+    #[error("expired key of a machine")]
+    KeyExpired,
+    /// The key was taken back.
+    #[error("revoked key of a machine")]
+    KeyRevoked,
+    /// The key is used from an address it may not be used from.
+    #[error("key of a machine from an address that is not allowed")]
+    KeyAddress,
     /// It is not a JWT, or its header or claims are not what RFC 7519 and RFC 7515 allow.
     #[error("malformed token")]
     Malformed,
@@ -411,7 +432,16 @@ impl CredentialFault {
         match self {
             Self::Missing => (401, "no_credentials", "a bearer token or API key is needed"),
             Self::MissingKey => (401, "no_api_key", "no API key found in the request"),
-            Self::UnknownKey | Self::Address => (401, "invalid_api_key", "the API key is invalid"),
+            // One answer for all, so that nobody can find out which keys exist.
+            Self::UnknownKey
+            | Self::Address
+            | Self::KeyForm
+            | Self::KeyInQuery
+            | Self::KeyUnknown
+            | Self::KeySecret
+            | Self::KeyExpired
+            | Self::KeyRevoked
+            | Self::KeyAddress => (401, "invalid_api_key", "the API key is invalid"),
             Self::Expired => (401, "token_expired", "the token has expired"),
             Self::Kind => (401, "wrong_credentials", "this path asks for other credentials"),
             Self::Conflict => (401, "conflicting_credentials", "the credentials disagree"),

@@ -25,6 +25,7 @@ use super::trace::{Stage, Trace};
 mod claims;
 mod credentials;
 mod json;
+mod machine;
 mod token;
 mod verify;
 
@@ -97,6 +98,7 @@ pub fn prove<'h>(
         now,
         headers: routed.headers(),
         client: routed.client(),
+        machines: route.machines,
     };
     let proven = judge.judge(route.credential, routed.query(), trace)?;
     trace.decided_by = None;
@@ -117,13 +119,20 @@ fn admitted(rule: CredentialRule, kind: PrincipalKind, shown: bool) -> Result<()
             CredentialRule::Key | CredentialRule::User | CredentialRule::Service,
             PrincipalKind::Service,
         )
-        | (CredentialRule::Key | CredentialRule::User, PrincipalKind::User) => Ok(()),
+        | (CredentialRule::Key | CredentialRule::User, PrincipalKind::User)
+        | (CredentialRule::Machine, PrincipalKind::Machine) => Ok(()),
         (CredentialRule::Key, PrincipalKind::Anonymous) if shown => Ok(()),
         (CredentialRule::Key, PrincipalKind::Anonymous) => Err(CredentialFault::MissingKey),
+        (
+            CredentialRule::Key | CredentialRule::User | CredentialRule::Service,
+            PrincipalKind::Machine,
+        ) => Err(CredentialFault::Kind),
         (CredentialRule::User, PrincipalKind::Anonymous)
-        | (CredentialRule::Service, PrincipalKind::Anonymous | PrincipalKind::User) => {
-            Err(if shown { CredentialFault::Kind } else { CredentialFault::Missing })
-        }
+        | (CredentialRule::Service, PrincipalKind::Anonymous | PrincipalKind::User)
+        | (
+            CredentialRule::Machine,
+            PrincipalKind::Anonymous | PrincipalKind::User | PrincipalKind::Service,
+        ) => Err(if shown { CredentialFault::Kind } else { CredentialFault::Missing }),
     }
 }
 
@@ -134,6 +143,8 @@ struct Judge<'a> {
     now: Now,
     headers: &'a HeaderMap,
     client: IpAddr,
+    /// Whether machines are admitted besides.
+    machines: bool,
 }
 
 impl Judge<'_> {
@@ -149,7 +160,10 @@ impl Judge<'_> {
         let proven = self.proven(shown, trace)?;
         trace.api_key.clone_from(&proven.api_key);
         trace.principal = Some(proven.principal.clone());
-        admitted(rule, proven.principal.kind(), any).map_err(fault)?;
+        match proven.principal.kind() {
+            PrincipalKind::Machine if self.machines => {}
+            kind => admitted(rule, kind, any).map_err(fault)?,
+        }
         Ok(proven)
     }
 
@@ -157,12 +171,15 @@ impl Judge<'_> {
     fn proven(&self, shown: Shown<'_>, trace: &mut Trace) -> Result<Proven, Stop> {
         let key = match &shown.key {
             Some(Key::Opaque(text)) => self.opaque(text, trace)?,
+            Some(Key::Machine(text)) => self.machine(text, trace)?,
             Some(Key::Jwt(text)) => {
                 let proven = self.token(text, trace)?;
                 match proven.principal.kind() {
                     PrincipalKind::Service | PrincipalKind::Anonymous => {}
                     // A user's token in the key's place would be that user's key to everything.
-                    PrincipalKind::User => return Err(fault(CredentialFault::Kind)),
+                    PrincipalKind::User | PrincipalKind::Machine => {
+                        return Err(fault(CredentialFault::Kind));
+                    }
                 }
                 let name = proven.token.as_ref().and_then(|token| token.role.clone());
                 Proven { api_key: name, ..proven }

@@ -56,6 +56,10 @@ pub fn check<'h>(
         }
         PermissionRule::Member => {
             let roles = caller.here()?.tenancy().rights().roles();
+            if roles.is_empty() {
+                // A machine is no member, and has no role whose conditions could hold.
+                return Err(Refusal::Forbidden { permission: "member".into() });
+            }
             caller.some_role(roles.iter(), trace)?;
             trace.note(Some(&route.source), || "any member may".into());
         }
@@ -164,6 +168,10 @@ impl<'c> Caller<'c> {
                 trace.note(None, || format!("`{permission}` granted to the member by `{pattern}`"));
                 return Ok(());
             }
+            Right::Scope(pattern) => {
+                trace.note(None, || format!("`{permission}` granted to the key by `{pattern}`"));
+                return Ok(());
+            }
             Right::Denial(pattern) => {
                 trace.decided_by = None;
                 trace.note(None, || format!("`{permission}` denied to the member by `{pattern}`"));
@@ -172,9 +180,12 @@ impl<'c> Caller<'c> {
                 let first = rights.roles().first();
                 trace.decided_by = first.map(|role| role.source.clone());
                 trace.note(first.map(|role| &role.source), || {
-                    let names = listed(rights.roles().iter());
+                    let names = match rights.roles() {
+                        [] => "the key".to_owned(),
+                        roles => format!("role {}", listed(roles.iter())),
+                    };
                     let holders = listed(roles.roles().filter(|other| other.allows(id)));
-                    format!("role {names} lacks `{permission}`; it is held by {holders}")
+                    format!("{names} lacks `{permission}`; it is held by {holders}")
                 });
             }
         }

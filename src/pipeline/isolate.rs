@@ -13,8 +13,10 @@ use crate::domain::caller::Caller;
 use crate::domain::head::{
     APIKEY, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
 };
+use crate::domain::principal::Principal;
 use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
+use crate::policy::limits::Limit;
 use crate::policy::route::Route;
 use crate::policy::upstream::{Upstream, UpstreamIdentity, UpstreamKind};
 use crate::postgrest::{self, RestMethod, RestRefusal, RestRequest};
@@ -39,6 +41,17 @@ pub struct Isolated {
     pub(super) body: BodyGate,
     pub(super) websocket: bool,
     pub(super) idempotent: bool,
+    /// A limit that is charged besides those of the route.
+    pub(super) own_limit: Option<Arc<Limit>>,
+}
+
+impl Isolated {
+    /// What the request is charged to, each once.
+    pub(super) fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
+        let listed = &self.route.limits;
+        let own = self.own_limit.iter();
+        listed.iter().chain(own.filter(|own| !listed.iter().any(|limit| limit.name == own.name)))
+    }
 }
 
 /// Header fields to set.
@@ -67,7 +80,11 @@ pub fn confine(
     let method = routed.method();
     let websocket = routed.edged().websocket();
     if websocket && !(route.websocket.is_some() && upstream.kind != UpstreamKind::Postgrest) {
-        return Err(no_websocket());
+        return Err(no_websocket("an upgrade on a route without `websocket: true`"));
+    }
+    // What was opened with a key would outlive its revocation.
+    if websocket && tenanted.authenticated().principal().machine().is_some() {
+        return Err(no_websocket("an upgrade with the key of a machine"));
     }
     let identity = identity_plan(&authorized);
     let confined = match upstream.kind {
@@ -100,6 +117,7 @@ pub fn confine(
         identity,
         body: confined.body,
         websocket,
+        own_limit: tenanted.tenancy().and_then(|tenancy| tenancy.own_limit().cloned()),
         idempotent: match upstream_kind {
             // A DELETE with a limit removes other rows when it is repeated.
             UpstreamKind::Postgrest => method.is_safe(),
@@ -181,7 +199,9 @@ fn plain(authorized: &Authorized<'_>) -> Parts {
     };
     let mut strip = routed.strip().clone();
     let passes_through = matches!(upstream.identity, UpstreamIdentity::PassThrough { .. });
-    if upstream.api_key.is_some() || !passes_through {
+    // The key of a machine is for the gateway, and for nobody behind it.
+    let machine = authorized.tenanted().authenticated().principal().machine().is_some();
+    if upstream.api_key.is_some() || !passes_through || machine {
         strip.push(APIKEY);
     }
     strip.push(X_REQUEST_ID);
@@ -249,10 +269,16 @@ fn identity_plan(authorized: &Authorized<'_>) -> IdentityPlan {
             kind: principal.kind(),
             user: principal.user().cloned(),
             org: tenancy.map(|tenancy| tenancy.organization().id),
-            org_role: tenancy.map(|tenancy| Arc::clone(&tenancy.role().name)),
+            org_role: tenancy.and_then(|tenancy| tenancy.role()).map(|role| Arc::clone(&role.name)),
             org_team: tenancy.and_then(|tenancy| tenancy.team().cloned()),
+            key: principal.machine().map(|key| key.id),
             session_id: token.and_then(|token| token.session_id.clone()),
-            expires_at: token.map(|token| token.expires_at),
+            expires_at: match principal {
+                Principal::Machine { until, .. } => *until,
+                Principal::User { .. } | Principal::Service { .. } | Principal::Anonymous => {
+                    token.map(|token| token.expires_at)
+                }
+            },
         })
     };
     match &authenticated.routed().upstream().identity {
@@ -266,12 +292,12 @@ fn identity_plan(authorized: &Authorized<'_>) -> IdentityPlan {
     }
 }
 
-fn no_websocket() -> Refusal {
+fn no_websocket(cause: &str) -> Refusal {
     Refusal::Isolation {
         status: http::StatusCode::FORBIDDEN,
         code: "websocket_not_allowed",
         message: "this path does not allow WebSockets",
         tenant_escape: None,
-        cause: "an upgrade on a route without `websocket: true`".into(),
+        cause: cause.into(),
     }
 }

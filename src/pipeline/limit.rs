@@ -49,7 +49,7 @@ pub struct LimitState {
 pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
     trace.enter(Stage::Limit);
     let mut charge = Charge::default();
-    for limit in &isolated.route.limits {
+    for limit in isolated.limits() {
         let Some(subject) = subject(limit, trace) else {
             trace.note(Some(&limit.source), || {
                 format!("limit `{}` does not apply: no {}", limit.name, limit.scope.as_str())
@@ -95,9 +95,7 @@ impl Chargeable {
                 };
                 trace.decided_by = self
                     .isolated
-                    .route
-                    .limits
-                    .iter()
+                    .limits()
                     .find(|limit| limit.name == refused.limit)
                     .map(|limit| limit.source.clone());
                 Err(Refusal::RateLimited { limit: Arc::clone(&refused.limit), retry_after })
@@ -109,9 +107,9 @@ impl Chargeable {
     fn without_store(mut self, outage: Outage, trace: &mut Trace) -> Result<Settled, Refusal> {
         let away = |wanted: WhenAway| move |bucket: &&BucketCharge| bucket.when_away == wanted;
         if let Some(closed) = self.charge.buckets.iter().find(away(WhenAway::Closed)) {
-            let limits = &self.isolated.route.limits;
-            trace.decided_by =
-                limits.iter().find(|l| l.name == closed.limit).map(|l| l.source.clone());
+            let mut limits = self.isolated.limits();
+            let limit = limits.find(|limit| limit.name == closed.limit);
+            trace.decided_by = limit.map(|limit| limit.source.clone());
             return Err(Refusal::Unavailable(outage));
         }
         let here: SmallVec<[BucketCharge; 5]> = self

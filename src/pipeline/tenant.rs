@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::domain::ids::UserId;
 use crate::domain::known::{Lookup, Question};
+use crate::domain::machine::MachineKey;
 use crate::domain::organization::{
     MemberStatus, Membership, OrgSelector, OrgStatus, Organization, TeamName,
 };
@@ -19,6 +20,7 @@ use crate::domain::refusal::{CredentialFault, Refusal, TenantRefusal};
 use crate::policy::Snapshot;
 use crate::policy::identity::IdentityPolicy;
 use crate::policy::known::Known;
+use crate::policy::limits::{Limit, Scope};
 use crate::policy::rights::{NoRights, Rights};
 use crate::policy::roles::Role;
 use crate::policy::route::{TeamSource, TenantRule, TenantSource};
@@ -45,8 +47,9 @@ pub struct Tenanted<'h> {
 #[derive(Debug, Clone)]
 pub struct Tenancy {
     organization: Arc<Organization>,
-    role: Arc<Role>,
+    role: Option<Arc<Role>>,
     rights: Rights,
+    own_limit: Option<Arc<Limit>>,
     team: Option<TeamName>,
     plan_level: u32,
 }
@@ -57,9 +60,14 @@ impl Tenancy {
         &self.organization
     }
 
-    /// The caller's role in it; where there are several, the first.
-    pub fn role(&self) -> &Arc<Role> {
-        &self.role
+    /// The caller's role in it; where there are several, the first. Machines have none.
+    pub fn role(&self) -> Option<&Arc<Role>> {
+        self.role.as_ref()
+    }
+
+    /// The limit that the key of a machine is charged to besides those of the route.
+    pub fn own_limit(&self) -> Option<&Arc<Limit>> {
+        self.own_limit.as_ref()
     }
 
     /// What the caller may do there.
@@ -100,26 +108,33 @@ pub fn settle<'h>(
     trace.enter(Stage::Tenant);
     let route = Arc::clone(authenticated.routed().route());
     let TenantRule::Sources(sources) = &route.tenant else {
+        if authenticated.principal().machine().is_some() {
+            // Its key belongs to an organization, and says nothing about anything else.
+            return Err(credential(CredentialFault::Kind));
+        }
         trace.note(Some(&route.source), || "the route belongs to no organization".into());
         return Ok(Tenanted { authenticated, tenancy: None });
     };
     trace.decided_by = Some(route.source.clone());
     let named = named_organization(sources, &authenticated, snapshot, known, trace)?;
     let team = named_team(&route.team, &authenticated)?;
-    let (organization, role_name, membership) = match authenticated.principal() {
+    let (organization, standing) = match authenticated.principal() {
         Principal::User { id, .. } => {
             let (organization, membership) = member(id, named, sources, known)?;
-            (organization, Arc::clone(&membership.role), Some(membership))
+            (organization, Standing::Member(membership))
         }
         Principal::Service { .. } => {
             let role = snapshot.identity.service_role.clone();
             let role = role.ok_or_else(|| credential(CredentialFault::Kind))?;
-            (named.ok_or_else(missing)?, role, None)
+            (named.ok_or_else(missing)?, Standing::Role(role))
+        }
+        Principal::Machine { key, .. } => {
+            (named.ok_or_else(missing)?, Standing::Machine(Arc::clone(key)))
         }
         Principal::Anonymous => {
             let role = snapshot.identity.anonymous_role.clone();
             let role = role.ok_or_else(|| credential(CredentialFault::Missing))?;
-            (named.ok_or_else(missing)?, role, None)
+            (named.ok_or_else(missing)?, Standing::Role(role))
         }
     };
     trace.organization = Some(Arc::clone(&organization));
@@ -127,34 +142,69 @@ pub fn settle<'h>(
         OrgStatus::Active => {}
         OrgStatus::Suspended => return Err(refuse(TenantRefusal::OrgSuspended)),
     }
-    let (role, plan) =
-        match (snapshot.roles.role(&role_name), snapshot.plans.get(&organization.plan)) {
-            (Some(role), Some(plan)) => (Arc::clone(role), plan),
-            (None, _) | (_, None) => return Err(refuse(TenantRefusal::UnknownRoleOrPlan)),
-        };
-    trace.role = Some(Arc::clone(&role));
-    let rights = match &membership {
-        None => Rights::of_role(Arc::clone(&role)),
-        Some(membership) => {
+    let unknown = || refuse(TenantRefusal::UnknownRoleOrPlan);
+    let role = match &standing {
+        Standing::Member(membership) => Some(&membership.role),
+        Standing::Role(name) => Some(name),
+        Standing::Machine(_) => None,
+    };
+    let role = role.map(|name| snapshot.roles.role(name).ok_or_else(unknown)).transpose()?;
+    let role = role.cloned();
+    let plan = snapshot.plans.get(&organization.plan).ok_or_else(unknown)?;
+    trace.role.clone_from(&role);
+    let rights = match (&standing, &role) {
+        (Standing::Member(membership), _) => {
             let rights = Rights::of_member(membership, team.as_ref(), &snapshot.roles);
             rights.map_err(|none| no_rights(&none, trace))?
         }
+        (Standing::Machine(key), _) => Rights::of_machine(Arc::clone(key)),
+        (Standing::Role(_), Some(role)) => Rights::of_role(Arc::clone(role)),
+        (Standing::Role(_), None) => return Err(unknown()),
+    };
+    let own_limit = match &standing {
+        Standing::Machine(key) => own_limit(key, snapshot).map_err(|()| unknown())?,
+        Standing::Member(_) | Standing::Role(_) => None,
     };
     trace.decided_by = None;
-    trace.note(Some(&role.source), || {
-        format!(
-            "organization `{}` ({}), plan `{}`, role `{}`",
-            organization.slug, organization.id, plan.name, role.name
-        )
+    trace.note(role.as_ref().map(|role| &role.source), || {
+        let (slug, id) = (&organization.slug, organization.id);
+        let standing = match (&role, &standing) {
+            (_, Standing::Machine(key)) => {
+                let scopes: Vec<String> = key.scopes.iter().map(|s| format!("`{s}`")).collect();
+                format!("scopes {}", scopes.join(", "))
+            }
+            (Some(role), _) => format!("role `{}`", role.name),
+            (None, _) => "no role".to_owned(),
+        };
+        format!("organization `{slug}` ({id}), plan `{}`, {standing}", plan.name)
     });
-    for further in rights.roles().iter().filter(|further| further.name != role.name) {
+    let first = role.as_ref().map(|role| &role.name);
+    for further in rights.roles().iter().filter(|further| Some(&further.name) != first) {
         trace.note(Some(&further.source), || match &team {
             Some(team) => format!("further role `{}` (team `{team}`)", further.name),
             None => format!("further role `{}`", further.name),
         });
     }
-    let tenancy = Tenancy { organization, role, rights, team, plan_level: plan.level };
+    let plan_level = plan.level;
+    let tenancy = Tenancy { organization, role, rights, own_limit, team, plan_level };
     Ok(Tenanted { authenticated, tenancy: Some(tenancy) })
+}
+
+/// By what somebody stands in an organization.
+enum Standing {
+    /// As a member.
+    Member(Arc<Membership>),
+    /// With a role that the configuration gives to all of a kind.
+    Role(Arc<str>),
+    /// With the scopes of a key.
+    Machine(Arc<MachineKey>),
+}
+
+/// The limit that a key names. One that cannot be charged to a machine is none.
+fn own_limit(key: &MachineKey, snapshot: &Snapshot) -> Result<Option<Arc<Limit>>, ()> {
+    let Some(name) = &key.limit else { return Ok(None) };
+    let limit = snapshot.limits.get(name).filter(|limit| limit.scope != Scope::User);
+    limit.map(|limit| Some(Arc::clone(limit))).ok_or(())
 }
 
 /// The organization that the sources agree on, if any names one.
@@ -166,6 +216,8 @@ fn named_organization(
     trace: &mut Trace,
 ) -> Result<Option<Arc<Organization>>, Stop> {
     let mut selectors: SmallVec<[OrgSelector; 2]> = SmallVec::new();
+    let of_key = authenticated.principal().machine().map(|key| key.organization);
+    selectors.extend(of_key.map(OrgSelector::Id));
     for source in sources {
         let Some(selector) = selector(source, authenticated, &snapshot.identity)? else { continue };
         trace.note(None, || format!("{} names `{selector}`", source_name(source)));
@@ -177,6 +229,10 @@ fn named_organization(
     for selector in selectors {
         let organization = match known.organization(&selector) {
             Some(Lookup::Found(organization)) => organization,
+            // Whoever has a key must not find out which other organizations exist.
+            Some(Lookup::Absent) if of_key.is_some() && found.is_some() => {
+                return Err(refuse(TenantRefusal::Conflict));
+            }
             Some(Lookup::Absent) => return Err(refuse(TenantRefusal::Unknown)),
             Some(Lookup::Away(outage)) => return Err(Refusal::Unavailable(outage).into()),
             None => return Err(Stop::Ask(Question::Organization(selector))),

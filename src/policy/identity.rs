@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::domain::machine::KeyPepper;
 use crate::domain::source::Source;
 
 pub use jsonwebtoken::Algorithm;
@@ -29,6 +30,8 @@ pub struct IdentityPolicy {
     pub service_role: Option<Arc<str>>,
     /// From where service credentials may be used. Empty: nowhere is refused.
     pub service_addresses: Vec<IpNet>,
+    /// What hashes of machines' keys are keyed with. `None`: there are no such keys.
+    pub machines: Option<KeyPepper>,
     /// The policy role of anonymous callers, where they may call tenant routes at all.
     pub anonymous_role: Option<Arc<str>>,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::{IssuerIndex, Lookup};
+use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 
@@ -42,4 +43,7 @@ pub trait Known: Send + Sync {
 
     /// The user's most recently joined active membership in an active organization.
     fn default_membership(&self, user: &UserId) -> Option<Lookup<Arc<Membership>>>;
+
+    /// The machine's key of that id.
+    fn machine_key(&self, id: KeyId) -> Option<Lookup<Arc<MachineKey>>>;
 }

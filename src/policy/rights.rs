@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::domain::machine::MachineKey;
 use crate::domain::organization::{Membership, TeamName};
 use crate::domain::permission::PermissionPattern;
 
@@ -16,6 +17,7 @@ use super::roles::{PermissionId, Role, RoleTable, Separation};
 pub struct Rights {
     roles: SmallVec<[Arc<Role>; 2]>,
     membership: Option<Arc<Membership>>,
+    key: Option<Arc<MachineKey>>,
 }
 
 /// Why somebody may do something, or may not.
@@ -25,6 +27,8 @@ pub enum Right<'r> {
     Role(&'r Arc<Role>),
     /// The membership grants it.
     Grant(&'r PermissionPattern),
+    /// The scopes of the machine's key have it.
+    Scope(&'r PermissionPattern),
     /// The membership denies it.
     Denial(&'r PermissionPattern),
     /// Nothing allows it.
@@ -43,7 +47,12 @@ pub enum NoRights<'t> {
 impl Rights {
     /// Of somebody who is no member: a service, or nobody in particular.
     pub fn of_role(role: Arc<Role>) -> Self {
-        Self { roles: SmallVec::from_iter([role]), membership: None }
+        Self { roles: SmallVec::from_iter([role]), membership: None, key: None }
+    }
+
+    /// Of a machine: what its key's scopes say, and nothing of any role.
+    pub fn of_machine(key: Arc<MachineKey>) -> Self {
+        Self { roles: SmallVec::new(), membership: None, key: Some(key) }
     }
 
     /// Of a member, in a team where the request names one.
@@ -72,7 +81,7 @@ impl Rights {
             return Err(NoRights::Conflict(apart));
         }
         let more = membership.more.is_some();
-        Ok(Self { roles, membership: more.then(|| Arc::clone(membership)) })
+        Ok(Self { roles, membership: more.then(|| Arc::clone(membership)), key: None })
     }
 
     /// The roles that count, that of the membership first.
@@ -97,9 +106,13 @@ impl Rights {
 
     /// Whether something is allowed, and by what. `name` is the permission as it is written.
     pub fn to(&self, permission: PermissionId, name: &str) -> Right<'_> {
+        let (resource, action) = name.split_once(':').unwrap_or((name, ""));
+        if let Some(key) = &self.key {
+            let scope = key.scopes.iter().find(|scope| scope.grants(resource, action));
+            return scope.map_or(Right::None, Right::Scope);
+        }
         let more = self.membership.as_ref().and_then(|membership| membership.more.as_ref());
         let Some(more) = more else { return self.by_role(permission) };
-        let (resource, action) = name.split_once(':').unwrap_or((name, ""));
         if let Some(denial) = more.denials.iter().find(|denial| denial.denies(resource, action)) {
             return Right::Denial(denial);
         }

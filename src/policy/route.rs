@@ -29,6 +29,8 @@ pub struct Route {
     pub destination: Destination,
     /// What the caller must show.
     pub credential: CredentialRule,
+    /// Whether the key of a machine will do as well.
+    pub machines: bool,
     /// How the organization is found.
     pub tenant: TenantRule,
     /// Where a request names a team of the organization.
@@ -163,6 +165,8 @@ pub enum CredentialRule {
     User,
     /// A service credential.
     Service,
+    /// The key of a machine.
+    Machine,
 }
 
 /// How the organization is found.

@@ -119,6 +119,8 @@ pub struct MintPolicy {
     pub user_role: Arc<str>,
     /// The database role of services.
     pub service_role: Arc<str>,
+    /// The database role of machines.
+    pub machine_role: Arc<str>,
     /// The database role of anonymous callers.
     pub anonymous_role: Arc<str>,
     /// `aud`, where one is stated.

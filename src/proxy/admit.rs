@@ -95,7 +95,8 @@ fn open_socket(
     let policy = policy.ok_or(Refusal::Internal("a WebSocket on a route without"))?;
     let (user, token) = match &ctx.trace.principal {
         Some(Principal::User { id, token }) => (Some(id.clone()), Some(Arc::clone(token))),
-        Some(Principal::Service { .. } | Principal::Anonymous) | None => (None, None),
+        Some(Principal::Service { .. } | Principal::Machine { .. } | Principal::Anonymous)
+        | None => (None, None),
     };
     let organization = ctx.trace.organization.as_ref().map(|organization| organization.id);
     let opener = Opener { organization, user, token };

@@ -90,7 +90,7 @@ pub(super) fn finished(
         organization.id = trace.organization.as_ref().map(|org| tracing::field::display(org.id)),
         principal.kind = trace.principal.as_ref().map(|principal| principal.kind().as_str()),
         principal.id =
-            trace.principal.as_ref().and_then(|principal| principal.user()).map(|id| id.as_str()),
+            trace.principal.as_ref().and_then(Principal::id),
         role.name = trace.role.as_ref().map(|role| role.name.as_ref()),
         refusal.code = refused,
         refusal.cause = ctx.refusal.as_ref().map(tracing::field::display),

@@ -34,7 +34,7 @@ pub(super) fn tell(gateway: &Gateway, ctx: &Context, event: &SecurityEvent) {
         organization.id = trace.organization.as_ref().map(|org| tracing::field::display(org.id)),
         principal.kind = trace.principal.as_ref().map(|principal| principal.kind().as_str()),
         principal.id =
-            trace.principal.as_ref().and_then(|principal| principal.user()).map(|id| id.as_str()),
+            trace.principal.as_ref().and_then(|principal| principal.id()),
         "somebody tried to reach into another organization"
     );
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::domain::clock::Now;
 use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::Lookup;
+use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 
 mod connections;
@@ -65,6 +66,14 @@ impl Directory {
         }
     }
 
+    /// The key of a machine, if this node knows.
+    pub fn machine_key(&self, id: KeyId, now: Now) -> Option<Lookup<Arc<MachineKey>>> {
+        match self {
+            Self::File(file) => Some(file.machine_key(id)),
+            Self::Postgres(postgres) => postgres.machine_key(id, now),
+        }
+    }
+
     /// Finds the organization.
     pub async fn find_organization(&self, selector: &OrgSelector) -> Lookup<Arc<Organization>> {
         match self {
@@ -90,6 +99,14 @@ impl Directory {
         match self {
             Self::File(file) => file.default_membership(user),
             Self::Postgres(postgres) => postgres.find_default_membership(user).await,
+        }
+    }
+
+    /// Finds the key of a machine.
+    pub async fn find_machine_key(&self, id: KeyId) -> Lookup<Arc<MachineKey>> {
+        match self {
+            Self::File(file) => file.machine_key(id),
+            Self::Postgres(postgres) => postgres.find_machine_key(id).await,
         }
     }
 

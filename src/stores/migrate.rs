@@ -52,6 +52,10 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../deploy/sql/0002_directory_notify.sql"),
     },
     Migration { name: "0003_access.sql", sql: include_str!("../../deploy/sql/0003_access.sql") },
+    Migration {
+        name: "0004_api_keys.sql",
+        sql: include_str!("../../deploy/sql/0004_api_keys.sql"),
+    },
 ];
 
 /// What became of one file.

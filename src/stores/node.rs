@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::{Answer, IssuerIndex, Lookup, Question};
+use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::refusal::Refusal;
@@ -24,7 +25,8 @@ use super::keys::RemoteKeys;
 use super::tokens::{MINTED_BYTES, MintedTokens, TokenView};
 
 /// Questions that one request may have answered. The pipeline asks at most six: two keys, two
-/// organizations, a membership, the organization of a default membership.
+/// organizations, a membership, the organization of a default membership; or the key of a machine
+/// and five organizations.
 const MAX_QUESTIONS: usize = 8;
 
 /// What this node knows, under one snapshot.
@@ -83,6 +85,9 @@ impl NodeKnowledge {
             }
             Question::DefaultMembership(user) => {
                 Answer::Membership(self.directory.find_default_membership(user).await)
+            }
+            Question::MachineKey(id) => {
+                Answer::MachineKey(self.directory.find_machine_key(*id).await)
             }
         }
     }
@@ -158,7 +163,8 @@ impl Known for Facts<'_> {
             Question::Key { issuer: asked, .. } => (*asked == issuer).then_some(()),
             Question::Organization(_)
             | Question::Membership(..)
-            | Question::DefaultMembership(_) => None,
+            | Question::DefaultMembership(_)
+            | Question::MachineKey(_) => None,
         });
         if looked_up.is_some() { remote.settled() } else { remote.keys(kid) }
     }
@@ -203,5 +209,15 @@ impl Known for Facts<'_> {
             _ => None,
         });
         told.or_else(|| self.looked(self.node.directory.default_membership(user, self.now)))
+    }
+
+    fn machine_key(&self, id: KeyId) -> Option<Lookup<Arc<MachineKey>>> {
+        let told = self.answer(|question, answer| match (question, answer) {
+            (Question::MachineKey(asked), Answer::MachineKey(found)) if *asked == id => {
+                Some(found.clone())
+            }
+            _ => None,
+        });
+        told.or_else(|| self.looked(self.node.directory.machine_key(id, self.now)))
     }
 }

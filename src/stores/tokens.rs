@@ -248,6 +248,7 @@ mod tests {
             org: None,
             org_role: Some(org_role.into()),
             org_team: None,
+            key: None,
             session_id: None,
             expires_at: None,
         };
@@ -277,6 +278,7 @@ mod tests {
             org: None,
             org_role: None,
             org_team: None,
+            key: None,
             session_id: None,
             expires_at: None,
         };

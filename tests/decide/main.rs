@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod machines;
 mod world;
 
 use http::StatusCode;

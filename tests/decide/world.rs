@@ -13,6 +13,7 @@ use tollgate::domain::directory::DirectoryData;
 use tollgate::domain::head::Arrival;
 use tollgate::domain::ids::{OrgId, UserId};
 use tollgate::domain::known::{IssuerIndex, Lookup, Outage};
+use tollgate::domain::machine::{KeyId, MachineKey};
 use tollgate::domain::organization::{
     MemberStatus, Membership, OrgSelector, OrgStatus, Organization,
 };
@@ -296,5 +297,9 @@ impl Known for World {
             m.user == *user && m.status == MemberStatus::Active && active(m.organization)
         });
         self.look_up(mine.max_by_key(|m| m.joined_at).cloned())
+    }
+
+    fn machine_key(&self, id: KeyId) -> Option<Lookup<Arc<MachineKey>>> {
+        self.look_up(self.directory.machine_keys.iter().find(|key| key.id == id).cloned())
     }
 }

@@ -217,6 +217,7 @@ fn documented(name: &str) -> Option<String> {
         "REDIS_URL" => "redis://redis:6379/0",
         "SUPABASE_PUBLISHABLE_KEY" => "sb_publishable_0123456789abcdef",
         "SUPABASE_SECRET_KEY" => "sb_secret_0123456789abcdef",
+        "TOLLGATE_KEY_PEPPER" => "a-pepper-of-thirty-two-bytes-or-more",
         other => return environment(other),
     };
     Some(value.to_owned())

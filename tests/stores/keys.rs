@@ -87,6 +87,7 @@ fn identity(url: &str) -> IdentityPolicy {
         anonymous_claims: Vec::new(),
         service_role: None,
         service_addresses: Vec::new(),
+        machines: None,
         anonymous_role: None,
     }
 }

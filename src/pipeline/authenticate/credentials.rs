@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::domain::machine::looks_like_key;
 use crate::domain::refusal::CredentialFault;
 
 use super::token::looks_like_jwt;
@@ -29,6 +30,8 @@ pub(super) struct Shown<'h> {
 pub(super) enum Key<'h> {
     /// `sb_publishable_…`, `sb_secret_…`.
     Opaque(Cow<'h, str>),
+    /// `tgk_…`, of a machine.
+    Machine(Cow<'h, str>),
     /// Supabase's legacy anon and service keys are tokens.
     Jwt(Cow<'h, str>),
 }
@@ -36,7 +39,7 @@ pub(super) enum Key<'h> {
 impl Key<'_> {
     fn text(&self) -> &str {
         match self {
-            Self::Opaque(text) | Self::Jwt(text) => text,
+            Self::Opaque(text) | Self::Machine(text) | Self::Jwt(text) => text,
         }
     }
 }
@@ -45,7 +48,8 @@ impl Key<'_> {
 ///
 /// # Errors
 /// [`CredentialFault::Conflict`] where a field is repeated or two places disagree,
-/// [`CredentialFault::Malformed`] where one is not what its place asks for.
+/// [`CredentialFault::Malformed`] where one is not what its place asks for,
+/// [`CredentialFault::KeyInQuery`] where the key of a machine stands in the query.
 pub(super) fn credentials<'h>(
     headers: &'h HeaderMap,
     query: Option<&'h str>,
@@ -54,6 +58,9 @@ pub(super) fn credentials<'h>(
     let in_header = in_header.map(|value| value.to_str().map(Cow::Borrowed)).transpose();
     let in_header = in_header.map_err(|_| CredentialFault::Malformed)?;
     let in_query = query_key(query.unwrap_or_default())?;
+    if in_query.as_deref().is_some_and(looks_like_key) {
+        return Err(CredentialFault::KeyInQuery);
+    }
     let stated = match (in_header, in_query) {
         (Some(a), Some(b)) if a != b => return Err(CredentialFault::Conflict),
         (Some(key), _) | (None, Some(key)) => Some(key),
@@ -65,9 +72,11 @@ pub(super) fn credentials<'h>(
         Some(key) if key.text() == bearer => Ok(Shown { key: Some(key), bearer: None }),
         // supabase-js sends a new-style key in both fields; alone in this one it is still the key.
         None if is_opaque(bearer) => {
-            Ok(Shown { key: Some(Key::Opaque(Cow::Borrowed(bearer))), bearer: None })
+            Ok(Shown { key: Some(classify(Cow::Borrowed(bearer))?), bearer: None })
         }
         Some(_) if is_opaque(bearer) => Err(CredentialFault::Conflict),
+        // A machine calls for itself and for nobody else.
+        Some(Key::Machine(_)) => Err(CredentialFault::Conflict),
         key => Ok(Shown { key, bearer: Some(bearer) }),
     }
 }
@@ -112,6 +121,8 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, CredentialFault> {
 fn classify(text: Cow<'_, str>) -> Result<Key<'_>, CredentialFault> {
     if text.is_empty() {
         Err(CredentialFault::Malformed)
+    } else if looks_like_key(&text) {
+        Ok(Key::Machine(text))
     } else if looks_like_jwt(&text) {
         Ok(Key::Jwt(text))
     } else {
@@ -120,7 +131,7 @@ fn classify(text: Cow<'_, str>) -> Result<Key<'_>, CredentialFault> {
 }
 
 fn is_opaque(bearer: &str) -> bool {
-    bearer.starts_with("sb_")
+    bearer.starts_with("sb_") || looks_like_key(bearer)
 }
 
 fn query_key(query: &str) -> Result<Option<Cow<'_, str>>, CredentialFault> {
@@ -190,6 +201,7 @@ mod tests {
         let key = match &shown.key {
             None => "-".to_owned(),
             Some(Key::Opaque(text)) => format!("opaque {text}"),
+            Some(Key::Machine(text)) => format!("machine {text}"),
             Some(Key::Jwt(text)) => format!("jwt {text}"),
         };
         Ok(format!("{key} / {}", shown.bearer.unwrap_or("-")))
@@ -199,6 +211,7 @@ mod tests {
     fn credentials_are_found_where_supabase_clients_put_them() {
         let bearer = |token: &str| format!("Bearer {token}");
         let (jwt, user, secret) = (bearer(JWT), bearer(USER), bearer("sb_secret_1"));
+        let machine = bearer("tgk_1");
         let auth = "authorization";
         for (fields, query, wanted) in [
             (vec![], "", "- / -"),
@@ -214,6 +227,9 @@ mod tests {
                 "opaque sb_secret_1 / ddd.eee.fff",
             ),
             (vec![(auth, &secret)], "", "opaque sb_secret_1 / -"),
+            (vec![(auth, &machine)], "", "machine tgk_1 / -"),
+            (vec![("apikey", "tgk_1")], "", "machine tgk_1 / -"),
+            (vec![("apikey", "tgk_1"), (auth, &machine)], "", "machine tgk_1 / -"),
             (vec![], "vsn=1.0.0&apikey=sb_publishable_1", "opaque sb_publishable_1 / -"),
             (vec![], "%61pi%6bey=sb%5Fpublishable", "opaque sb_publishable / -"),
             (vec![("apikey", JWT)], "apikey=aaa.bbb.ccc", "jwt aaa.bbb.ccc / -"),
@@ -233,6 +249,20 @@ mod tests {
             (vec![], "apikey=a&apikey=a", CredentialFault::Conflict),
             (vec![], "apikey=a&%61pikey=b", CredentialFault::Conflict),
             (vec![("apikey", JWT), (auth, "Bearer sb_secret_1")], "", CredentialFault::Conflict),
+            (vec![("apikey", "tgk_1"), (auth, "Bearer tgk_2")], "", CredentialFault::Conflict),
+            (
+                vec![("apikey", "tgk_1"), (auth, "Bearer ddd.eee.fff")],
+                "",
+                CredentialFault::Conflict,
+            ),
+            (
+                vec![("apikey", "sb_secret_1"), (auth, "Bearer tgk_1")],
+                "",
+                CredentialFault::Conflict,
+            ),
+            (vec![], "apikey=tgk_1", CredentialFault::KeyInQuery),
+            (vec![], "%61pikey=tg%6b_1", CredentialFault::KeyInQuery),
+            (vec![("apikey", "tgk_1")], "apikey=tgk_1", CredentialFault::KeyInQuery),
             (vec![(auth, "Basic dXNlcjpwYXNz")], "", CredentialFault::Malformed),
             (vec![(auth, "Bearer")], "", CredentialFault::Malformed),
             (vec![(auth, "Bearer ")], "", CredentialFault::Malformed),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::{IssuerIndex, Lookup, Outage, Question};
+use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::refusal::Refusal;
 use crate::domain::source::Source;
@@ -75,6 +76,10 @@ impl Known for Node {
     fn default_membership(&self, _: &UserId) -> Option<Lookup<Arc<Membership>>> {
         None
     }
+
+    fn machine_key(&self, _: KeyId) -> Option<Lookup<Arc<MachineKey>>> {
+        None
+    }
 }
 
 fn issuer(name: &str, iss: &[&str], audiences: &[&str], keys: Vec<VerifyingKey>) -> Issuer {
@@ -132,6 +137,7 @@ fn identity() -> IdentityPolicy {
         anonymous_claims: vec!["anon".into()],
         service_role: None,
         service_addresses: vec!["10.0.0.0/8".parse().unwrap()],
+        machines: None,
         anonymous_role: None,
     }
 }
@@ -229,6 +235,7 @@ impl Request {
             now: self.now,
             headers: &self.headers,
             client: self.client,
+            machines: false,
         };
         let mut trace = Trace::new();
         let proven = judge.judge(self.rule, self.query.as_deref(), &mut trace)?;

@@ -30,7 +30,7 @@ impl<'t> Circumstances<'t> {
         let authenticated = tenanted.authenticated();
         let token = match authenticated.principal() {
             Principal::User { token, .. } => Some(token),
-            Principal::Service { .. } | Principal::Anonymous => None,
+            Principal::Service { .. } | Principal::Machine { .. } | Principal::Anonymous => None,
         };
         Self { tenancy, token, client: authenticated.routed().client(), now }
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::domain::caller::{Caller, Minted};
 use crate::domain::clock::Now;
+use crate::domain::machine::KeyId;
 use crate::domain::organization::TeamName;
 use crate::domain::principal::PrincipalKind;
 use crate::domain::refusal::{CredentialFault, Refusal};
@@ -27,6 +28,8 @@ struct Claims<'a> {
     org_role: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     org_team: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +54,7 @@ pub fn mint(policy: &MintPolicy, caller: &Caller, now: Now) -> Result<Minted, Re
     let role = match caller.kind {
         PrincipalKind::User => &policy.user_role,
         PrincipalKind::Service => &policy.service_role,
+        PrincipalKind::Machine => &policy.machine_role,
         PrincipalKind::Anonymous => &policy.anonymous_role,
     };
     let claims = Claims {
@@ -59,6 +63,7 @@ pub fn mint(policy: &MintPolicy, caller: &Caller, now: Now) -> Result<Minted, Re
         org_id: caller.org.map(|org| org.to_string()),
         org_role: caller.org_role.as_deref(),
         org_team: caller.org_team.as_ref().map(TeamName::as_str),
+        key_id: caller.key.as_ref().map(KeyId::as_str),
         session_id: caller.session_id.as_deref(),
         aud: policy.audience.as_deref(),
         iat,
@@ -88,6 +93,7 @@ mod tests {
             lifetime: Duration::from_secs(60),
             user_role: "authenticated".into(),
             service_role: "service_role".into(),
+            machine_role: "machines".into(),
             anonymous_role: "anon".into(),
             audience: Some("rest".into()),
         }
@@ -100,6 +106,7 @@ mod tests {
             org: Some("7b0d3c1e-0000-4000-8000-00000000000a".parse().unwrap()),
             org_role: Some("editor".into()),
             org_team: None,
+            key: None,
             session_id: Some("s1".into()),
             expires_at: Some(NOW.unix_secs() + 3600),
         }
@@ -139,6 +146,7 @@ mod tests {
                 org: None,
                 org_role: None,
                 org_team: None,
+                key: None,
                 session_id: None,
                 expires_at: None,
             };
@@ -148,6 +156,27 @@ mod tests {
             });
             assert_eq!(claims(&minted), wanted);
         }
+    }
+
+    #[test]
+    fn a_machine_is_named_by_its_key_and_has_neither_subject_nor_role_in_the_organization() {
+        let org = "7b0d3c1e-0000-4000-8000-00000000000a";
+        let machine = Caller {
+            kind: PrincipalKind::Machine,
+            user: None,
+            org: Some(org.parse().unwrap()),
+            org_role: None,
+            org_team: None,
+            key: Some("tgk_0123456789Ab".parse().unwrap()),
+            session_id: None,
+            expires_at: None,
+        };
+        let minted = mint(&MintPolicy { audience: None, ..policy() }, &machine, NOW).unwrap();
+        let wanted = serde_json::json!({
+            "role": "machines", "org_id": org, "key_id": "tgk_0123456789Ab",
+            "iat": 1_800_000_000_u64, "exp": 1_800_000_060_u64,
+        });
+        assert_eq!(claims(&minted), wanted);
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Asker {
             org: Some(org),
             org_role: None,
             org_team: None,
+            key: None,
             session_id: None,
             expires_at: None,
         };

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Statement};
@@ -45,6 +45,7 @@ pub(super) enum Query {
     OrganizationBySlug,
     Membership,
     DefaultMembership,
+    MachineKey,
 }
 
 /// The connections.
@@ -82,6 +83,9 @@ struct Statements {
     organization_by_slug: Statement,
     membership: Statement,
     default_membership: Statement,
+    /// Prepared when it is asked for the first time: a database that was not migrated since there
+    /// are keys of machines still serves the rest.
+    machine_key: OnceCell<Statement>,
 }
 
 impl Pool {
@@ -123,6 +127,7 @@ impl Pool {
             Query::OrganizationBySlug => &session.statements.organization_by_slug,
             Query::Membership => &session.statements.membership,
             Query::DefaultMembership => &session.statements.default_membership,
+            Query::MachineKey => self.machine_key(&session).await?,
         };
         match timeout(self.answer_within, session.client.query_opt(statement, parameters)).await {
             Ok(Ok(row)) => Ok(row),
@@ -136,6 +141,22 @@ impl Pool {
                 session.abandoned.notify_one();
                 Err(away("no answer in time"))
             }
+        }
+    }
+
+    /// The statement for keys of machines. That it cannot be had says nothing about the connection.
+    async fn machine_key<'s>(&self, session: &'s Session) -> Result<&'s Statement, LoadError> {
+        let query = &self.queries.machine_key;
+        let prepare = || session.client.prepare_typed(query, &[Type::TEXT]);
+        let prepared = session.statements.machine_key.get_or_try_init(prepare);
+        match timeout(self.answer_within, prepared).await {
+            Ok(Ok(statement)) => Ok(statement),
+            Ok(Err(error)) => {
+                let error = describe(&error);
+                tracing::warn!(%error, "keys of machines cannot be asked for: see `tollgate migrate`");
+                Err(LoadError::Unreachable(error))
+            }
+            Err(_) => Err(LoadError::Unreachable("no answer in time".to_owned())),
         }
     }
 
@@ -248,6 +269,7 @@ impl Pool {
             default_membership: client
                 .prepare_typed(&queries.default_membership, &[Type::TEXT])
                 .await?,
+            machine_key: OnceCell::new(),
         })
     }
 }

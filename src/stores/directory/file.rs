@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use crate::domain::directory::DirectoryData;
 use crate::domain::ids::{OrgId, OrgSlug, UserId};
 use crate::domain::known::Lookup;
+use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{MemberStatus, Membership, OrgSelector, OrgStatus, Organization};
 
 /// A directory in memory.
@@ -23,6 +24,7 @@ struct Index {
     by_id: HashMap<OrgId, Arc<Organization>>,
     by_slug: HashMap<OrgSlug, Arc<Organization>>,
     users: HashMap<UserId, User>,
+    machine_keys: HashMap<KeyId, Arc<MachineKey>>,
 }
 
 #[derive(Default)]
@@ -63,6 +65,11 @@ impl FileDirectory {
         let index = self.index.load();
         lookup(index.users.get(user).and_then(|user| user.default.as_ref()))
     }
+
+    /// The key of a machine.
+    pub fn machine_key(&self, id: KeyId) -> Lookup<Arc<MachineKey>> {
+        lookup(self.index.load().machine_keys.get(&id))
+    }
 }
 
 impl Index {
@@ -91,6 +98,8 @@ impl Index {
             }
             user.memberships.insert(membership.organization, membership);
         }
+        let keys = data.machine_keys.iter().map(|key| (key.id, Arc::new(key.clone())));
+        index.machine_keys = keys.collect();
         index
     }
 }
@@ -155,7 +164,7 @@ mod tests {
             membership(3, MemberStatus::Active, 30),
             membership(4, MemberStatus::Suspended, 40),
         ];
-        let mut data = DirectoryData { organizations, memberships };
+        let mut data = DirectoryData { organizations, memberships, ..<_>::default() };
         assert_eq!(default_of(&data), Lookup::Found(id(2)));
         data.memberships.remove(0);
         assert_eq!(default_of(&data), Lookup::Found(id(1)));
@@ -166,7 +175,7 @@ mod tests {
     #[test]
     fn organizations_are_found_by_id_and_by_slug_until_they_are_replaced() {
         let organizations = vec![organization(1, "a", OrgStatus::Active)];
-        let file = FileDirectory::new(&DirectoryData { organizations, memberships: vec![] });
+        let file = FileDirectory::new(&DirectoryData { organizations, ..<_>::default() });
         let by_slug = OrgSelector::Slug("a".parse().unwrap());
         assert!(matches!(file.organization(&by_slug), Lookup::Found(org) if org.id == id(1)));
         let by_id = OrgSelector::Id(id(1));

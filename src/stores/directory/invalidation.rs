@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::domain::clock::Now;
 use crate::domain::ids::{OrgId, UserId};
+use crate::domain::machine::KeyId;
 
 /// Changes that are remembered. A load during which more arrive is not kept.
 const REMEMBERED: usize = 4096;
@@ -23,6 +24,8 @@ pub(super) enum Target {
     Organization(OrgId),
     /// A user's memberships.
     User(UserId),
+    /// The key of a machine.
+    Key(KeyId),
 }
 
 impl Target {
@@ -31,6 +34,7 @@ impl Target {
         let read = match payload.split_once(':') {
             Some(("org", id)) => id.parse().ok().map(Self::Organization),
             Some(("user", id)) => id.parse().ok().map(Self::User),
+            Some(("key", id)) => id.parse().ok().map(Self::Key),
             _ => None,
         };
         read.unwrap_or(Self::All)
@@ -119,7 +123,11 @@ mod tests {
         let id: OrgId = "7b0d3c1e-0000-4000-8000-00000000000a".parse().unwrap();
         assert_eq!(Target::parse(&format!("org:{id}")), Target::Organization(id));
         assert_eq!(Target::parse("user:auth0|1"), user("auth0|1"));
-        for odd in ["all", "", "org:", "org:x", "user:", "user:a b", "plan:free"] {
+        let key: KeyId = "tgk_0123456789Ab".parse().unwrap();
+        assert_eq!(Target::parse("key:tgk_0123456789Ab"), Target::Key(key));
+        for odd in
+            ["key:", "key:tgk_", "all", "", "org:", "org:x", "user:", "user:a b", "plan:free"]
+        {
             assert_eq!(Target::parse(odd), Target::All, "{odd}");
         }
     }

@@ -1,4 +1,4 @@
-//! The directory in PostgreSQL: three shelves of entries over a few connections, and one more
+//! The directory in PostgreSQL: four shelves of entries over a few connections, and one more
 //! connection that listens for changes.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::config::settings::PostgresDirectory;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::Lookup;
+use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::telemetry::metrics::Metrics;
 
@@ -42,6 +43,7 @@ struct Shelves {
     organizations: Arc<Shelf<Organizations>>,
     memberships: Arc<Shelf<Memberships>>,
     defaults: Arc<Shelf<Defaults>>,
+    machine_keys: Arc<Shelf<MachineKeys>>,
 }
 
 impl PostgresStore {
@@ -74,6 +76,7 @@ impl PostgresStore {
             organizations: Shelf::new(Arc::clone(&shared), settings.capacity),
             memberships: Shelf::new(Arc::clone(&shared), settings.capacity),
             defaults: Shelf::new(Arc::clone(&shared), settings.capacity),
+            machine_keys: Shelf::new(Arc::clone(&shared), settings.capacity),
             shared,
         });
         let keep_up = |slot| runtime.spawn(Arc::clone(&pool).keep_up(slot)).abort_handle();
@@ -107,6 +110,11 @@ impl PostgresStore {
         self.shelves.defaults.known(user, now)
     }
 
+    /// The key of a machine, if this node knows.
+    pub fn machine_key(&self, id: KeyId, now: Now) -> Option<Lookup<Arc<MachineKey>>> {
+        self.shelves.machine_keys.known(&id, now)
+    }
+
     /// Finds the organization.
     pub async fn find_organization(&self, selector: &OrgSelector) -> Lookup<Arc<Organization>> {
         self.shelves.organizations.find(selector).await
@@ -124,6 +132,11 @@ impl PostgresStore {
     /// Finds the user's default membership.
     pub async fn find_default_membership(&self, user: &UserId) -> Lookup<Arc<Membership>> {
         self.shelves.defaults.find(user).await
+    }
+
+    /// Finds the key of a machine.
+    pub async fn find_machine_key(&self, id: KeyId) -> Lookup<Arc<MachineKey>> {
+        self.shelves.machine_keys.find(&id).await
     }
 
     /// Whether a connection is up.
@@ -146,6 +159,7 @@ impl Shelves {
         self.organizations.forget(targets);
         self.memberships.forget(targets);
         self.defaults.forget(targets);
+        self.machine_keys.forget(targets);
     }
 }
 
@@ -168,7 +182,7 @@ impl Kind for Organizations {
     fn concerns(key: &OrgSelector, value: Option<&Organization>, target: &Target) -> bool {
         match (target, key, value) {
             (Target::All, _, _) => true,
-            (Target::User(_), _, _) => false,
+            (Target::User(_) | Target::Key(_), _, _) => false,
             (Target::Organization(id), OrgSelector::Id(known), _) => id == known,
             (Target::Organization(id), OrgSelector::Slug(_), Some(known)) => *id == known.id,
             // It may have come into being, or been given this slug.
@@ -194,6 +208,7 @@ impl Kind for Memberships {
             Target::All => true,
             Target::User(id) => id == user,
             Target::Organization(id) => id == organization,
+            Target::Key(_) => false,
         }
     }
 }
@@ -214,6 +229,28 @@ impl Kind for Defaults {
             // An organization that is active again may be anybody's default.
             Target::All | Target::Organization(_) => true,
             Target::User(id) => id == user,
+            Target::Key(_) => false,
+        }
+    }
+}
+
+struct MachineKeys;
+
+impl Kind for MachineKeys {
+    type Key = KeyId;
+    type Value = MachineKey;
+
+    async fn load(pool: &Pool, id: &KeyId) -> Result<Option<MachineKey>, LoadError> {
+        let row = pool.row(Query::MachineKey, &[&id.as_str()]).await?;
+        Ok(row.map(|row| rows::machine_key(&row, *id)).transpose()?)
+    }
+
+    fn concerns(id: &KeyId, _: Option<&MachineKey>, target: &Target) -> bool {
+        match target {
+            Target::All => true,
+            Target::Key(changed) => changed == id,
+            // What changes of an organization is looked up with the organization.
+            Target::Organization(_) | Target::User(_) => false,
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use crate::domain::ids::{OrgId, UserId};
+use crate::domain::machine::{KeyHash, KeyId, KeyStatus, MachineKey, PreviousSecret};
 use crate::domain::organization::{
     Demands, MemberStatus, Membership, MoreRights, OrgStatus, Organization, SecondFactor, TeamRole,
 };
@@ -114,6 +115,45 @@ fn more(row: &Row) -> Result<Option<Box<MoreRights>>, RowError> {
     Ok((more != MoreRights::default()).then(|| Box::new(more)))
 }
 
+/// `organization uuid, name, hash, scopes text[], status`; where the query brings them, also
+/// `addresses text[]`, `limit_name`, `expires_at bigint`, `previous_hash` with
+/// `previous_until bigint` (seconds since 1970).
+pub(super) fn machine_key(row: &Row, id: KeyId) -> Result<MachineKey, RowError> {
+    let hash = |name, text: &str| text.parse::<KeyHash>().map_err(|_| odd(name, text));
+    let seconds = |name: &'static str| -> Result<Option<u64>, RowError> {
+        // What ended before 1970 has ended.
+        Ok(optional::<i64>(row, name)?.map(|stated| u64::try_from(stated).unwrap_or(0)))
+    };
+    let scopes: Vec<String> = column(row, "scopes")?;
+    let scope = |text: &String| PermissionPattern::parse(text).ok_or_else(|| odd("scopes", text));
+    let addresses: Vec<String> = optional(row, "addresses")?.unwrap_or_default();
+    let network = |text: &String| text.parse().map_err(|_| odd("addresses", text));
+    let before = optional::<String>(row, "previous_hash")?;
+    let before = before.map(|text| hash("previous_hash", &text)).transpose()?;
+    Ok(MachineKey {
+        id,
+        name: Arc::from(column::<&str>(row, "name")?),
+        organization: OrgId::new(column::<Uuid>(row, "organization")?),
+        hash: hash("hash", column(row, "hash")?)?,
+        previous: before
+            .zip(seconds("previous_until")?)
+            .map(|(hash, until)| PreviousSecret { hash, until }),
+        scopes: scopes.iter().map(scope).collect::<Result<_, _>>()?,
+        addresses: addresses.iter().map(network).collect::<Result<_, _>>()?,
+        limit: optional::<String>(row, "limit_name")?.map(Arc::from),
+        status: key_status(column(row, "status")?)?,
+        expires_at: seconds("expires_at")?,
+    })
+}
+
+fn key_status(text: &str) -> Result<KeyStatus, RowError> {
+    match text {
+        "active" => Ok(KeyStatus::Active),
+        "revoked" => Ok(KeyStatus::Revoked),
+        other => Err(odd("status", other)),
+    }
+}
+
 fn team_role(text: &str) -> Result<TeamRole, RowError> {
     let (team, role) = text.split_once(':').ok_or_else(|| odd("teams", text))?;
     let team = team.parse().map_err(|_| odd("teams", text))?;
@@ -166,8 +206,10 @@ mod tests {
     fn only_the_known_statuses_are_read() {
         assert_eq!(org_status("active"), Ok(OrgStatus::Active));
         assert_eq!(member_status("invited"), Ok(MemberStatus::Invited));
+        assert_eq!(key_status("revoked"), Ok(KeyStatus::Revoked));
         for odd in ["Active", "", "deleted", "active "] {
             assert!(org_status(odd).is_err() && member_status(odd).is_err(), "{odd}");
+            assert!(key_status(odd).is_err(), "{odd}");
         }
     }
 
