@@ -11,6 +11,7 @@ use crate::domain::directory::DirectoryData;
 use crate::domain::organization::{Membership, TeamName};
 use crate::policy::Snapshot;
 use crate::policy::condition::{Condition, Requirement};
+use crate::policy::gates::Gates;
 use crate::policy::rights::{Right, Rights};
 use crate::policy::roles::{PermissionId, Role};
 
@@ -39,6 +40,7 @@ fn matrix(arguments: &Matrix) -> Result<Done, Failure> {
 struct Table<'s> {
     roles: Vec<&'s Arc<Role>>,
     permissions: Vec<(PermissionId, &'s Arc<str>)>,
+    gates: &'s Gates,
 }
 
 #[derive(Serialize)]
@@ -54,7 +56,7 @@ impl<'s> Table<'s> {
         let mut roles: Vec<&Arc<Role>> = snapshot.roles.roles().collect();
         roles.sort_by_key(|role| (std::cmp::Reverse(role.level), Arc::clone(&role.name)));
         let permissions = snapshot.roles.permissions().collect();
-        Self { roles, permissions }
+        Self { roles, permissions, gates: &snapshot.gates }
     }
 
     /// One line for each permission, one column for each role, as there are more of the former.
@@ -84,7 +86,14 @@ impl<'s> Table<'s> {
         }
         out.push('\n');
         for role in self.roles.iter().filter(|role| !role.requires.is_empty()) {
-            let _ = writeln!(out, "if: `{}` asks for {}", role.name, conditions(role).join(", "));
+            let asked = conditions(&role.requires).join(", ");
+            let _ = writeln!(out, "if: `{}` asks for {asked}", role.name);
+        }
+        for gate in self.gates.iter() {
+            let closed: Vec<String> =
+                gate.permissions.iter().map(|pattern| format!("`{pattern}`")).collect();
+            let asked = conditions(&gate.requires).join(", ");
+            let _ = writeln!(out, "gate `{}`: {} ask for {asked}", gate.name, closed.join(", "));
         }
         out
     }
@@ -110,7 +119,7 @@ impl<'s> Table<'s> {
         let object = |role: &&'s Arc<Role>| RoleObject {
             role: &role.name,
             level: role.level,
-            requires: conditions(role),
+            requires: conditions(&role.requires),
             permissions: self
                 .permissions
                 .iter()
@@ -177,7 +186,7 @@ fn holders(loaded: &Loaded, asked: &str) -> Result<Holders, Failure> {
             by: grant.pattern.to_string(),
             of: grant.role.to_string(),
             at: grant.source.to_string(),
-            requires: conditions(role),
+            requires: conditions(&role.requires),
         })
     };
     let members = match &loaded.settings.directory {
@@ -263,8 +272,8 @@ impl Holders {
     }
 }
 
-fn conditions(role: &Role) -> Vec<String> {
-    role.requires.iter().map(condition).collect()
+fn conditions(requires: &[Requirement]) -> Vec<String> {
+    requires.iter().map(condition).collect()
 }
 
 fn condition(requirement: &Requirement) -> String {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::domain::catalog::Caps;
 use crate::policy::Snapshot;
 use crate::policy::edge::EdgePolicy;
+use crate::policy::gates::{self, GateDefinition, Gates};
 use crate::policy::identity::IdentityPolicy;
 use crate::policy::limits::{Limit, Plan, RateSource, Scope};
 use crate::policy::response::ResponsePolicy;
@@ -28,7 +29,7 @@ use super::context::Context;
 use super::decode::{At, Name, Named, nearest};
 use super::defaults as preset;
 use super::identity::IdentityFields;
-use super::policies::{LimitFields, LimitRate, PlanFields, PolicyFile, RoleFields};
+use super::policies::{GateFields, LimitFields, LimitRate, PlanFields, PolicyFile, RoleFields};
 use super::resolve;
 use super::routes::{PermissionFields, RouteFields, Target};
 use super::upstreams::UpstreamFields;
@@ -43,6 +44,7 @@ pub(super) struct Joined {
     pub(super) separated: Vec<At<Vec<At<Name>>>>,
     /// Permissions that are asked for elsewhere than in routes.
     pub(super) permissions: Vec<(Name, Name)>,
+    pub(super) gates: BTreeMap<Name, At<GateFields>>,
     /// In their order.
     pub(super) stages: Vec<Name>,
     pub(super) limits: BTreeMap<Name, At<LimitFields>>,
@@ -63,6 +65,7 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
         roles: BTreeMap::new(),
         separated: Vec::new(),
         permissions: Vec::new(),
+        gates: BTreeMap::new(),
         stages: Vec::new(),
         limits: BTreeMap::new(),
         tables: BTreeMap::new(),
@@ -108,6 +111,7 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
         }
         gather("plan", file.plans, &mut joined.plans, cx);
         gather("role", file.roles, &mut joined.roles, cx);
+        gather("gate", file.gates, &mut joined.gates, cx);
         gather("limit", file.limits, &mut joined.limits, cx);
         gather("table", file.tables, &mut joined.tables, cx);
         let views = file
@@ -174,6 +178,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     let limits = limits(joined, cx);
     let catalog = Arc::new(catalog(joined, cx));
     let roles = roles(joined, cx);
+    let gates = gates(joined, &roles, cx);
     if let (Some(identity), Some(edge)) = (&base.identity, &base.edge) {
         token_fits(identity, edge, cx);
     }
@@ -197,6 +202,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
         edge: base.edge?,
         identity: identity?,
         roles,
+        gates,
         plans,
         limits,
         catalog,
@@ -316,7 +322,7 @@ fn roles(joined: &Joined, cx: &mut Context<'_>) -> RoleTable {
             if all_there
                 && !asked.iter().any(|(resource, action)| pattern.value.grants(resource, action))
             {
-                grants_nothing(pattern, &asked, cx);
+                grants_nothing(pattern, &asked, "grants nothing", cx);
             }
         }
         for parent in &value.inherits {
@@ -368,6 +374,26 @@ fn roles(joined: &Joined, cx: &mut Context<'_>) -> RoleTable {
     RoleTable::default()
 }
 
+fn gates(joined: &Joined, roles: &RoleTable, cx: &mut Context<'_>) -> Gates {
+    let asked = asked(joined);
+    let all_there = !cx.failed();
+    let mut out = Vec::new();
+    for (name, At { value, .. }) in &joined.gates {
+        for pattern in &value.permissions.0 {
+            let means = |(r, a): &(Name, Name)| gates::covers(&pattern.value, r, a);
+            if all_there && !asked.iter().any(means) {
+                grants_nothing(pattern, &asked, "means nothing", cx);
+            }
+        }
+        out.push(GateDefinition {
+            name: name.clone(),
+            permissions: value.permissions.0.iter().map(|at| at.value.clone()).collect(),
+            requires: requirements(&value.require.0, joined, cx),
+        });
+    }
+    Gates::compile(out, roles)
+}
+
 /// The pairs of roles that are kept apart.
 fn separated(joined: &Joined, cx: &mut Context<'_>) -> Vec<Separation> {
     let mut out = Vec::new();
@@ -392,6 +418,7 @@ fn separated(joined: &Joined, cx: &mut Context<'_>) -> Vec<Separation> {
 fn grants_nothing(
     pattern: &At<PermissionPattern>,
     asked: &BTreeSet<(Name, Name)>,
+    fault: &str,
     cx: &mut Context<'_>,
 ) {
     let stated = pattern.value.to_string();
@@ -400,7 +427,7 @@ fn grants_nothing(
         Some(near) => format!("did you mean `{near}`?"),
         None => "no table and no route asks for it: remove it, or list the table".to_owned(),
     };
-    cx.error(pattern.span, format!("the permission `{stated}` grants nothing")).hint(hint);
+    cx.error(pattern.span, format!("the permission `{stated}` {fault}")).hint(hint);
 }
 
 fn identity(fields: IdentityFields, joined: &Joined, cx: &mut Context<'_>) -> IdentityPolicy {

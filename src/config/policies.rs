@@ -17,7 +17,7 @@ use super::catalog::functions::{CapFields, FunctionFields, TypeName};
 use super::catalog::{TableFields, ViewFields};
 use super::conditions::ConditionFields;
 use super::context::Context;
-use super::decode::{At, Decode, Fields, Name, Named, Shapes, Table, name, shown};
+use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table, name, shown};
 use super::defaults as preset;
 use super::leaf::{Pace, Text, text, word, words};
 use super::routes::RouteFields;
@@ -31,6 +31,7 @@ pub(super) struct PolicyFile {
     pub(super) roles: Named<RoleFields>,
     pub(super) separate: Vec<At<Vec<At<Name>>>>,
     pub(super) permissions: Vec<PlainPermission>,
+    pub(super) gates: Named<GateFields>,
     pub(super) stages: Option<At<Vec<At<Name>>>>,
     pub(super) limits: Named<LimitFields>,
     pub(super) tables: Named<TableFields>,
@@ -61,6 +62,11 @@ impl Fields for PolicyFile {
         let permissions = table.some(
             "permissions",
             "Permissions that no route and no table asks for, because applications do.",
+        );
+        let gates = table.some(
+            "gates",
+            "What must hold for permissions to count, whichever role has them and whichever route \
+             asks for them.",
         );
         let stages = table.optional(
             "stages",
@@ -97,6 +103,7 @@ impl Fields for PolicyFile {
             roles,
             separate,
             permissions,
+            gates,
             stages,
             limits,
             tables,
@@ -158,6 +165,26 @@ impl Fields for RoleFields {
              that it inherits must hold too.",
         );
         Some(Self { level, inherits, permissions, require })
+    }
+}
+
+/// A gate.
+pub(super) struct GateFields {
+    pub(super) permissions: Filled<At<PermissionPattern>>,
+    pub(super) require: Filled<At<ConditionFields>>,
+}
+
+impl Fields for GateFields {
+    const NAME: &'static str = "gate";
+    const ABOUT: &'static str = "What must hold for permissions to count.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let permissions = table.required(
+            "permissions",
+            "`resource:action`; either side may be `*`. Here `admin` stands for itself only.",
+        );
+        let require = table.required("require", "What must hold: all of it.");
+        Some(Self { permissions: permissions?, require: require? })
     }
 }
 

@@ -142,7 +142,13 @@ impl<'c> Caller<'c> {
         self.circumstances.ok_or(Refusal::Internal("a right without an organization"))
     }
 
+    /// The right comes first: whoever lacks it is not told what else is asked for.
     fn permit(&self, id: PermissionId, trace: &mut Trace) -> Result<(), Refusal> {
+        self.has(id, trace)?;
+        self.meets(self.snapshot.gates.of(id), trace)
+    }
+
+    fn has(&self, id: PermissionId, trace: &mut Trace) -> Result<(), Refusal> {
         let rights = self.here()?.tenancy().rights();
         let roles = &self.snapshot.roles;
         let permission = roles.name(id);

@@ -17,6 +17,13 @@ use super::condition::Requirement;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PermissionId(u16);
 
+impl PermissionId {
+    /// As a position among all permissions.
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// The action on a function of the database.
 pub const CALL: &str = "call";
 

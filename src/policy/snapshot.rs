@@ -9,6 +9,7 @@ use http::Method;
 use crate::domain::catalog::Catalog;
 
 use super::edge::EdgePolicy;
+use super::gates::Gates;
 use super::identity::IdentityPolicy;
 use super::limits::{Limit, Plan};
 use super::response::ResponsePolicy;
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub identity: IdentityPolicy,
     /// Roles and permissions.
     pub roles: RoleTable,
+    /// What must hold for permissions, whoever has them.
+    pub gates: Gates,
     /// Plans by name.
     pub plans: BTreeMap<Arc<str>, Plan>,
     /// Limits by name.

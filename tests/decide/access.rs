@@ -72,6 +72,40 @@ fn a_role_in_a_team_counts_where_the_request_names_the_team() {
     assert_eq!(code(&world, &twice), "bad_team");
 }
 
+/// A gate is about the permission, so that no way to it leads around: not another role, not a grant,
+/// not an embed.
+#[test]
+fn a_gate_closes_a_permission_on_every_way_to_it() {
+    let world = world();
+    let aal2 = |request: Request| signed_in(request, 0, Some(0));
+    for (user, path, expected) in [
+        ("viewer", "/rest/v1/contracts", "feature_disabled"),
+        ("keeper", "/rest/v1/contracts", "feature_disabled"),
+        ("granted", "/rest/v1/contracts", "feature_disabled"),
+        ("viewer", "/rest/v1/deals", "passed"),
+        ("viewer", "/rest/v1/deals?select=*,contracts(*)", "feature_disabled"),
+    ] {
+        let asked = aal2(request("GET", path).user(user));
+        assert_eq!(code(&world, &asked), expected, "{user} {path}");
+    }
+    // Whoever lacks the right is not told what else is asked for.
+    let asked = request("DELETE", "/rest/v1/contracts?id=eq.1").user("viewer");
+    assert_eq!(code(&world, &asked), "permission_denied");
+    let careful = |asked: Request| {
+        let asked = asked.field("x-organization-id", "careful").sent_from("10.0.0.1");
+        signed_in(asked, 0, None)
+    };
+    for path in ["/rest/v1/contracts", "/rest/v1/deals?select=*,contracts(*)"] {
+        let asked = careful(request("GET", path).user("visitor"));
+        assert_eq!(code(&world, &asked), "passed", "{path}");
+    }
+    let asked = careful(request("DELETE", "/rest/v1/contracts?id=eq.1").user("remover"));
+    assert_eq!(code(&world, &asked), "mfa_required");
+    assert_eq!(code(&world, &aal2(asked)), "passed");
+    let refused = world.decide(&request("GET", "/rest/v1/contracts").user("viewer")).to_string();
+    assert_eq!(refused, "403 feature_disabled policy.yaml:92");
+}
+
 #[test]
 fn roles_that_are_kept_apart_do_not_meet_in_one_request() {
     let world = world();
