@@ -77,7 +77,7 @@ docs: setup-build ## Build the documentation, warnings are errors
 doctest: setup-build ## Run the examples in the documentation
 	@$(CARGO) test $(LOCKED) --doc --quiet
 
-config-check: setup-build ## Every configuration under config/ is accepted by the program itself
+config-check: setup-build ## Every configuration is accepted by the program itself, every policy does what its tests say
 	@$(CARGO) build $(LOCKED) --bin tollgate --quiet
 	@tests/check-configs.sh
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Has the program itself check every gateway configuration that the repository ships.
+# Has the program itself check every gateway configuration that the repository ships, and run every
+# test of its policies.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,9 +15,14 @@ export SUPABASE_SECRET_KEY=sb_secret_0123456789abcdef
 export TOLLGATE_DEMO_UPSTREAM=127.0.0.1:3000
 export TOLLGATE_DEMO_SECRET=0123456789abcdef0123456789abcdef
 
-for config in config/*.yaml config/demo/*.yaml; do
+tollgate=${CARGO_TARGET_DIR:-target}/debug/tollgate
+
+for config in config/*.yaml config/demo/*.yaml policies/*/gateway.yaml; do
     # Directories and policies are checked with the gateway that names them.
     grep -q '^policies:' "$config" || continue
     echo "tollgate check --config $config"
-    "${CARGO_TARGET_DIR:-target}/debug/tollgate" check --config "$config"
+    "$tollgate" check --config "$config"
 done
+
+echo "tollgate test policies"
+"$tollgate" test policies

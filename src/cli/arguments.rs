@@ -35,6 +35,8 @@ pub enum Command {
     Demo(Demo),
     /// Check configurations and policies, and show everything that is wrong with them
     Check(Check),
+    /// Run the tests of policies: requests, and what is to become of each
+    Test(Test),
     /// Decide one request without sending it on, and show every step of the decision
     Explain(Explain),
     /// Make a test token, signed with a shared secret of the configuration
@@ -132,6 +134,29 @@ pub struct Check {
         default_value = "config/gateway.yaml"
     )]
     pub config: Vec<PathBuf>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `tollgate test`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A test file names a configuration, states organizations and members, and lists requests with what is
+to become of each: sent on, or refused with a code. Every request goes through the code that live
+requests go through, at the time that the test says, with tokens that the test makes up. Nothing is
+sent, no store is asked, and every bucket is full. See docs/POLICIES.md.
+
+Examples:
+  tollgate test
+  tollgate test policies/venture-platform/rights.test.yaml
+  tollgate test policies --json | jq '.files[].cases[] | select(.ok | not)'
+
+Exit status: 0 all is as expected, 2 something is not, or a file has errors.")]
+pub struct Test {
+    /// Test files, and directories in which and below which every `*.test.yaml` is one
+    #[arg(value_name = "FILES", default_value = "policies")]
+    pub files: Vec<PathBuf>,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
@@ -421,4 +446,6 @@ pub enum FileKind {
     Policy,
     /// Organizations and members
     Directory,
+    /// Requests, and what is to become of each
+    Test,
 }

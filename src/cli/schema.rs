@@ -10,6 +10,7 @@ pub(super) fn run(arguments: &Schema) -> Result<Done, Failure> {
         FileKind::Gateway => schema::gateway(),
         FileKind::Policy => schema::policy(),
         FileKind::Directory => schema::directory(),
+        FileKind::Test => schema::test(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(anyhow::Error::from)?;
     print(&format!("{text}\n"))?;

@@ -84,7 +84,8 @@ impl Fields for ConditionFields {
     }
 }
 
-struct Aal;
+/// The one assurance level that can be asked for.
+pub(super) struct Aal;
 
 impl Decode for Aal {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {

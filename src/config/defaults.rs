@@ -52,6 +52,16 @@ fn value(node: &Node) -> Value {
 
 pub(super) const MACHINE_KEY_STATUS: Preset =
     Preset::new("machine key", "status", "active", "a key is listed to be used");
+pub(super) const TEST_FROM: Preset =
+    Preset::new("test", "from", "192.0.2.1", "an address that is nobody's (RFC 5737)");
+pub(super) const TEST_AT: Preset = Preset::new(
+    "test",
+    "at",
+    "\"2026-01-07T12:00:00Z\"",
+    "some moment that does not move: a Wednesday at noon",
+);
+pub(super) const TEST_HOST: Preset =
+    Preset::new("request", "host", "api.example.com", "a host that is nobody's (RFC 2606)");
 pub(super) const HOURS_DAYS: Preset = Preset::new(
     "hours",
     "days",
@@ -394,6 +404,9 @@ pub(super) const JOINED: Preset =
 
 /// All defaults, in the order of the documents.
 pub const ALL: &[Preset] = &[
+    TEST_FROM,
+    TEST_AT,
+    TEST_HOST,
     HTTP2,
     THREADS,
     DRAIN,

@@ -29,7 +29,7 @@ use super::yaml::{Kind, Node, Span};
 
 /// The whole file.
 pub(super) struct DirectoryFile {
-    organizations: Vec<At<OrganizationFields>>,
+    pub(super) organizations: Vec<At<OrganizationFields>>,
 }
 
 impl Fields for DirectoryFile {
@@ -42,7 +42,8 @@ impl Fields for DirectoryFile {
     }
 }
 
-struct OrganizationFields {
+/// An organization.
+pub(super) struct OrganizationFields {
     id: At<OrgId>,
     slug: At<OrgSlug>,
     status: OrgStatus,
@@ -124,11 +125,7 @@ impl Fields for MemberFields {
         let grants = table.some("grants", "Permissions besides those of the roles.");
         let denials = table.some("denials", "Permissions that no role and no grant gives.");
         let stage = table.optional("stage", "Which of the `stages` of the policy is reached.");
-        let teams = teams.0.into_iter().flat_map(|(name, roles)| {
-            let team = named_team(&name, table);
-            roles.value.into_iter().filter_map(move |role| Some((team.clone()?, role)))
-        });
-        let teams = teams.collect();
+        let teams = named_teams(teams, table);
         let status = table.or(
             "status",
             &preset::MEMBER_STATUS,
@@ -152,6 +149,20 @@ impl Fields for MemberFields {
             joined: joined?,
         })
     }
+}
+
+/// Roles in teams, one by one.
+pub(super) fn named_teams(
+    teams: Named<Vec<At<Name>>>,
+    table: &mut Table<'_, '_>,
+) -> Vec<(At<TeamName>, At<Name>)> {
+    let mut out = Vec::new();
+    for (name, roles) in teams.0 {
+        if let Some(team) = named_team(&name, table) {
+            out.extend(roles.value.into_iter().map(|role| (team.clone(), role)));
+        }
+    }
+    out
 }
 
 fn named_team(name: &At<Name>, table: &mut Table<'_, '_>) -> Option<At<TeamName>> {
@@ -180,7 +191,7 @@ impl Names {
         }
     }
 
-    fn stage(&self, stage: Option<&At<Name>>, cx: &mut Context<'_>) {
+    pub(super) fn stage(&self, stage: Option<&At<Name>>, cx: &mut Context<'_>) {
         if let Some(stage) = stage.filter(|stage| !self.stages.contains(&stage.value)) {
             unknown("stage", stage, &self.stages, cx);
         }

@@ -9,6 +9,9 @@ use std::path::{Component, Path, PathBuf};
 /// No configuration file is larger; one that is was named by mistake.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
+/// How test files are named, which stand beside the policies that they are about.
+pub const TEST_SUFFIX: &str = ".test.yaml";
+
 /// Something that has files.
 pub trait Files {
     /// The whole text of a file.
@@ -105,7 +108,7 @@ pub(super) fn beside(directory: &Path, path: &str) -> PathBuf {
 }
 
 /// The files that a pattern names: `*` stands for any text inside the last part of the path.
-/// Sorted by name; hidden files only where the pattern begins with a dot.
+/// Sorted by name; hidden files only where the pattern begins with a dot, test files never.
 pub(super) fn matching(files: &dyn Files, pattern: &Path) -> io::Result<Vec<PathBuf>> {
     if !is_pattern(pattern) {
         return Ok(vec![pattern.to_owned()]);
@@ -115,6 +118,7 @@ pub(super) fn matching(files: &dyn Files, pattern: &Path) -> io::Result<Vec<Path
     let names = files.list(directory)?;
     Ok(names
         .iter()
+        .filter(|name| !name.ends_with(TEST_SUFFIX))
         .filter(|name| name.starts_with('.') == last.starts_with('.') && fits(last, name))
         .map(|name| directory.join(name))
         .collect())
@@ -157,6 +161,7 @@ mod tests {
             .with("p/base.yaml", "")
             .with("p/extra.yaml", "")
             .with("p/notes.md", "")
+            .with("p/extra.test.yaml", "")
             .with("p/.hidden.yaml", "")
             .with("q/other.yaml", "");
         let found = matching(&files, Path::new("p/*.yaml")).unwrap();

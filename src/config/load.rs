@@ -57,7 +57,15 @@ pub fn load_from(
     environment: Environment<'_>,
 ) -> Result<Loaded, Problems> {
     let mut cx = Context::new(files, environment);
-    let parts = read(path, &mut cx);
+    let parts = read(path, None, &mut cx).map(|(settings, snapshot, _)| (settings, snapshot));
+    finished(parts, cx)
+}
+
+/// What was read, if nothing of it is wrong.
+pub(super) fn finished(
+    parts: Option<(Settings, Snapshot)>,
+    cx: Context<'_>,
+) -> Result<Loaded, Problems> {
     let failed = cx.failed();
     let (problems, files, version) = cx.finish();
     match parts {
@@ -86,8 +94,14 @@ pub fn embedded() -> Memory {
         .with("demo/directory.yaml", include_str!("../../config/demo/directory.yaml"))
 }
 
-fn read(path: &Path, cx: &mut Context<'_>) -> Option<(Settings, Snapshot)> {
-    let root = cx.open(path, None, Interpolation::On)?;
+/// Reads a gateway file and what it names. The result counts only if no error was reported; with
+/// it come the names that a directory may use.
+pub(super) fn read(
+    path: &Path,
+    named_at: Option<Span>,
+    cx: &mut Context<'_>,
+) -> Option<(Settings, Snapshot, Names)> {
+    let root = cx.open(path, named_at, Interpolation::On)?;
     let gateway = Gateway::decode(&root, cx)?;
     let mut policies = Vec::new();
     for (path, span) in policy_files(&gateway.policies, cx) {
@@ -140,7 +154,7 @@ fn read(path: &Path, cx: &mut Context<'_>) -> Option<(Settings, Snapshot)> {
         audit: gateway.audit,
         log: gateway.log?,
     };
-    Some((settings, snapshot?))
+    Some((settings, snapshot?, names))
 }
 
 /// Nobody has two roles that are kept apart.

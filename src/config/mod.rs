@@ -28,12 +28,13 @@ mod resolve;
 mod routes;
 pub mod schema;
 pub mod settings;
+pub mod suite;
 mod units;
 mod upstreams;
 mod yaml;
 
 pub use context::Environment;
 pub use decode::nearest;
-pub use files::{Disk, Files, Memory};
+pub use files::{Disk, Files, Memory, TEST_SUFFIX};
 pub use load::{Loaded, embedded, load, load_embedded, load_from};
 pub use problem::{Problem, Problems};

@@ -1,4 +1,4 @@
-//! JSON Schema of the three kinds of file, described by the same functions that read them.
+//! JSON Schema of the four kinds of file, described by the same functions that read them.
 //!
 //! May import nothing of other rooms.
 
@@ -8,6 +8,7 @@ use super::decode::{Decode, Fields, Shapes};
 use super::directory::DirectoryFile;
 use super::gateway::Gateway;
 use super::policies::PolicyFile;
+use super::suite::SuiteFields;
 
 /// The schema of `gateway.yaml`, in which `${…}` may stand for any value.
 pub fn gateway() -> Value {
@@ -29,6 +30,11 @@ pub fn policy() -> Value {
 /// The schema of directory files.
 pub fn directory() -> Value {
     schema::<DirectoryFile>()
+}
+
+/// The schema of test files.
+pub fn test() -> Value {
+    schema::<SuiteFields>()
 }
 
 fn schema<T: Fields>() -> Value {

@@ -37,7 +37,7 @@ pub struct IdentityPolicy {
 }
 
 /// One issuer of tokens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Issuer {
     /// Its name in the configuration.
     pub name: Arc<str>,

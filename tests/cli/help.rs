@@ -10,6 +10,7 @@ fn every_command_explains_itself_with_examples() {
         "serve",
         "demo",
         "check",
+        "test",
         "explain",
         "token",
         "migrate",

@@ -24,6 +24,7 @@ fn shipped() -> Vec<(&'static str, PathBuf)> {
             let kind = match name.as_str() {
                 "bad.yaml" => continue,
                 "directory.yaml" => "directory",
+                _ if name.ends_with(".test.yaml") => "test",
                 _ if name.contains("policy") || directory == "policies" => "policy",
                 _ => "gateway",
             };
@@ -38,7 +39,7 @@ fn shipped() -> Vec<(&'static str, PathBuf)> {
 #[test]
 fn every_shipped_file_keeps_to_the_schema_of_its_kind() {
     let shipped = shipped();
-    assert!(shipped.len() >= 9, "{shipped:?}");
+    assert!(shipped.len() >= 10, "{shipped:?}");
     for (kind, path) in shipped {
         let schema = schema(kind);
         let text = fs::read_to_string(&path).unwrap();
@@ -50,7 +51,13 @@ fn every_shipped_file_keeps_to_the_schema_of_its_kind() {
 
 #[test]
 fn a_mistyped_key_does_not_keep_to_it() {
-    for (kind, key) in [("gateway", "listn"), ("policy", "role"), ("directory", "organisations")] {
+    let mistyped = [
+        ("gateway", "listn"),
+        ("policy", "role"),
+        ("directory", "organisations"),
+        ("test", "case"),
+    ];
+    for (kind, key) in mistyped {
         let schema = schema(kind);
         let value = serde_json::json!({ key: [] });
         assert!(!faults(&schema, &schema, &value, "").is_empty(), "{kind}");
@@ -59,7 +66,7 @@ fn a_mistyped_key_does_not_keep_to_it() {
 
 #[test]
 fn every_part_that_a_schema_refers_to_is_there_and_every_word_in_it_is_known() {
-    for kind in ["gateway", "policy", "directory"] {
+    for kind in ["gateway", "policy", "directory", "test"] {
         let schema = schema(kind);
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
         assert!(words(&schema, &schema) > 10, "{kind}");

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use tollgate::config::{self, Memory, defaults, schema};
+use tollgate::config::{self, Memory, defaults, schema, suite};
 
 use crate::golden::environment;
 
@@ -14,11 +14,12 @@ fn document() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/POLICIES.md")
 }
 
-fn kinds() -> [(&'static str, Value); 3] {
+fn kinds() -> [(&'static str, Value); 4] {
     [
         ("gateway", schema::gateway()),
         ("policy", schema::policy()),
         ("directory", schema::directory()),
+        ("test", schema::test()),
     ]
 }
 
@@ -182,7 +183,7 @@ fn its_examples_compile() {
         let fits = examples.iter().filter(|(info, _)| info == wanted);
         fits.map(|(_, body)| body.as_str()).collect()
     };
-    let known = ["gateway", "gateway instead", "policy", "directory"];
+    let known = ["gateway", "gateway instead", "policy", "directory", "test"];
     for (info, body) in &examples {
         assert!(known.contains(&info.as_str()), "mark this example as one of {known:?}:\n{body}");
     }
@@ -198,6 +199,14 @@ fn its_examples_compile() {
             .with("/run/secrets/jwt", "a-secret-in-a-file-of-thirty-two-bytes\n");
         for (number, policy) in of("policy").into_iter().enumerate() {
             files = files.with(format!("policies/{number}.yaml"), policy);
+        }
+        for (number, test) in of("test").into_iter().enumerate() {
+            files = files.with(format!("policies/{number}.test.yaml"), test);
+        }
+        if let Err(problems) =
+            suite::load_from(&files, Path::new("policies/0.test.yaml"), &documented)
+        {
+            panic!("{problems}");
         }
         let path = Path::new("config/gateway.yaml");
         match config::load_from(&files, path, &documented) {

@@ -7,7 +7,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tollgate::config::{self, Memory};
+use tollgate::config::{self, Memory, suite};
+
+/// The test file of a case that is about one.
+const SUITE: &str = "some.test.yaml";
 
 pub(crate) fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules").join(path)
@@ -52,6 +55,10 @@ fn cases() -> Vec<PathBuf> {
 
 fn message(case: &Path) -> String {
     let files = laid(&[&here("good"), case]);
+    if case.join(SUITE).exists() {
+        let suite = suite::load_from(&files, Path::new(SUITE), &environment);
+        return format!("{}\n", suite.map(|_| ()).expect_err("the test file is good"));
+    }
     match config::load_from(&files, Path::new("gateway.yaml"), &environment) {
         Err(problems) => format!("{problems}\n"),
         Ok(loaded) => {

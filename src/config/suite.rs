@@ -1,0 +1,196 @@
+//! Test files: requests to a configuration, and what is to become of each.
+//!
+//! What stands here is what a test file comes to: one [`Case`] for every request and caller, with
+//! matrices spread out. `fields` and `matrix` read the YAML, `compile` checks its names. May import
+//! `domain`.
+
+mod compile;
+mod fields;
+mod matrix;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use crate::domain::directory::DirectoryData;
+use crate::domain::ids::{OrgSlug, UserId};
+use crate::domain::organization::MoreRights;
+use crate::domain::source::Source;
+
+use super::context::{Context, Environment};
+use super::files::{Disk, Files};
+use super::load::{Loaded, finished};
+use super::problem::Problems;
+
+pub(super) use fields::SuiteFields;
+
+/// A test file, ready to be run.
+#[derive(Debug)]
+pub struct Suite {
+    /// The configuration that it is about.
+    pub loaded: Loaded,
+    /// Organizations and members, as the test file or else the configuration states them.
+    pub directory: Arc<DirectoryData>,
+    /// In the order of the file.
+    pub cases: Vec<Case>,
+}
+
+/// One request, and what is to become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// What it shows.
+    pub name: Arc<str>,
+    /// Where it is written.
+    pub source: Source,
+    /// Who calls.
+    pub caller: Caller,
+    /// Sent as `x-organization-id`, and where a [`Caller::Member`] is one.
+    pub organization: Option<OrgSlug>,
+    /// The client's address.
+    pub from: IpAddr,
+    /// The time, in seconds since 1970.
+    pub at_secs: u64,
+    /// What is asked.
+    pub request: Asked,
+    /// What is to become of it.
+    pub expected: Expected,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Without any credential.
+    Nobody,
+    /// With a token that says so.
+    Anonymous,
+    /// With a token that says so.
+    Service,
+    /// A user of the directory, or of nowhere.
+    User(UserId, Shown),
+    /// A member that exists for this case only.
+    Member(Member, Shown),
+}
+
+/// A member that exists for one case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The role.
+    pub role: Arc<str>,
+    /// What goes beyond one role.
+    pub more: Option<Box<MoreRights>>,
+}
+
+/// What a token says besides who it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shown {
+    /// How long ago a second factor was shown; `None`: none was.
+    pub factor_age: Option<Duration>,
+    /// How long ago the user signed in.
+    pub session_age: Duration,
+    /// Further claims, by the path of their keys.
+    pub claims: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub target: String,
+    /// The host.
+    pub host: Arc<str>,
+    /// Header fields.
+    pub headers: BTreeMap<Arc<str>, String>,
+    /// The body.
+    pub body: Option<String>,
+}
+
+/// What is to become of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// How it ends.
+    pub verdict: Verdict,
+    /// The permission that is looked at, `resource:action`.
+    pub permission: Option<Arc<str>>,
+}
+
+/// How a request ends. What is `None` may be anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is sent on.
+    Allowed {
+        /// Path and query as the upstream gets them.
+        target: Option<String>,
+        /// The body as the upstream gets it.
+        body: Option<String>,
+        /// The limits that are charged, in order.
+        limits: Option<Vec<Arc<str>>>,
+    },
+    /// It is refused.
+    Refused {
+        /// The refusal's code.
+        code: Arc<str>,
+        /// The answer's status.
+        status: Option<u16>,
+        /// What stands in the line that decided.
+        by: Option<Deciding>,
+    },
+}
+
+impl Verdict {
+    /// Sent on, in whatever form.
+    pub fn allowed() -> Self {
+        Self::Allowed { target: None, body: None, limits: None }
+    }
+
+    /// Refused for want of a permission.
+    pub fn denied() -> Self {
+        Self::Refused { code: Arc::from("permission_denied"), status: None, by: None }
+    }
+}
+
+/// The part of a policy whose line decides: itself, or one of the conditions that it states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deciding {
+    /// A route.
+    Route(Arc<str>),
+    /// A role.
+    Role(Arc<str>),
+    /// A gate.
+    Gate(Arc<str>),
+}
+
+/// Reads a test file and the configuration that it is about, from disk.
+///
+/// # Errors
+/// Everything that is wrong in them, at once.
+pub fn load(path: &Path, environment: Environment<'_>) -> Result<Suite, Problems> {
+    load_from(&Disk, path, environment)
+}
+
+/// Reads a test file and the configuration that it is about, from anywhere.
+///
+/// # Errors
+/// Everything that is wrong in them, at once.
+pub fn load_from(
+    files: &dyn Files,
+    path: &Path,
+    environment: Environment<'_>,
+) -> Result<Suite, Problems> {
+    let mut cx = Context::new(files, environment);
+    let suite = compile::read(path, &mut cx);
+    let (parts, rest) = match suite {
+        Some((settings, snapshot, directory, cases)) => {
+            (Some((settings, snapshot)), Some((directory, cases)))
+        }
+        None => (None, None),
+    };
+    let loaded = finished(parts, cx)?;
+    let (directory, cases) = rest.unwrap_or_default();
+    Ok(Suite { loaded, directory, cases })
+}

@@ -1,0 +1,343 @@
+//! From what a test file says to its cases: names checked, matrices spread out, everything that
+//! was left out filled in.
+//!
+//! May import `domain` and `policy`.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::directory::DirectoryData;
+use crate::domain::ids::OrgSlug;
+use crate::domain::organization::{MoreRights, TeamRole};
+use crate::policy::Snapshot;
+
+use super::super::compile::unknown;
+use super::super::context::{Context, Interpolation};
+use super::super::decode::{At, Decode, Name};
+use super::super::defaults as preset;
+use super::super::directory::{DirectoryFile, Names};
+use super::super::load;
+use super::super::settings::{DirectorySettings, Settings};
+use super::super::yaml::Span;
+use super::fields::{
+    AskedFields, ByFields, CallerFields, CaseFields, SceneFields, SomebodyFields, SuiteFields,
+    VerdictFields, VerdictMap,
+};
+use super::matrix::MatrixFields;
+use super::{Asked, Caller, Case, Deciding, Expected, Member, Shown, Verdict};
+
+type Parts = (Settings, Snapshot, Arc<DirectoryData>, Vec<Case>);
+
+/// Reads everything. The result counts only if no error was reported.
+pub(super) fn read(path: &Path, cx: &mut Context<'_>) -> Option<Parts> {
+    let root = cx.open(path, None, Interpolation::Off)?;
+    let fields = SuiteFields::decode(&root, cx)?;
+    let At { value: config, span } = &fields.config;
+    let (settings, snapshot, names) = load::read(&config.0, Some(*span), cx)?;
+    let directory = directory(fields.organizations, &settings, *span, &names, cx)?;
+    let mut reader = Reader {
+        scene: fields.scene,
+        slugs: directory.organizations.iter().map(|org| Name::from(org.slug.as_str())).collect(),
+        names,
+        limits: snapshot.limits.keys().cloned().collect(),
+        routes: snapshot.routes.iter().map(|route| Name::clone(&route.name)).collect(),
+        gates: snapshot.gates.iter().map(|gate| Name::clone(&gate.name)).collect(),
+        cases: Vec::new(),
+        cx,
+    };
+    for case in &fields.cases {
+        reader.case(&case.value, case.span);
+    }
+    for matrix in &fields.matrices {
+        reader.matrix(&matrix.value);
+    }
+    let cases = reader.cases;
+    if cases.is_empty() && !cx.failed() {
+        cx.error(root.span, "the file tests nothing").hint("state `cases` or `matrices`");
+    }
+    Some((settings, snapshot, directory, cases))
+}
+
+fn directory(
+    stated: Option<Vec<At<super::super::directory::OrganizationFields>>>,
+    settings: &Settings,
+    config: Span,
+    names: &Names,
+    cx: &mut Context<'_>,
+) -> Option<Arc<DirectoryData>> {
+    match (stated, &settings.directory) {
+        (Some(organizations), _) => {
+            let (data, _) = DirectoryFile { organizations }.compile(names, cx);
+            Some(Arc::new(data))
+        }
+        (None, DirectorySettings::File(data)) => Some(Arc::clone(data)),
+        (None, DirectorySettings::Postgres(_)) => {
+            cx.error(config, "the directory of this configuration is a database")
+                .hint("state the `organizations` that the cases are about");
+            None
+        }
+    }
+}
+
+struct Reader<'c, 'a> {
+    scene: SceneFields,
+    slugs: BTreeSet<Name>,
+    names: Names,
+    limits: BTreeSet<Name>,
+    routes: BTreeSet<Name>,
+    gates: BTreeSet<Name>,
+    cases: Vec<Case>,
+    cx: &'c mut Context<'a>,
+}
+
+impl Reader<'_, '_> {
+    fn case(&mut self, fields: &CaseFields, span: Span) {
+        let name: Arc<str> = fields.name.value.0.as_str().into();
+        let scene = fields.scene.over(&self.scene);
+        if let Some(expect) = &fields.expect {
+            let caller = fields.caller.as_ref().and_then(|at| self.caller(at));
+            let expected = self.expected(expect);
+            let Some(caller) = caller else { return };
+            self.add(name, span, &scene, caller, &fields.request, expected);
+            return;
+        }
+        let by_role = [(&fields.allow, true), (&fields.deny, false)];
+        for (roles, allowed) in by_role {
+            for role in roles {
+                let Some(caller) = self.with_role(fields.caller.as_ref(), role) else { return };
+                let name = Arc::from(format!("{name} (`{}`)", role.value));
+                let verdict = if allowed { Verdict::allowed() } else { Verdict::denied() };
+                let expected = Expected { verdict, permission: None };
+                self.add(name, role.span, &scene, caller, &fields.request, expected);
+            }
+        }
+    }
+
+    fn matrix(&mut self, fields: &MatrixFields) {
+        let scene = fields.scene.over(&self.scene);
+        let allowed = fields.expect.as_ref().map(|expect| self.expected(expect));
+        let allowed = allowed.map_or_else(Verdict::allowed, |expected| expected.verdict);
+        for cell in fields.cells(self.cx) {
+            let Some(caller) = self.with_role(fields.caller.as_ref(), &cell.role) else { return };
+            let (title, role, permission) =
+                (&fields.name.value.0, &cell.role.value, &cell.permission);
+            let name = Arc::from(format!("{title} (`{role}`, `{permission}`)"));
+            let verdict = if cell.allowed { allowed.clone() } else { Verdict::denied() };
+            let expected = Expected { verdict, permission: Some(Arc::clone(permission)) };
+            self.add(name, cell.role.span, &scene, caller, &cell.request, expected);
+        }
+    }
+
+    fn add(
+        &mut self,
+        name: Arc<str>,
+        span: Span,
+        scene: &SceneFields,
+        caller: Caller,
+        request: &AskedFields,
+        expected: Expected,
+    ) {
+        if matches!(caller, Caller::Member(..)) && scene.organization.is_none() {
+            self.cx
+                .error(span, "a role is had in an organization")
+                .hint("state `in: <slug>` here or at the top of the file");
+            return;
+        }
+        let organization = match &scene.organization {
+            None => None,
+            Some(slug) => {
+                if !self.slugs.contains(&slug.value) {
+                    unknown("organization", slug, &self.slugs, self.cx);
+                    return;
+                }
+                slug.value.parse::<OrgSlug>().ok()
+            }
+        };
+        let source = self.cx.source(span);
+        self.cases.push(Case {
+            name,
+            source,
+            caller,
+            organization,
+            from: scene.from.unwrap_or_else(default_address),
+            at_secs: scene.at.map_or_else(default_time, |at| at.0),
+            request: asked(request),
+            expected,
+        });
+    }
+
+    fn caller(&mut self, At { value, span }: &At<CallerFields>) -> Option<Caller> {
+        let somebody = match value {
+            CallerFields::Nobody => return Some(Caller::Nobody),
+            CallerFields::Anonymous => return Some(Caller::Anonymous),
+            CallerFields::Service => return Some(Caller::Service),
+            CallerFields::Somebody(somebody) => somebody,
+        };
+        match (&somebody.user, &somebody.role) {
+            (Some(user), _) => Some(Caller::User(user.clone(), shown(somebody))),
+            (None, Some(role)) => self.member(somebody, role),
+            (None, None) => {
+                self.cx.error(*span, "it is not said who calls").hint("state `user` or `role`");
+                None
+            }
+        }
+    }
+
+    /// The caller of a case that is for several roles.
+    fn with_role(&mut self, stated: Option<&At<CallerFields>>, role: &At<Name>) -> Option<Caller> {
+        match stated {
+            None => self.member(&SomebodyFields::nothing(), role),
+            Some(At { value: CallerFields::Somebody(somebody), span }) => {
+                if somebody.user.is_some() || somebody.role.is_some() {
+                    self.cx
+                        .error(*span, "the callers here are one for each role")
+                        .hint("state neither `user` nor `role`");
+                    return None;
+                }
+                self.member(somebody, role)
+            }
+            Some(At { span, .. }) => {
+                self.cx.error(*span, "the callers here are members, one for each role");
+                None
+            }
+        }
+    }
+
+    fn member(&mut self, somebody: &SomebodyFields, role: &At<Name>) -> Option<Caller> {
+        let in_teams = somebody.teams.iter().map(|(_, role)| role);
+        for role in [role].into_iter().chain(&somebody.roles).chain(in_teams) {
+            self.role(role);
+        }
+        self.names.stage(somebody.stage.as_ref(), self.cx);
+        let team = |(team, role): &(At<_>, At<Name>)| TeamRole {
+            team: Clone::clone(&team.value),
+            role: role.value.clone(),
+        };
+        let more = MoreRights {
+            roles: somebody.roles.iter().map(|role| role.value.clone()).collect(),
+            teams: somebody.teams.iter().map(team).collect(),
+            grants: somebody.grants.clone(),
+            denials: somebody.denials.clone(),
+            stage: somebody.stage.as_ref().map(|stage| stage.value.clone()),
+        };
+        let more = (more != MoreRights::default()).then(|| Box::new(more));
+        let member = Member { role: role.value.clone(), more };
+        Some(Caller::Member(member, shown(somebody)))
+    }
+
+    /// A directory may name roles that no policy defines, and so may a case that shows what
+    /// becomes of them; a mistyped one is far more likely.
+    fn role(&mut self, role: &At<Name>) {
+        if !self.names.roles.contains(&role.value) {
+            unknown("role", role, &self.names.roles, self.cx);
+        }
+    }
+
+    fn expected(&mut self, fields: &VerdictFields) -> Expected {
+        let map = match fields {
+            VerdictFields::Allow => {
+                return Expected { verdict: Verdict::allowed(), permission: None };
+            }
+            VerdictFields::Refuse(code) => {
+                let code = Arc::clone(code);
+                let verdict = Verdict::Refused { code, status: None, by: None };
+                return Expected { verdict, permission: None };
+            }
+            VerdictFields::Map(map) => map,
+        };
+        let VerdictMap { refuse, status, by, target, body, limits, permission } = &**map;
+        let verdict = match refuse {
+            Some(code) => {
+                let by = by.as_ref().map(|by| self.by(by));
+                Verdict::Refused { code: Arc::clone(code), status: *status, by }
+            }
+            None => {
+                for limit in limits.iter().flatten() {
+                    if !self.limits.contains(&limit.value) {
+                        unknown("limit", limit, &self.limits, self.cx);
+                    }
+                }
+                let limits = limits.as_ref();
+                Verdict::Allowed {
+                    target: target.as_ref().map(|target| target.0.clone()),
+                    body: body.as_ref().map(|body| body.0.trim_end().to_owned()),
+                    limits: limits.map(|all| all.iter().map(|at| at.value.clone()).collect()),
+                }
+            }
+        };
+        let permission = permission.as_ref().map(|permission| Arc::from(permission.to_string()));
+        Expected { verdict, permission }
+    }
+
+    fn by(&mut self, by: &ByFields) -> Deciding {
+        match by {
+            ByFields::Route(route) => {
+                if !self.routes.contains(&route.value) {
+                    unknown("route", route, &self.routes, self.cx);
+                }
+                Deciding::Route(route.value.clone())
+            }
+            ByFields::Gate(gate) => {
+                if !self.gates.contains(&gate.value) {
+                    unknown("gate", gate, &self.gates, self.cx);
+                }
+                Deciding::Gate(gate.value.clone())
+            }
+            ByFields::Role(role) => {
+                self.role(role);
+                Deciding::Role(role.value.clone())
+            }
+        }
+    }
+}
+
+impl SomebodyFields {
+    fn nothing() -> Self {
+        Self {
+            user: None,
+            role: None,
+            roles: Vec::new(),
+            teams: Vec::new(),
+            grants: Vec::new(),
+            denials: Vec::new(),
+            stage: None,
+            factor: false,
+            factor_age: None,
+            session_age: None,
+            claims: Vec::new(),
+        }
+    }
+}
+
+fn shown(somebody: &SomebodyFields) -> Shown {
+    Shown {
+        factor_age: somebody.factor.then(|| somebody.factor_age.unwrap_or(Duration::ZERO)),
+        session_age: somebody.session_age.unwrap_or(Duration::ZERO),
+        claims: somebody.claims.clone(),
+    }
+}
+
+fn asked(fields: &AskedFields) -> Asked {
+    let (method, target) = fields.line.clone();
+    let host = fields.host.as_ref().map_or(preset::TEST_HOST.yaml, |host| host.0.as_str());
+    Asked {
+        method,
+        target,
+        host: Arc::from(host),
+        headers: fields.headers.iter().cloned().collect(),
+        body: fields.body.clone(),
+    }
+}
+
+/// The defaults as they are stated; a test holds that they can be read.
+fn default_address() -> IpAddr {
+    preset::TEST_FROM.yaml.parse().unwrap_or(IpAddr::from([192, 0, 2, 1]))
+}
+
+fn default_time() -> u64 {
+    let stated = preset::TEST_AT.yaml.trim_matches('"').parse::<jiff::Timestamp>();
+    stated.ok().and_then(|at| u64::try_from(at.as_second()).ok()).unwrap_or_default()
+}
