@@ -49,6 +49,9 @@ pub enum Command {
     /// Show what each role may do, and who may do something
     #[command(subcommand, after_help = ROLES)]
     Roles(Roles),
+    /// End sessions on all nodes
+    #[command(subcommand, after_help = super::sessions::AFTER)]
+    Sessions(super::sessions::Sessions),
     /// Print the JSON Schema of a configuration file, for editors
     Schema(Schema),
 }

@@ -23,6 +23,7 @@ use crate::stores::guards::address::AddressGuard;
 use crate::stores::keys::KeyStore;
 use crate::stores::limits::LimitStore;
 use crate::stores::node::NodeKnowledge;
+use crate::stores::sessions::Sessions;
 use crate::stores::tokens::{VERIFIED_BYTES, VerifiedTokens};
 use crate::telemetry::clock::SystemClock;
 use crate::telemetry::metrics::Metrics;
@@ -40,6 +41,7 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     keys: KeyStore,
     tokens: Arc<VerifiedTokens>,
+    pub(super) sessions: Arc<Sessions>,
     /// A directory that is a store of its own. One from a file belongs to its snapshot.
     shared_directory: Option<Arc<Directory>>,
 }
@@ -52,6 +54,10 @@ impl Parts {
         let keys = KeyStore::new(Arc::clone(&clock), Arc::clone(&metrics), runtime.clone())
             .context("cannot set up the fetching of key sets")?;
         let tokens = VerifiedTokens::new(VERIFIED_BYTES, Arc::clone(&clock));
+        let sessions = Sessions::new(&settings.sessions, Arc::clone(&clock));
+        let sessions = Arc::new(sessions.context("cannot open the store of sessions")?);
+        let keeper = Arc::clone(&sessions);
+        runtime.spawn(async move { keeper.keep().await });
         let shared_directory = match &settings.directory {
             DirectorySettings::File(_) => None,
             DirectorySettings::Postgres(postgres) => {
@@ -65,7 +71,7 @@ impl Parts {
                 Some(Arc::new(Directory::Postgres(store)))
             }
         };
-        Ok(Self { clock, metrics, keys, tokens, shared_directory })
+        Ok(Self { clock, metrics, keys, tokens, sessions, shared_directory })
     }
 
     /// How many verified tokens are in memory, roughly.
@@ -97,6 +103,7 @@ impl Parts {
             self.keys.follow(&snapshot.identity),
             self.tokens.view(),
             directory,
+            Arc::clone(&self.sessions),
             Arc::clone(&self.clock),
             Arc::clone(&self.metrics),
         )
@@ -152,6 +159,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
             &gateway,
             &canary,
             &limits,
+            &parts.sessions,
             Arc::clone(&parts.clock),
             &settings.listeners,
         ),

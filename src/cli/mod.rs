@@ -23,6 +23,7 @@ mod reload;
 mod roles;
 mod schema;
 mod serve;
+mod sessions;
 mod test;
 mod token;
 mod watch;
@@ -50,6 +51,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Roles(arguments) => roles::run(&arguments),
+        Command::Sessions(arguments) => sessions::run(&arguments),
     };
     match outcome {
         Ok(Done::Well) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::admin::{Check, Condition};
-use crate::config::settings::Listener;
+use crate::config::settings::{Listener, WithoutStore};
 use crate::domain::charge::WhenAway;
 use crate::domain::clock::Clock;
 use crate::policy::Snapshot;
@@ -12,6 +12,7 @@ use crate::proxy::Gateway;
 use crate::proxy::canary::{Canary, Verdict};
 use crate::stores::keys::RemoteKeys;
 use crate::stores::limits::LimitStore;
+use crate::stores::sessions::Sessions;
 use crate::telemetry::process;
 
 /// All checks, in the order of the pipeline. Each looks at the policy that is in force then.
@@ -19,13 +20,14 @@ pub(super) fn checks(
     gateway: &Arc<Gateway>,
     canary: &Arc<Canary>,
     limits: &Arc<LimitStore>,
+    sessions: &Arc<Sessions>,
     clock: Arc<dyn Clock>,
     listeners: &[Listener],
 ) -> Vec<Check> {
     let own = || Arc::clone(gateway);
     let (keys, directory, store, upstreams, isolated) = (own(), own(), own(), own(), own());
     let canary = Arc::clone(canary);
-    let limits = Arc::clone(limits);
+    let (limits, sessions) = (Arc::clone(limits), Arc::clone(sessions));
     let listening = Listening::new(listeners);
     vec![
         Check::new("listeners", move || listening.condition()),
@@ -45,6 +47,9 @@ pub(super) fn checks(
         Check::new("limits", move || match limits.is_away() {
             true => limits_away(&store.current().snapshot),
             false => Condition::Ready,
+        }),
+        Check::new("sessions", move || {
+            sessions_condition(sessions.is_away(), sessions.when_away())
         }),
         Check::new("upstreams", move || {
             upstreams_condition(&upstreams.current().without_address(clock.now()))
@@ -120,6 +125,19 @@ fn limits_away(snapshot: &Snapshot) -> Condition {
         "the shared store of limits is away, and requests need it for {}",
         closed.join(", ")
     ))
+}
+
+fn sessions_condition(away: bool, then: WithoutStore) -> Condition {
+    match (away, then) {
+        (false, WithoutStore::Serve | WithoutStore::Refuse) => Condition::Ready,
+        (true, WithoutStore::Serve) => Condition::Degraded(
+            "the shared store of sessions is away: what other nodes revoke is not heard of".into(),
+        ),
+        (true, WithoutStore::Refuse) => Condition::Unready(
+            "the shared store of sessions is away, and tokens of users are refused without it"
+                .into(),
+        ),
+    }
 }
 
 fn upstreams_condition(without: &[Arc<str>]) -> Condition {

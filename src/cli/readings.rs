@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::stores::audit::{AuditLog, AuditStats};
 use crate::stores::limits::stats::{LATENCY_BOUNDS, LimitStats};
 use crate::stores::limits::{BreakerState, LimitStore};
+use crate::stores::sessions::SessionStats;
 use crate::telemetry::reading::{Reading, Value};
 
 use super::assembly::Parts;
@@ -13,6 +14,8 @@ use super::assembly::Parts;
 pub(super) fn add(parts: &Arc<Parts>, limits: &Arc<LimitStore>, audit: Option<&AuditLog>) {
     let limits = Arc::clone(limits);
     parts.metrics.read_from(move || of_limits(&limits.stats()));
+    let sessions = Arc::clone(&parts.sessions);
+    parts.metrics.read_from(move || of_sessions(&sessions.stats()));
     // Weak, because the parts own the metrics.
     let owner = Arc::downgrade(parts);
     parts.metrics.read_from(move || {
@@ -24,6 +27,46 @@ pub(super) fn add(parts: &Arc<Parts>, limits: &Arc<LimitStore>, audit: Option<&A
         let nothing = AuditStats { queued: 0, written: 0, dropped: 0, errors: 0 };
         of_audit(&audit.as_ref().map_or(nothing, AuditLog::stats))
     });
+}
+
+fn of_sessions(stats: &SessionStats) -> Vec<Reading> {
+    vec![
+        Reading::gauge(
+            "tollgate_session_revocations",
+            "Revocations of users, sessions and tokens in memory.",
+            stats.known,
+        ),
+        Reading::counter(
+            "tollgate_session_revoked_total",
+            "Revocations that this node made.",
+            stats.revoked,
+        ),
+        Reading::counter(
+            "tollgate_session_overflowed_total",
+            "Revocations forgotten early, because no more fit: everything issued until then is refused.",
+            stats.overflowed,
+        ),
+        Reading::gauge(
+            "tollgate_session_refused_before_timestamp_seconds",
+            "Everything issued until then is refused, because revocations were forgotten; 0 if nothing.",
+            stats.refused_before,
+        ),
+        Reading::gauge(
+            "tollgate_session_store_away",
+            "1 while the shared store of sessions has not been caught up with.",
+            u64::from(stats.away),
+        ),
+        Reading::counter(
+            "tollgate_session_catch_ups_total",
+            "Times that the shared log of sessions was read from its beginning.",
+            stats.caught_up,
+        ),
+        Reading::counter(
+            "tollgate_session_store_failures_total",
+            "Times that the shared log of sessions could not be read.",
+            stats.failures,
+        ),
+    ]
 }
 
 fn of_audit(stats: &AuditStats) -> Vec<Reading> {

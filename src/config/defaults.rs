@@ -224,6 +224,34 @@ pub(super) const REDIS_NODES: Preset = Preset::new(
     "1",
     "one gateway node enforces the whole of a limit while Redis is away",
 );
+pub(super) const SESSION_STORE: Preset =
+    Preset::new("sessions", "store", "memory", "nothing else has to run; enough for one node");
+pub(super) const SESSIONS_AWAY: Preset = Preset::new(
+    "sessions",
+    "when_away",
+    "serve",
+    "what this node knows still counts, and an outage of Redis signs nobody out",
+);
+pub(super) const SESSION_KEEP: Preset = Preset::new(
+    "sessions",
+    "keep",
+    "7d",
+    "Supabase Auth issues no token that lives longer than a week",
+);
+pub(super) const SESSION_ENTRIES: Preset =
+    Preset::new("sessions", "max_entries", "250000", "about 40 MB when it is full");
+pub(super) const SESSION_TIMEOUT: Preset = Preset::new(
+    "session redis",
+    "timeout",
+    "250ms",
+    "no request waits for it; with a look every 300 ms it stays below a second",
+);
+pub(super) const SESSION_PREFIX: Preset = Preset::new(
+    "session redis",
+    "key_prefix",
+    "tollgate",
+    "keeps the keys apart from those of other programs",
+);
 pub(super) const UPSTREAM_IDENTITY: Preset = Preset::new(
     "upstream",
     "identity",
@@ -442,6 +470,12 @@ pub const ALL: &[Preset] = &[
     REDIS_TIMEOUT,
     REDIS_KEY_PREFIX,
     REDIS_NODES,
+    SESSION_STORE,
+    SESSIONS_AWAY,
+    SESSION_KEEP,
+    SESSION_ENTRIES,
+    SESSION_TIMEOUT,
+    SESSION_PREFIX,
     UPSTREAM_IDENTITY,
     CONNECT_TIMEOUT,
     READ_TIMEOUT,

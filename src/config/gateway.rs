@@ -22,7 +22,7 @@ use super::identity::IdentityFields;
 use super::leaf::{Block, FilePath, SmallSize, Text, arc, refuse, text, word, words};
 use super::settings::{
     AuditSettings, DirectoryQueries, LimitStoreSettings, Listener, ListenerTls, LogFormat,
-    LogSettings, PostgresDirectory, RedisSettings, ServerSettings,
+    LogSettings, PostgresDirectory, RedisSettings, ServerSettings, SessionSettings,
 };
 use super::upstreams::UpstreamFields;
 use super::yaml::{Kind, Node};
@@ -36,6 +36,7 @@ pub(super) struct Gateway {
     pub(super) identity: Option<IdentityFields>,
     pub(super) directory: Option<DirectoryFields>,
     pub(super) limits_store: Option<LimitStoreSettings>,
+    pub(super) sessions: Option<SessionSettings>,
     pub(super) upstreams: Option<Named<UpstreamFields>>,
     pub(super) audit: Option<AuditSettings>,
     pub(super) log: Option<LogSettings>,
@@ -66,6 +67,7 @@ impl Fields for Gateway {
                 &preset::LIMITS_STORE,
                 "Where buckets are kept.",
             ),
+            sessions: table.section("sessions", "Where revoked sessions are kept."),
             upstreams: table.required("upstreams", "The services behind the gateway, by name."),
             audit: table.optional("audit", "Where decisions are recorded; nowhere if not stated."),
             log: table.section("log", "How the process logs, to standard error."),

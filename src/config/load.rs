@@ -151,6 +151,7 @@ pub(super) fn read(
         server: gateway.server?,
         directory,
         limits: gateway.limits_store?,
+        sessions: gateway.sessions?,
         audit: gateway.audit,
         log: gateway.log?,
     };

@@ -27,6 +27,7 @@ mod queries;
 mod resolve;
 mod routes;
 pub mod schema;
+mod sessions;
 pub mod settings;
 pub mod suite;
 mod units;

@@ -23,6 +23,8 @@ pub struct Settings {
     pub directory: DirectorySettings,
     /// Where buckets are kept.
     pub limits: LimitStoreSettings,
+    /// Where revoked sessions are kept.
+    pub sessions: SessionSettings,
     /// Where decisions are recorded.
     pub audit: Option<AuditSettings>,
     /// How the process logs.
@@ -135,6 +137,48 @@ pub struct RedisSettings {
     pub nodes: NonZeroU32,
     /// Buckets kept in this process while Redis is away.
     pub max_buckets: NonZeroU32,
+}
+
+/// Where revoked sessions are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// In this process or in Redis.
+    pub store: SessionStoreSettings,
+    /// What happens while the shared store has not been caught up with.
+    pub when_away: WithoutStore,
+    /// How long a revocation is known; no shorter than a token lives.
+    pub keep: Duration,
+    /// Revocations that are kept; beyond that, everything issued until the oldest is refused.
+    pub max_entries: NonZeroU32,
+}
+
+/// The place of revoked sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionStoreSettings {
+    /// In this process.
+    Memory,
+    /// In Redis, shared by all nodes.
+    Redis(SessionRedis),
+}
+
+/// A shared store of sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRedis {
+    /// `redis://…` or `rediss://…`.
+    pub url: Secret,
+    /// Hard deadline of one call; no request waits for one.
+    pub timeout: Duration,
+    /// Put before every key.
+    pub key_prefix: Arc<str>,
+}
+
+/// What happens while the shared store of sessions has not been caught up with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutStore {
+    /// What this node knows counts.
+    Serve,
+    /// Tokens of users are answered 503.
+    Refuse,
 }
 
 /// Where decisions are recorded.

@@ -75,6 +75,15 @@ impl Fields for UpstreamFields {
              are minted.",
         );
         let canary = canary_of(table, kind, identity.as_ref(), canary);
+        let sign_out = table.optional::<SignOutRule>(
+            "sign_out",
+            "Of kind `auth`: whether a `POST` to a path that ends in `/logout`, once it succeeded, \
+             revokes the sessions that it ended: `revoke`, as by default, or `ignore`.",
+        );
+        if sign_out.is_some() && kind.is_some_and(|kind| kind != UpstreamKind::Auth) {
+            let message = "`sign_out` has a meaning for kind `auth` only";
+            table.error(table.key_span("sign_out"), message, "remove it");
+        }
         let span = table.span;
         let source = table.context()?.source(span);
         let addresses = addresses?.0;
@@ -103,10 +112,32 @@ impl Fields for UpstreamFields {
             health,
             breaker: breaker?,
             canary,
+            sign_out_revokes: kind? == UpstreamKind::Auth
+                && sign_out.is_none_or(|rule| rule == SignOutRule::Revoke),
             source,
         }))
     }
 }
+
+/// What a sign-out does besides passing through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SignOutRule {
+    Revoke,
+    Ignore,
+}
+
+impl Decode for SignOutRule {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        word(node, SIGN_OUT_RULES, "choice", cx)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        words(SIGN_OUT_RULES)
+    }
+}
+
+const SIGN_OUT_RULES: &[(&str, SignOutRule)] =
+    &[("revoke", SignOutRule::Revoke), ("ignore", SignOutRule::Ignore)];
 
 /// Whether and how the isolation of an upstream is tried.
 fn canary_of(

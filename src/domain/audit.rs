@@ -80,13 +80,24 @@ pub struct SecurityEvent {
     /// The stage that found it: what is found in a body is found after the charge.
     pub stage: &'static str,
     /// What was tried.
-    pub attempt: TenantEscape,
+    pub attempt: Attempt,
+}
+
+/// What makes a decision a security event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attempt {
+    /// An attempt to reach into another organization.
+    TenantEscape(TenantEscape),
+    /// The use of a session that was revoked.
+    RevokedSession,
 }
 
 /// How bad a security event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
+    /// Honest clients do this at times: a request may be on its way while its session ends.
+    Low,
     /// Honest clients do not do this; a broken one can.
     High,
 }
@@ -94,12 +105,20 @@ pub enum Severity {
 impl SecurityEvent {
     /// An attempt to reach into another organization.
     pub fn tenant_escape(attempt: TenantEscape, stage: &'static str) -> Self {
-        Self { severity: Severity::High, stage, attempt }
+        Self { severity: Severity::High, stage, attempt: Attempt::TenantEscape(attempt) }
+    }
+
+    /// The use of a session that was revoked.
+    pub fn revoked_session(stage: &'static str) -> Self {
+        Self { severity: Severity::Low, stage, attempt: Attempt::RevokedSession }
     }
 
     /// The kind of event.
     pub fn kind(&self) -> &'static str {
-        "tenant_escape"
+        match &self.attempt {
+            Attempt::TenantEscape(_) => "tenant_escape",
+            Attempt::RevokedSession => "revoked_session",
+        }
     }
 }
 
@@ -107,6 +126,7 @@ impl Severity {
     /// As logs write it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Low => "low",
             Self::High => "high",
         }
     }
@@ -114,15 +134,18 @@ impl Severity {
 
 impl Serialize for SecurityEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let TenantEscape { resource, name, place, named } = &self.attempt;
-        let (kind, part) = match resource {
-            Resource::Table(_) => ("table", "column"),
-            Resource::Function(_) => ("function", "argument"),
-        };
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("event", self.kind())?;
         map.serialize_entry("severity", &self.severity)?;
         map.serialize_entry("stage", self.stage)?;
+        let TenantEscape { resource, name, place, named } = match &self.attempt {
+            Attempt::TenantEscape(escape) => escape,
+            Attempt::RevokedSession => return map.end(),
+        };
+        let (kind, part) = match resource {
+            Resource::Table(_) => ("table", "column"),
+            Resource::Function(_) => ("function", "argument"),
+        };
         map.serialize_entry("place", place)?;
         map.serialize_entry(kind, resource.name().as_ref())?;
         map.serialize_entry(part, name.as_ref())?;
@@ -312,13 +335,18 @@ mod tests {
                  \"named\":\"{named}\"}}"
             )
         );
-        event.attempt.resource = Resource::Function(Arc::from("org_stats"));
-        event.attempt.place = Place::Query;
-        event.attempt.named = None;
+        let Attempt::TenantEscape(escape) = &mut event.attempt else { panic!("{event:?}") };
+        escape.resource = Resource::Function(Arc::from("org_stats"));
+        escape.place = Place::Query;
+        escape.named = None;
         assert_eq!(
             serde_json::to_string(&event).unwrap(),
             "{\"event\":\"tenant_escape\",\"severity\":\"high\",\"stage\":\"upstream\",\
              \"place\":\"query\",\"function\":\"org_stats\",\"argument\":\"organization_id\"}"
+        );
+        assert_eq!(
+            serde_json::to_string(&SecurityEvent::revoked_session("authenticate")).unwrap(),
+            "{\"event\":\"revoked_session\",\"severity\":\"low\",\"stage\":\"authenticate\"}"
         );
     }
 }

@@ -31,6 +31,8 @@ pub enum Outage {
     Keys,
     /// The shared store of rate limits.
     Limits,
+    /// The shared store of sessions.
+    Sessions,
 }
 
 impl fmt::Display for Outage {
@@ -39,6 +41,7 @@ impl fmt::Display for Outage {
             Self::Directory => "directory",
             Self::Keys => "keys",
             Self::Limits => "limits",
+            Self::Sessions => "sessions",
         })
     }
 }

@@ -20,4 +20,5 @@ pub mod permission;
 pub mod principal;
 pub mod refusal;
 pub mod secret;
+pub mod session;
 pub mod source;

@@ -6,6 +6,7 @@ use super::ids::UserId;
 use super::known::IssuerIndex;
 use super::machine::MachineKey;
 use super::organization::OrgSelector;
+use super::session::Marks;
 
 /// The caller, as far as credentials prove it.
 #[derive(Debug, Clone)]
@@ -101,6 +102,8 @@ impl PrincipalKind {
 pub struct VerifiedToken {
     /// The issuer whose key verified it.
     pub issuer: IssuerIndex,
+    /// What revocations know it by.
+    pub marks: Marks,
     /// `sub`, where it is a valid user id.
     pub subject: Option<UserId>,
     /// `role`: the database role that Supabase and PostgREST read from a token.

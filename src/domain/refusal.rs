@@ -194,6 +194,9 @@ pub enum CredentialFault {
     /// A service key from an address it may not be used from.
     #[error("service key from an address that is not allowed")]
     Address,
+    /// The token, its session or all of its user's tokens were taken back.
+    #[error("revoked")]
+    Revoked,
 }
 
 /// Why there is no one organization.
@@ -346,6 +349,9 @@ impl Refusal {
             Self::Unavailable(Outage::Limits) => {
                 (503, "limits_unavailable", "the gateway cannot count this request right now")
             }
+            Self::Unavailable(Outage::Sessions) => {
+                (503, "sessions_unavailable", "the gateway cannot look up sessions right now")
+            }
             Self::BodyTooLarge { .. } => (413, "body_too_large", "the request body is too large"),
             Self::LengthRequired(_) => {
                 (411, "length_required", "send the length of a body of this size")
@@ -372,6 +378,11 @@ impl Refusal {
             Self::Isolation { tenant_escape, .. } => tenant_escape.as_deref(),
             _ => None,
         }
+    }
+
+    /// Whether somebody used what was taken back: a security event.
+    pub fn revoked(&self) -> bool {
+        matches!(self, Self::Unauthenticated(CredentialFault::Revoked))
     }
 
     /// Whether the connection must be closed after the answer, because what follows on it cannot
@@ -445,6 +456,7 @@ impl CredentialFault {
             Self::Expired => (401, "token_expired", "the token has expired"),
             Self::Kind => (401, "wrong_credentials", "this path asks for other credentials"),
             Self::Conflict => (401, "conflicting_credentials", "the credentials disagree"),
+            Self::Revoked => (401, "session_revoked", "the session has ended: sign in again"),
             Self::Malformed
             | Self::TooLarge
             | Self::Algorithm
@@ -496,7 +508,7 @@ mod tests {
 
     #[test]
     fn an_outage_is_never_an_authentication_error() {
-        for outage in [Outage::Directory, Outage::Keys, Outage::Limits] {
+        for outage in [Outage::Directory, Outage::Keys, Outage::Limits, Outage::Sessions] {
             let refusal = Refusal::Unavailable(outage);
             assert_eq!(refusal.public().status, StatusCode::SERVICE_UNAVAILABLE);
             assert!(refusal.retry_after().is_some());

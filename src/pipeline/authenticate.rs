@@ -11,8 +11,10 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::domain::clock::Now;
+use crate::domain::known::Outage;
 use crate::domain::principal::{Principal, PrincipalKind, VerifiedToken};
-use crate::domain::refusal::CredentialFault;
+use crate::domain::refusal::{CredentialFault, Refusal};
+use crate::domain::session::Standing;
 use crate::policy::Snapshot;
 use crate::policy::identity::{ApiKeyKind, IdentityPolicy};
 use crate::policy::known::Known;
@@ -220,6 +222,15 @@ impl Judge<'_> {
             let id = id.ok_or_else(|| fault(CredentialFault::RequiredClaim))?;
             Principal::User { id, token: Arc::clone(&token) }
         };
+        match self.known.standing(&token) {
+            Standing::Good => {}
+            Standing::Revoked => {
+                // Whose it was belongs into the record of its use.
+                trace.principal = Some(principal);
+                return Err(fault(CredentialFault::Revoked));
+            }
+            Standing::Unknown => return Err(Refusal::Unavailable(Outage::Sessions).into()),
+        }
         let bearer = Some(self.authorization(text)?);
         Ok(Proven { principal, api_key: None, token: Some(token), bearer })
     }

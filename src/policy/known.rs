@@ -9,6 +9,7 @@ use crate::domain::known::{IssuerIndex, Lookup};
 use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
+use crate::domain::session::Standing;
 
 use super::identity::KeySet;
 
@@ -34,6 +35,9 @@ pub trait Known: Send + Sync {
 
     /// Remembers a token that was just verified.
     fn remember(&self, token: &str, verified: &Arc<VerifiedToken>);
+
+    /// Whether a verified token still counts. Asked at each use.
+    fn standing(&self, token: &VerifiedToken) -> Standing;
 
     /// The organization so named.
     fn organization(&self, selector: &OrgSelector) -> Option<Lookup<Arc<Organization>>>;

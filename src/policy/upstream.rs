@@ -39,6 +39,8 @@ pub struct Upstream {
     pub breaker: Breaker,
     /// Of a PostgREST upstream: whether its isolation is tried before the node is ready.
     pub canary: Option<CanaryPolicy>,
+    /// Of an auth server: whether what a sign-out ends there is revoked here.
+    pub sign_out_revokes: bool,
     /// Where it was written.
     pub source: Source,
 }

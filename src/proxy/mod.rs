@@ -25,6 +25,7 @@ mod respond;
 pub mod sample;
 mod security;
 mod server;
+mod sign_out;
 mod sockets;
 
 pub use admin::{AdminAnswers, AdminService};

@@ -4,20 +4,50 @@
 //! metrics and in a log line of their own, and recorded with the decision in the audit log. Of the
 //! request they hold names and ids, and no data.
 
-use crate::domain::audit::SecurityEvent;
+use crate::domain::audit::{Attempt, SecurityEvent};
+use crate::domain::escape::TenantEscape;
 
 use super::context::Context;
 use super::gateway::Gateway;
 
 /// What makes a request a security event, if it is one.
 pub(super) fn event(ctx: &Context) -> Option<SecurityEvent> {
-    let attempt = ctx.refusal.as_ref()?.tenant_escape()?;
-    Some(SecurityEvent::tenant_escape(attempt.clone(), ctx.trace.stage.as_str()))
+    let refusal = ctx.refusal.as_ref()?;
+    let stage = ctx.trace.stage.as_str();
+    if refusal.revoked() {
+        return Some(SecurityEvent::revoked_session(stage));
+    }
+    let attempt = refusal.tenant_escape()?;
+    Some(SecurityEvent::tenant_escape(attempt.clone(), stage))
 }
 
 /// Counts it and logs it.
 pub(super) fn tell(gateway: &Gateway, ctx: &Context, event: &SecurityEvent) {
-    let (trace, attempt) = (&ctx.trace, &event.attempt);
+    match &event.attempt {
+        Attempt::TenantEscape(escape) => escaped(gateway, ctx, event, escape),
+        Attempt::RevokedSession => revoked(gateway, ctx, event),
+    }
+}
+
+fn revoked(gateway: &Gateway, ctx: &Context, event: &SecurityEvent) {
+    let trace = &ctx.trace;
+    gateway.metrics.requests.revoked_sessions.inc();
+    tracing::warn!(
+        target: "tollgate::security",
+        severity = event.severity.as_str(),
+        event.kind = event.kind(),
+        event.stage = event.stage,
+        request.id = trace.request_id.as_ref().map(|id| id.as_str()),
+        client.address = trace.client.map(tracing::field::display),
+        principal.kind = trace.principal.as_ref().map(|principal| principal.kind().as_str()),
+        principal.id =
+            trace.principal.as_ref().and_then(|principal| principal.user()).map(|id| id.as_str()),
+        "somebody used a session that was revoked"
+    );
+}
+
+fn escaped(gateway: &Gateway, ctx: &Context, event: &SecurityEvent, attempt: &TenantEscape) {
+    let trace = &ctx.trace;
     gateway.metrics.requests.escaped(attempt);
     tracing::warn!(
         target: "tollgate::security",

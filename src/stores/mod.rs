@@ -13,4 +13,5 @@ pub mod keys;
 pub mod limits;
 pub mod migrate;
 pub mod node;
+pub mod sessions;
 pub mod tokens;

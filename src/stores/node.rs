@@ -15,6 +15,7 @@ use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::refusal::Refusal;
+use crate::domain::session::Standing;
 use crate::policy::identity::KeySet;
 use crate::policy::known::{Keys, Known};
 use crate::telemetry::labels::{CacheLabel, CacheOutcome};
@@ -22,6 +23,7 @@ use crate::telemetry::metrics::Metrics;
 
 use super::directory::Directory;
 use super::keys::RemoteKeys;
+use super::sessions::Sessions;
 use super::tokens::{MINTED_BYTES, MintedTokens, TokenView};
 
 /// Questions that one request may have answered. The pipeline asks at most six: two keys, two
@@ -35,6 +37,7 @@ pub struct NodeKnowledge {
     tokens: TokenView,
     minted: MintedTokens,
     directory: Arc<Directory>,
+    sessions: Arc<Sessions>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -46,11 +49,12 @@ impl NodeKnowledge {
         keys: Vec<Option<Arc<RemoteKeys>>>,
         tokens: TokenView,
         directory: Arc<Directory>,
+        sessions: Arc<Sessions>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let minted = MintedTokens::new(MINTED_BYTES, Arc::clone(&clock));
-        Self { keys, tokens, minted, directory, clock, metrics }
+        Self { keys, tokens, minted, directory, sessions, clock, metrics }
     }
 
     /// Tokens minted under this snapshot.
@@ -66,6 +70,11 @@ impl NodeKnowledge {
     /// The directory.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// What was taken back.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
     }
 
     /// Finds the answer to a question. Waits for as long as its source's timeout says.
@@ -177,6 +186,10 @@ impl Known for Facts<'_> {
 
     fn remember(&self, token: &str, verified: &Arc<VerifiedToken>) {
         self.node.tokens.put(token, self.generation, verified);
+    }
+
+    fn standing(&self, token: &VerifiedToken) -> Standing {
+        self.node.sessions.standing(token, self.now)
     }
 
     fn organization(&self, selector: &OrgSelector) -> Option<Lookup<Arc<Organization>>> {

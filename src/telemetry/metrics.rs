@@ -157,6 +157,8 @@ pub struct RequestMetrics {
     stages: Histograms<StageLabel>,
     refusals: IntCounterVec,
     escapes: Counters<(ResourceLabel, Place)>,
+    /// Requests with a session that was revoked.
+    pub revoked_sessions: IntCounter,
     /// Requests that are at work.
     pub in_flight: IntGauge,
 }
@@ -191,6 +193,11 @@ impl RequestMetrics {
                 registry,
                 "tollgate_tenant_escapes_total",
                 "Requests that tried to reach into another organization; all were refused.",
+            )?,
+            revoked_sessions: counter(
+                registry,
+                "tollgate_revoked_session_uses_total",
+                "Requests with a token, session or user that was revoked; all were refused.",
             )?,
             in_flight: gauge(registry, "tollgate_requests_in_flight", "Requests at work.")?,
         })

@@ -21,6 +21,8 @@ fn every_command_explains_itself_with_examples() {
         "roles",
         "roles matrix",
         "roles who-can",
+        "sessions",
+        "sessions revoke",
         "schema",
     ];
     for command in commands {

@@ -14,6 +14,7 @@ mod world;
 
 use http::StatusCode;
 use tollgate::domain::known::Outage;
+use tollgate::domain::session::Standing;
 
 use world::{Decided, World, request};
 
@@ -264,6 +265,18 @@ fn keys_that_are_away_are_503_and_never_401() {
     assert_eq!(world.decide(&asked).code(), "keys_unavailable");
     world.keys_away = false;
     assert_eq!(world.decide(&asked).code(), "invalid_token");
+}
+
+#[test]
+fn a_revoked_token_is_401_and_one_whose_standing_nobody_knows_503() {
+    let mut world = World::new();
+    let asked = request("GET", "/rest/v1/events").user("alice");
+    for (standing, code) in
+        [(Standing::Revoked, "session_revoked"), (Standing::Unknown, "sessions_unavailable")]
+    {
+        world.standing = standing;
+        assert_eq!(world.decide(&asked).code(), code);
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use tollgate::domain::organization::{
 };
 use tollgate::domain::principal::VerifiedToken;
 use tollgate::domain::refusal::Refusal;
+use tollgate::domain::session::Standing;
 use tollgate::pipeline::{self, Chargeable, Settled, Stop, Trace};
 use tollgate::policy::Snapshot;
 use tollgate::policy::known::{Keys, Known};
@@ -34,6 +35,7 @@ pub(crate) struct World {
     directory: Arc<DirectoryData>,
     pub(crate) directory_away: bool,
     pub(crate) keys_away: bool,
+    pub(crate) standing: Standing,
 }
 
 /// A request in the making.
@@ -178,7 +180,13 @@ impl World {
         let DirectorySettings::File(directory) = loaded.settings.directory else {
             panic!("the directory is a file");
         };
-        Self { snapshot: loaded.snapshot, directory, directory_away: false, keys_away: false }
+        Self {
+            snapshot: loaded.snapshot,
+            directory,
+            directory_away: false,
+            keys_away: false,
+            standing: Standing::Good,
+        }
     }
 
     /// The line of the policy that begins so.
@@ -269,6 +277,10 @@ impl Known for World {
     }
 
     fn remember(&self, _token: &str, _verified: &Arc<VerifiedToken>) {}
+
+    fn standing(&self, _token: &VerifiedToken) -> Standing {
+        self.standing
+    }
 
     fn organization(&self, selector: &OrgSelector) -> Option<Lookup<Arc<Organization>>> {
         let organizations = &self.directory.organizations;

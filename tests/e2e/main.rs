@@ -24,4 +24,5 @@ mod parts;
 mod refusals;
 mod rotation;
 mod row_security;
+mod sessions;
 mod supabase;

@@ -1,5 +1,6 @@
 //! Key sets by URL, against an endpoint that rotates, fails, hangs, and is asked by many at once.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tollgate::policy::known::{Keys, Known};
 use tollgate::stores::directory::{Directory, FileDirectory};
 use tollgate::stores::keys::{KeyStore, RemoteKeys};
 use tollgate::stores::node::{Facts, NodeKnowledge};
+use tollgate::stores::sessions::Sessions;
 use tollgate::stores::tokens::{VERIFIED_BYTES, VerifiedTokens};
 use tollgate::telemetry::metrics::Metrics;
 
@@ -53,6 +55,11 @@ impl World {
             vec![Some(Arc::clone(keys))],
             tokens.view(),
             Arc::new(directory),
+            Arc::new(Sessions::in_memory(
+                NonZeroU32::MIN,
+                Duration::from_secs(60),
+                Arc::clone(&clock),
+            )),
             clock,
             Arc::clone(&self.metrics),
         )

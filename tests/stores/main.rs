@@ -18,3 +18,4 @@ mod keys;
 mod limits;
 mod limits_redis;
 mod limits_world;
+mod sessions;

@@ -22,6 +22,7 @@ use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{MemberStatus, Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::refusal::Refusal;
+use crate::domain::session::Standing;
 use crate::domain::source::Source;
 use crate::pipeline::body::Announced;
 use crate::pipeline::tenant::ORGANIZATION_HEADER;
@@ -309,6 +310,11 @@ impl Known for CaseKnown<'_> {
     }
 
     fn remember(&self, _: &str, _: &Arc<VerifiedToken>) {}
+
+    /// A test makes its own tokens, and nobody signs out in it.
+    fn standing(&self, _token: &VerifiedToken) -> Standing {
+        Standing::Good
+    }
 
     fn organization(&self, selector: &OrgSelector) -> Option<Lookup<Arc<Organization>>> {
         Some(self.directory.organization(selector))

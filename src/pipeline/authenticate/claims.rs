@@ -9,6 +9,7 @@ use crate::domain::clock::Now;
 use crate::domain::known::IssuerIndex;
 use crate::domain::principal::{ClaimedOrganization, VerifiedToken};
 use crate::domain::refusal::CredentialFault;
+use crate::domain::session::Marks;
 use crate::policy::identity::Issuer;
 
 /// The issuer that a token names: byte for byte, or the one for tokens that name none.
@@ -41,17 +42,21 @@ pub(super) fn check(
     index: IssuerIndex,
     issuer: &Issuer,
     organizations: &[Vec<Box<str>>],
+    signed: &str,
 ) -> Result<VerifiedToken, CredentialFault> {
     let required = |name: &str| claims.get(name).is_some_and(|value| !value.is_null());
     if !issuer.required_claims.iter().all(|name| required(name)) {
         return Err(CredentialFault::RequiredClaim);
     }
     audience(claims.get("aud"), issuer)?;
+    let subject = text(claims, "sub")?.and_then(|sub| sub.parse().ok());
+    let session = text(claims, "session_id")?;
     Ok(VerifiedToken {
         issuer: index,
-        subject: text(claims, "sub")?.and_then(|sub| sub.parse().ok()),
+        marks: Marks::new(subject.as_ref(), session, signed),
+        subject,
         role: text(claims, "role")?.map(Into::into),
-        session_id: text(claims, "session_id")?.map(Into::into),
+        session_id: session.map(Into::into),
         expires_at: date(claims, "exp")?.ok_or(CredentialFault::RequiredClaim)?,
         not_before: date(claims, "nbf")?,
         issued_at: date(claims, "iat")?,

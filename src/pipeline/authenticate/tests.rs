@@ -37,11 +37,17 @@ struct Node {
     keys: Keys,
     asked: AtomicUsize,
     tokens: Mutex<HashMap<String, Arc<VerifiedToken>>>,
+    standing: Mutex<Standing>,
 }
 
 impl Node {
     fn with(keys: Keys) -> Self {
-        Self { keys, asked: AtomicUsize::new(0), tokens: Mutex::default() }
+        Self {
+            keys,
+            asked: AtomicUsize::new(0),
+            tokens: Mutex::default(),
+            standing: Mutex::new(Standing::Good),
+        }
     }
 
     fn fetched() -> Self {
@@ -63,6 +69,10 @@ impl Known for Node {
 
     fn remember(&self, token: &str, verified: &Arc<VerifiedToken>) {
         self.tokens.lock().unwrap().insert(token.into(), Arc::clone(verified));
+    }
+
+    fn standing(&self, _: &VerifiedToken) -> Standing {
+        *self.standing.lock().unwrap()
     }
 
     fn organization(&self, _: &OrgSelector) -> Option<Lookup<Arc<Organization>>> {

@@ -23,7 +23,8 @@ const FORBIDDEN: [&str; 8] = ["jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", 
 /// A token that is well-formed, and not yet verified.
 #[derive(Debug)]
 pub(super) struct Jwt<'t> {
-    signed: &'t str,
+    /// Its header and payload, as they are signed.
+    pub(super) signed: &'t str,
     signature: &'t str,
     /// What its header claims; a key must be pinned to the same.
     pub(super) algorithm: Algorithm,

@@ -43,10 +43,11 @@ pub(super) fn verify(
         return Err(fault(CredentialFault::Algorithm));
     }
     let paths = &identity.organization_claims;
-    let checked = claims::check(&jwt.claims, index, issuer, paths).and_then(|verified| {
-        claims::in_time(&verified, issuer, now)?;
-        Ok(Arc::new(verified))
-    });
+    let checked =
+        claims::check(&jwt.claims, index, issuer, paths, jwt.signed).and_then(|verified| {
+            claims::in_time(&verified, issuer, now)?;
+            Ok(Arc::new(verified))
+        });
     signature(&jwt, index, issuer, known, checked.as_ref().err().copied())?;
     // Only now: what an unsigned token claims decides nothing, not even its own refusal.
     let verified = checked.map_err(fault)?;

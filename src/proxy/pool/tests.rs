@@ -30,6 +30,7 @@ fn upstream(name: &str, ports: &[u16]) -> Arc<Upstream> {
             failures: NonZeroU32::new(2).unwrap(),
             open_for: Duration::from_secs(10),
         },
+        sign_out_revokes: false,
         canary: None,
         source: Source::built_in(),
     })

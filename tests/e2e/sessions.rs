@@ -1,0 +1,254 @@
+//! Sessions that end while their tokens still live: two gateways, one Redis, and sign-outs that
+//! pass through one of them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::eventually;
+use crate::support::fixture::{ALICE, BOB};
+use crate::support::gateway::{Draft, Gateway, tollgate};
+use crate::support::http::{self, Answer};
+use crate::support::jwks::{Behaviour, Jwks};
+use crate::support::keys::Key;
+use crate::support::recorder::Recorder;
+use crate::support::redis::Redis;
+use crate::support::stack::{ISSUER, PUBLISHABLE, USER_SECRET, claims, directory_yaml};
+
+/// Within this time every node refuses what was revoked on one.
+const SOON: Duration = Duration::from_secs(1);
+
+struct World {
+    one: Gateway,
+    other: Gateway,
+    /// Stands for the auth server: what it answers to a sign-out.
+    auth: Jwks,
+    redis: Redis,
+    _upstream: Recorder,
+}
+
+impl World {
+    async fn start() -> Self {
+        let (redis, upstream, auth) =
+            (Redis::start().await, Recorder::start().await, Jwks::serving(&[]).await);
+        let gateway = async || {
+            let draft = Draft::new();
+            draft.write("gateway.yaml", &gateway_yaml(&draft, &upstream, &auth, &redis.url()));
+            draft.write("policy.yaml", POLICY);
+            draft.write("directory.yaml", &directory_yaml());
+            draft.start().await
+        };
+        let (one, other) = (gateway().await, gateway().await);
+        let world = Self { one, other, auth, redis, _upstream: upstream };
+        world.caught_up().await;
+        world
+    }
+
+    async fn caught_up(&self) {
+        for gateway in [&self.one, &self.other] {
+            eventually("the store being caught up with", async || {
+                (!away(gateway).await).then_some(())
+            })
+            .await;
+        }
+    }
+
+    async fn sign_out(&self, scope: &str, token: &str) -> Answer {
+        let target = format!("/auth/v1/logout{scope}");
+        let bearer = format!("Bearer {token}");
+        let headers = [("Authorization", bearer.as_str()), ("apikey", PUBLISHABLE)];
+        http::send(self.one.listen(), "POST", &target, &headers, b"").await.unwrap()
+    }
+
+    /// Both gateways refuse it within a second.
+    async fn refuse_soon(&self, token: &str) {
+        let both = async {
+            for gateway in [&self.one, &self.other] {
+                eventually("the refusal", async || {
+                    let answer = get(gateway, token).await;
+                    (answer.status == 401).then(|| {
+                        assert_eq!(answer.json()["code"], "session_revoked", "{}", answer.text());
+                    })
+                })
+                .await;
+            }
+        };
+        tokio::time::timeout(SOON, both).await.expect("within a second");
+    }
+
+    async fn serve(&self, token: &str) {
+        for gateway in [&self.one, &self.other] {
+            let answer = get(gateway, token).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+    }
+}
+
+async fn get(gateway: &Gateway, token: &str) -> Answer {
+    let bearer = format!("Bearer {token}");
+    http::get(gateway.listen(), "/api/me", &[("Authorization", bearer.as_str())]).await.unwrap()
+}
+
+async fn metric(gateway: &Gateway, name: &str) -> u64 {
+    let text = http::get(gateway.admin(), "/metrics", &[]).await.unwrap().text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    line.unwrap_or_else(|| panic!("no `{name}`: {text}"))
+}
+
+async fn away(gateway: &Gateway) -> bool {
+    metric(gateway, "tollgate_session_store_away ").await == 1
+}
+
+fn token(user: &str, session: &str) -> String {
+    let mut claims = claims(user);
+    claims["session_id"] = json!(session);
+    Key::hs256("users", USER_SECRET).mint(&claims)
+}
+
+/// Issued some time ago.
+fn old_token(user: &str, session: &str) -> String {
+    let mut claims = claims(user);
+    claims["session_id"] = json!(session);
+    claims["iat"] = json!(claims["iat"].as_u64().unwrap() - 60);
+    Key::hs256("users", USER_SECRET).mint(&claims)
+}
+
+fn gateway_yaml(draft: &Draft, upstream: &Recorder, auth: &Jwks, redis: &str) -> String {
+    let (listen, admin) = (draft.listen(), draft.admin());
+    let (upstream, auth) = (upstream.addr(), auth.addr());
+    format!(
+        "listen: [{{ address: {listen} }}]
+admin: {admin}
+identity:
+  issuers:
+    - {{ name: users, iss: {ISSUER}, audience: authenticated, keys: [{{ hs256: {USER_SECRET} }}] }}
+  api_keys:
+    - {{ name: web, publishable: {PUBLISHABLE} }}
+directory: {{ file: directory.yaml }}
+sessions: {{ store: {{ redis: {{ url: '{redis}' }} }} }}
+upstreams:
+  api: {{ kind: http, addresses: [{upstream}] }}
+  auth: {{ kind: auth, addresses: [{auth}] }}
+audit: {{ file: audit.jsonl }}
+policies: [policy.yaml]
+"
+    )
+}
+
+const POLICY: &str = "plans:
+  free: { level: 1 }
+roles:
+  viewer: { permissions: ['events:read'] }
+  editor: { inherits: [viewer] }
+routes:
+  - { name: events, match: { path: /api/events }, upstream: api, credential: user, tenant: [default], permission: 'events:read' }
+  - { name: api, match: { path: /api/me }, upstream: api, credential: user, tenant: none }
+  - name: auth
+    match: { path: '/auth/v1/{path*}' }
+    upstream: auth
+    strip_prefix: /auth/v1
+    credential: key
+    tenant: none
+";
+
+#[tokio::test]
+async fn a_sign_out_at_one_gateway_ends_what_its_scope_names_at_the_other_within_a_second() {
+    let mut world = World::start().await;
+    world.auth.behave(Behaviour::Fail(204));
+    let (phone, laptop) = (old_token(ALICE, "phone"), old_token(ALICE, "laptop"));
+    let bob = old_token(BOB, "phone-of-bob");
+    for token in [&phone, &laptop, &bob] {
+        world.serve(token).await;
+    }
+
+    assert_eq!(world.sign_out("?scope=local", &phone).await.status, 204);
+    world.refuse_soon(&phone).await;
+    world.serve(&laptop).await;
+
+    let tablet = old_token(ALICE, "tablet");
+    assert_eq!(world.sign_out("?scope=others", &laptop).await.status, 204);
+    world.refuse_soon(&tablet).await;
+    world.serve(&laptop).await;
+
+    assert_eq!(world.sign_out("", &laptop).await.status, 204);
+    world.refuse_soon(&laptop).await;
+    // At once, within the same second even.
+    world.serve(&token(ALICE, "again")).await;
+    world.serve(&bob).await;
+
+    assert!(metric(&world.one, "tollgate_revoked_session_uses_total ").await >= 1);
+    assert!(world.one.terminate().await.success(), "{}", world.one.log());
+    let audit = std::fs::read_to_string(world.one.dir().join("audit.jsonl")).unwrap();
+    let event = audit
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|record| record["code"] == "session_revoked")
+        .expect("a record of the use");
+    let wanted = json!({ "event": "revoked_session", "severity": "low", "stage": "authenticate" });
+    assert_eq!((&event["security"], &event["user"]), (&wanted, &json!(ALICE)));
+    let logged = world.one.log();
+    assert!(logged.contains("somebody used a session that was revoked"), "{logged}");
+}
+
+#[tokio::test]
+async fn a_sign_out_that_the_auth_server_did_not_do_ends_nothing() {
+    let world = World::start().await;
+    let (phone, laptop) = (old_token(ALICE, "phone"), old_token(ALICE, "laptop"));
+    for status in [500, 503, 400, 429] {
+        world.auth.behave(Behaviour::Fail(status));
+        assert_eq!(world.sign_out("", &phone).await.status, status);
+        world.serve(&phone).await;
+    }
+    // Gone there: then here, too, but nobody else's.
+    world.auth.behave(Behaviour::Fail(403));
+    assert_eq!(world.sign_out("", &phone).await.status, 403);
+    world.refuse_soon(&phone).await;
+    world.serve(&laptop).await;
+}
+
+#[tokio::test]
+async fn what_was_revoked_stays_so_while_redis_is_killed_and_after_it_came_back_empty() {
+    let mut world = World::start().await;
+    world.auth.behave(Behaviour::Fail(204));
+    let (before, meanwhile) = (old_token(ALICE, "before"), old_token(BOB, "meanwhile"));
+    world.sign_out("", &before).await;
+    world.refuse_soon(&before).await;
+
+    world.redis.kill();
+    eventually("the loss of Redis", async || {
+        (away(&world.one).await && away(&world.other).await).then_some(())
+    })
+    .await;
+    let ready = http::get(world.one.admin(), "/readyz", &[]).await.unwrap();
+    assert_eq!(ready.status, 200, "{}", ready.text());
+    assert!(ready.text().contains("what other nodes revoke is not heard of"), "{}", ready.text());
+    for gateway in [&world.one, &world.other] {
+        assert_eq!(get(gateway, &before).await.status, 401);
+    }
+    world.sign_out("", &meanwhile).await;
+    assert_eq!(get(&world.one, &meanwhile).await.status, 401);
+
+    world.redis.restart().await;
+    world.caught_up().await;
+    world.refuse_soon(&before).await;
+    world.refuse_soon(&meanwhile).await;
+    // A process that has forgotten everything learns it from Redis, which had.
+    world.other.restart().await;
+    world.caught_up().await;
+    world.refuse_soon(&before).await;
+    world.refuse_soon(&meanwhile).await;
+    world.serve(&token(ALICE, "again")).await;
+}
+
+#[tokio::test]
+async fn a_command_ends_users_and_sessions_at_running_gateways() {
+    let world = World::start().await;
+    let config = world.one.dir().join("gateway.yaml").display().to_string();
+    let (phone, laptop) = (old_token(ALICE, "phone"), old_token(ALICE, "laptop"));
+    let said = tollgate(&["sessions", "revoke", "--session", "phone", "--config", &config]).await;
+    assert_eq!(said, "revoked session `phone`\n");
+    world.refuse_soon(&phone).await;
+    world.serve(&laptop).await;
+    tollgate(&["sessions", "revoke", "--user", ALICE, "--config", &config]).await;
+    world.refuse_soon(&laptop).await;
+}
