@@ -24,6 +24,7 @@ mod golden;
 mod help;
 mod migrate;
 mod operations;
+mod packs;
 mod policy_tests;
 mod reload;
 mod roles;

@@ -17,15 +17,18 @@ fn schema(kind: &str) -> Value {
 fn shipped() -> Vec<(&'static str, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut out = Vec::new();
-    for directory in ["config", "config/demo", "policies", "tests/cli/world"] {
-        for entry in fs::read_dir(root.join(directory)).unwrap() {
+    let packs = fs::read_dir(root.join("policies")).unwrap().map(|entry| entry.unwrap().path());
+    let packs = packs.filter(|path| path.is_dir());
+    let others = ["config", "config/demo", "policies", "tests/cli/world"].map(|it| root.join(it));
+    for directory in packs.chain(others) {
+        for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let kind = match name.as_str() {
                 "bad.yaml" => continue,
                 "directory.yaml" => "directory",
                 _ if name.ends_with(".test.yaml") => "test",
-                _ if name.contains("policy") || directory == "policies" => "policy",
+                _ if name.contains("policy") || directory == root.join("policies") => "policy",
                 _ => "gateway",
             };
             if name.ends_with(".yaml") {
