@@ -157,7 +157,7 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
         let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
-        black_box(tenant::settle(authenticated, snapshot, &facts, trace)?);
+        black_box(tenant::settle(authenticated, snapshot, &facts, trace, now)?);
         Ok(())
     });
     bench.measure(&mut group, "edge to authorize", |arrival, trace, now| {
@@ -165,7 +165,7 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
         let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
-        let tenanted = tenant::settle(authenticated, snapshot, &facts, trace)?;
+        let tenanted = tenant::settle(authenticated, snapshot, &facts, trace, now)?;
         black_box(authorize::check(tenanted, snapshot, trace, now)?);
         Ok(())
     });
@@ -174,7 +174,7 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
         let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
-        let tenanted = tenant::settle(authenticated, snapshot, &facts, trace)?;
+        let tenanted = tenant::settle(authenticated, snapshot, &facts, trace, now)?;
         let authorized = authorize::check(tenanted, snapshot, trace, now)?;
         black_box(isolate::confine(authorized, snapshot, trace)?);
         Ok(())

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::catalog::Caps;
 use crate::policy::Snapshot;
 use crate::policy::edge::EdgePolicy;
 use crate::policy::gates::{self, GateDefinition, Gates};
 use crate::policy::identity::IdentityPolicy;
+use crate::policy::impersonation::ImpersonationPolicy;
 use crate::policy::limits::{Limit, Plan, RateSource, Scope};
 use crate::policy::response::ResponsePolicy;
 use crate::policy::roles::{
@@ -29,7 +31,10 @@ use super::context::Context;
 use super::decode::{At, Name, Named, nearest};
 use super::defaults as preset;
 use super::identity::IdentityFields;
-use super::policies::{GateFields, LimitFields, LimitRate, PlanFields, PolicyFile, RoleFields};
+use super::policies::{
+    GateFields, ImpersonationFields, LimitFields, LimitRate, PlainPermission, PlanFields,
+    PolicyFile, RoleFields,
+};
 use super::resolve;
 use super::routes::{PermissionFields, RouteFields, Target};
 use super::upstreams::UpstreamFields;
@@ -47,6 +52,7 @@ pub(super) struct Joined {
     pub(super) gates: BTreeMap<Name, At<GateFields>>,
     /// In their order.
     pub(super) stages: Vec<Name>,
+    pub(super) impersonation: Option<At<ImpersonationFields>>,
     pub(super) limits: BTreeMap<Name, At<LimitFields>>,
     /// Views among them.
     pub(super) tables: BTreeMap<Name, At<TableFields>>,
@@ -67,6 +73,7 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
         permissions: Vec::new(),
         gates: BTreeMap::new(),
         stages: Vec::new(),
+        impersonation: None,
         limits: BTreeMap::new(),
         tables: BTreeMap::new(),
         functions: BTreeMap::new(),
@@ -78,6 +85,7 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
     let mut schema: Option<Span> = None;
     let mut casts: Option<Span> = None;
     let mut stages: Option<Span> = None;
+    let mut impersonation: Option<Span> = None;
     let mut caps: Option<Span> = None;
     let mut response: Option<Span> = None;
     for file in files {
@@ -97,6 +105,10 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
                 }
                 joined.stages.push(stage);
             }
+        }
+        if let Some(stated) = file.impersonation {
+            once("impersonation", stated.span, &mut impersonation, cx);
+            joined.impersonation = Some(stated);
         }
         joined.separated.extend(file.separate);
         joined.permissions.extend(file.permissions.into_iter().map(|named| (named.0, named.1)));
@@ -185,6 +197,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     // Where it is wrong, nothing more is to be said of it.
     let machines = base.identity.as_ref().is_none_or(|of| of.machines);
     let identity = base.identity.map(|fields| identity(fields, joined, cx));
+    let impersonation = impersonation(joined, &roles, cx);
     let response = Arc::new(joined.response.clone());
     let whole = resolve::Whole {
         upstreams: upstreams.as_deref(),
@@ -203,6 +216,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
         identity: identity?,
         roles,
         gates,
+        impersonation,
         plans,
         limits,
         catalog,
@@ -301,6 +315,10 @@ fn asked(joined: &Joined) -> BTreeSet<(Name, Name)> {
         }
     }
     asked.extend(joined.permissions.iter().cloned());
+    if let Some(At { value, .. }) = &joined.impersonation {
+        let PlainPermission(resource, action) = &value.permission.value;
+        asked.insert((resource.clone(), action.clone()));
+    }
     asked.extend(joined.functions.keys().map(|name| (name.clone(), Name::from(CALL))));
     for route in &joined.routes {
         if let Target::Upstream(passage) = &route.value.target
@@ -413,6 +431,29 @@ fn separated(joined: &Joined, cx: &mut Context<'_>) -> Vec<Separation> {
         }
     }
     out
+}
+
+fn impersonation(
+    joined: &Joined,
+    roles: &RoleTable,
+    cx: &mut Context<'_>,
+) -> Option<ImpersonationPolicy> {
+    let At { value, span } = joined.impersonation.as_ref()?;
+    let PlainPermission(resource, action) = &value.permission.value;
+    // Missing only where the roles could not be compiled, which was reported.
+    let permission = roles.permission(resource, action)?;
+    if !cx.failed() && !roles.roles().any(|role| role.allows(permission)) {
+        let message = format!("no role has the permission `{resource}:{action}`");
+        cx.warning(value.permission.span, message)
+            .hint("grant it to a role, or to members in the directory");
+    }
+    Some(ImpersonationPolicy {
+        staff: value.staff.clone(),
+        permission,
+        within: Duration::from_secs(value.within.0),
+        read_only: value.read_only,
+        source: cx.source(*span),
+    })
 }
 
 fn grants_nothing(

@@ -70,6 +70,14 @@ pub(super) const HOURS_DAYS: Preset = Preset::new(
 );
 pub(super) const ROLE_LEVEL: Preset =
     Preset::new("role", "level", "1", "below every role that states a rank");
+pub(super) const IMPERSONATION_WITHIN: Preset =
+    Preset::new("impersonation", "within", "30m", "a case takes about as long");
+pub(super) const IMPERSONATION_READ_ONLY: Preset = Preset::new(
+    "impersonation",
+    "read_only",
+    "true",
+    "to see what a user sees, nobody has to write",
+);
 pub(super) const HTTP2: Preset = Preset::new(
     "listener",
     "http2",
@@ -526,6 +534,8 @@ pub const ALL: &[Preset] = &[
     AUDIT_RULE,
     HOURS_DAYS,
     ROLE_LEVEL,
+    IMPERSONATION_WITHIN,
+    IMPERSONATION_READ_ONLY,
     CORS_METHODS,
     CORS_CREDENTIALS,
     CORS_MAX_AGE,

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::domain::ids::{OrgId, OrgSlug, UserId};
+use crate::domain::organization::OrgSelector;
 use crate::policy::identity::Algorithm;
 
 use super::context::Context;
@@ -103,6 +104,17 @@ impl Decode for OrgId {
 
     fn shape(_: &mut Shapes) -> Value {
         json!({ "title": "UUID", "type": "string", "format": "uuid" })
+    }
+}
+
+/// A slug or an id.
+impl Decode for OrgSelector {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        parsed(node, "a slug or an id", "write `acme`, or the organization's UUID", cx)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        json!({ "title": "slug or id", "type": "string", "examples": ["acme"] })
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::domain::charge::{Rate, WhenAway};
+use crate::domain::organization::OrgSelector;
 use crate::policy::limits::Scope;
 use crate::policy::roles::PermissionPattern;
 
@@ -19,7 +20,7 @@ use super::conditions::ConditionFields;
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table, name, shown};
 use super::defaults as preset;
-use super::leaf::{Pace, Text, text, word, words};
+use super::leaf::{Pace, Seconds, Text, text, word, words};
 use super::routes::RouteFields;
 use super::yaml::Node;
 
@@ -33,6 +34,7 @@ pub(super) struct PolicyFile {
     pub(super) permissions: Vec<PlainPermission>,
     pub(super) gates: Named<GateFields>,
     pub(super) stages: Option<At<Vec<At<Name>>>>,
+    pub(super) impersonation: Option<At<ImpersonationFields>>,
     pub(super) limits: Named<LimitFields>,
     pub(super) tables: Named<TableFields>,
     pub(super) views: Named<ViewFields>,
@@ -72,6 +74,10 @@ impl Fields for PolicyFile {
             "stages",
             "The stages of a journey, first to last; the directory says which one is reached.",
         );
+        let impersonation = table.optional(
+            "impersonation",
+            "Who may act as somebody else, to help them; nobody if not stated.",
+        );
         let limits = table.some("limits", "Token buckets that routes charge.");
         let tables = table.some(
             "tables",
@@ -105,6 +111,7 @@ impl Fields for PolicyFile {
             permissions,
             gates,
             stages,
+            impersonation,
             limits,
             tables,
             views,
@@ -201,6 +208,38 @@ impl Decode for PermissionPattern {
 
     fn shape(_: &mut Shapes) -> Value {
         json!({ "title": "permission", "type": "string", "pattern": "^[^:]+:[^:]+$" })
+    }
+}
+
+/// Who may act as somebody else.
+pub(super) struct ImpersonationFields {
+    pub(super) staff: OrgSelector,
+    pub(super) permission: At<PlainPermission>,
+    pub(super) within: Seconds,
+    pub(super) read_only: bool,
+}
+
+impl Fields for ImpersonationFields {
+    const NAME: &'static str = "impersonation";
+    const ABOUT: &'static str = "Who may act as somebody else, to help them, and how far.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let staff = table.required("staff", "The organization whose members may: its slug or id.");
+        let permission = table.required("permission", "What they must be permitted there.");
+        let within = table.or(
+            "within",
+            &preset::IMPERSONATION_WITHIN,
+            "How long ago they may have shown a second factor, by `amr`: the time for which they \
+             may act.",
+        );
+        let read_only =
+            table.or("read_only", &preset::IMPERSONATION_READ_ONLY, "Whether they may only look.");
+        Some(Self {
+            staff: staff?,
+            permission: permission?,
+            within: within?,
+            read_only: read_only?,
+        })
     }
 }
 

@@ -30,6 +30,10 @@ pub struct AuditRecord {
     pub principal: Option<PrincipalKind>,
     /// The user, if it is one.
     pub user: Option<UserId>,
+    /// The user as whom that one acted, or wanted to.
+    pub impersonated: Option<UserId>,
+    /// Why, in the caller's words.
+    pub impersonation_reason: Option<Arc<str>>,
     /// The name of the API key that was shown.
     pub api_key: Option<Arc<str>>,
     /// The organization.
@@ -170,6 +174,8 @@ impl AuditRecord {
             client: self.client,
             principal: self.principal.map(PrincipalKind::as_str),
             user: self.user.as_ref().map(UserId::as_str),
+            impersonated: self.impersonated.as_ref().map(UserId::as_str),
+            impersonation_reason: self.impersonation_reason.as_deref(),
             api_key: self.api_key.as_deref(),
             organization: self.organization.map(|organization| *organization.as_uuid()),
             role: self.role.as_deref(),
@@ -204,6 +210,10 @@ pub struct AuditLine<'a> {
     principal: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impersonated: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impersonation_reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -285,6 +295,8 @@ mod tests {
             client: Some("2001:db8::1".parse().unwrap()),
             principal: Some(PrincipalKind::User),
             user: Some("ann".parse().unwrap()),
+            impersonated: None,
+            impersonation_reason: None,
             api_key: None,
             organization: Some("7b0d3c1e-0000-4000-8000-00000000000a".parse().unwrap()),
             role: None,

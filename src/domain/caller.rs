@@ -16,6 +16,8 @@ pub struct Caller {
     pub kind: PrincipalKind,
     /// `sub`.
     pub user: Option<UserId>,
+    /// `act` (RFC 8693 section 4.1): who acts as that user.
+    pub actor: Option<UserId>,
     /// `org_id`.
     pub org: Option<OrgId>,
     /// `org_role`.

@@ -44,6 +44,9 @@ pub enum Refusal {
     /// A condition of the route does not hold.
     #[error("condition not met: {0}")]
     Condition(ConditionRefusal),
+    /// Somebody wants to act as somebody else, and may not, or not so.
+    #[error("{0}")]
+    Impersonation(ImpersonationRefusal),
     /// The request cannot be confined to the organization.
     #[error("isolation: {code}: {cause}")]
     Isolation {
@@ -237,6 +240,26 @@ pub enum TenantRefusal {
     UnknownRoleOrPlan,
 }
 
+/// Why somebody may not act as somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ImpersonationRefusal {
+    /// No policy lets anybody, or this caller lacks the permission. Told apart in the log only.
+    #[error("not allowed to act as somebody else")]
+    NotAllowed,
+    /// The user or the reason is malformed, stands twice, or alone.
+    #[error("malformed impersonation headers")]
+    Malformed,
+    /// No reason, or one that says nothing.
+    #[error("no reason for acting as somebody else")]
+    Reason,
+    /// The policy lets the caller look only.
+    #[error("acting as somebody else is read-only")]
+    ReadOnly,
+    /// The route belongs to no organization.
+    #[error("acting as somebody else on a route without an organization")]
+    NoOrganization,
+}
+
 /// Which condition does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionRefusal {
@@ -308,6 +331,23 @@ impl Refusal {
             Self::Tenant(refusal) => refusal.public(),
             Self::Forbidden { .. } => {
                 (403, "permission_denied", "your role does not have the permission for this")
+            }
+            Self::Impersonation(ImpersonationRefusal::NotAllowed) => {
+                (403, "impersonation_not_allowed", "you may not act as somebody else")
+            }
+            Self::Impersonation(ImpersonationRefusal::Malformed) => (
+                400,
+                "bad_impersonation",
+                "state one `x-impersonate-user`, and one `x-impersonate-reason` with it",
+            ),
+            Self::Impersonation(ImpersonationRefusal::Reason) => {
+                (400, "impersonation_reason", "state a reason of 8 to 200 characters")
+            }
+            Self::Impersonation(ImpersonationRefusal::ReadOnly) => {
+                (403, "impersonation_read_only", "whoever acts as somebody else may only look")
+            }
+            Self::Impersonation(ImpersonationRefusal::NoOrganization) => {
+                (403, "impersonation_not_here", "nobody acts as somebody else on this path")
             }
             Self::Condition(ConditionRefusal::Feature(_)) => {
                 (403, "feature_disabled", "this feature is not enabled for your organization")
@@ -400,6 +440,7 @@ impl Refusal {
             | Self::Tenant(_)
             | Self::Forbidden { .. }
             | Self::Condition(_)
+            | Self::Impersonation(_)
             | Self::Isolation { .. }
             | Self::RateLimited { .. }
             | Self::TooManyConcurrent(_)

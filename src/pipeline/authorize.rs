@@ -14,13 +14,10 @@ use crate::policy::rights::Right;
 use crate::policy::roles::{CALL, PermissionId, Role};
 use crate::policy::route::PermissionRule;
 
+use super::conditions::Circumstances;
 use super::isolate::isolation_refusal;
 use super::tenant::Tenanted;
 use super::trace::{Stage, Trace};
-
-mod conditions;
-
-use conditions::Circumstances;
 
 /// Proof that the caller may do what the route asks for.
 #[derive(Debug)]
@@ -48,7 +45,9 @@ pub fn check<'h>(
     let routed = tenanted.authenticated().routed();
     let route = Arc::clone(routed.route());
     trace.decided_by = Some(route.source.clone());
-    let circumstances = tenanted.tenancy().map(|of| Circumstances::new(&tenanted, of, now));
+    let circumstances = tenanted.tenancy();
+    let circumstances =
+        circumstances.map(|of| Circumstances::of(of, tenanted.authenticated(), now));
     let caller = Caller { circumstances: circumstances.as_ref(), snapshot };
     match &route.permission {
         PermissionRule::None => {
@@ -111,7 +110,8 @@ pub(super) fn may_embed(
             let id = snapshot.roles.permission(table, "read").ok_or_else(no_such_table)?;
             let asked = trace.permission.clone();
             let tenancy = tenanted.tenancy();
-            let here = tenancy.map(|of| Circumstances::new(tenanted, of, authorized.now));
+            let here =
+                tenancy.map(|of| Circumstances::of(of, tenanted.authenticated(), authorized.now));
             Caller { circumstances: here.as_ref(), snapshot }.permit(id, trace)?;
             // What the request as a whole was allowed by is what the record is to say.
             trace.permission = asked;

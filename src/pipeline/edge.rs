@@ -357,7 +357,8 @@ fn is_spoofable(name: &str, websocket: bool) -> bool {
         "proxy-authorization",
         "http2-settings",
     ];
-    const PREFIXES: [&str; 4] = ["x-tollgate-", "x-organization-", "x-forwarded-", "x-original-"];
+    const PREFIXES: [&str; 5] =
+        ["x-tollgate-", "x-organization-", "x-impersonate-", "x-forwarded-", "x-original-"];
     match name {
         "upgrade" | "connection" => !websocket,
         "te" | "trailer" => true,

@@ -14,7 +14,7 @@ use crate::domain::head::{
     APIKEY, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
 };
 use crate::domain::principal::Principal;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{ImpersonationRefusal, Refusal};
 use crate::policy::Snapshot;
 use crate::policy::limits::Limit;
 use crate::policy::route::Route;
@@ -79,6 +79,12 @@ pub fn confine(
     trace.decided_by = Some(route.source.clone());
     let method = routed.method();
     let websocket = routed.edged().websocket();
+    if authorized.tenanted().acts_as().is_some()
+        && matches!(upstream.identity, UpstreamIdentity::PassThrough { .. })
+    {
+        // It would be told the caller's own name.
+        return Err(Refusal::Impersonation(ImpersonationRefusal::NoOrganization));
+    }
     if websocket && !(route.websocket.is_some() && upstream.kind != UpstreamKind::Postgrest) {
         return Err(no_websocket("an upgrade on a route without `websocket: true`"));
     }
@@ -267,7 +273,8 @@ fn identity_plan(authorized: &Authorized<'_>) -> IdentityPlan {
         let tenancy = tenanted.tenancy();
         IdentityPlan::Mint(Caller {
             kind: principal.kind(),
-            user: principal.user().cloned(),
+            user: tenanted.acts_as().or(principal.user()).cloned(),
+            actor: tenanted.acts_as().and(principal.user()).cloned(),
             org: tenancy.map(|tenancy| tenancy.organization().id),
             org_role: tenancy.and_then(|tenancy| tenancy.role()).map(|role| Arc::clone(&role.name)),
             org_team: tenancy.and_then(|tenancy| tenancy.team().cloned()),

@@ -29,6 +29,7 @@
 pub mod authenticate;
 pub mod authorize;
 pub mod body;
+mod conditions;
 pub mod edge;
 pub mod isolate;
 pub mod limit;
@@ -60,7 +61,7 @@ pub fn decide(
     let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
     let routed = route::find(edged, snapshot, trace)?;
     let authenticated = authenticate::prove(routed, snapshot, known, trace, now)?;
-    let tenanted = tenant::settle(authenticated, snapshot, known, trace)?;
+    let tenanted = tenant::settle(authenticated, snapshot, known, trace, now)?;
     let authorized = authorize::check(tenanted, snapshot, trace, now)?;
     let isolated = isolate::confine(authorized, snapshot, trace)?;
     Ok(limit::charge(isolated, trace))

@@ -113,7 +113,7 @@ const CORS_FIELDS: [HeaderName; 3] = [
 ];
 
 /// Room for the fields that the gateway adds by itself, refusals included.
-const OWN_FIELDS: usize = 10;
+const OWN_FIELDS: usize = 11;
 
 fn own_fields(policy: &ResponsePolicy, trace: &Trace) -> Edits {
     let mut set = AnswerFields::with_capacity(policy.set.len() + OWN_FIELDS);
@@ -122,6 +122,11 @@ fn own_fields(policy: &ResponsePolicy, trace: &Trace) -> Edits {
         && let Ok(value) = HeaderValue::from_str(id.as_str())
     {
         set.push((X_REQUEST_ID, value));
+    }
+    if let Some(of) = &trace.impersonated
+        && let Ok(value) = HeaderValue::from_str(of.user.as_str())
+    {
+        set.push((HeaderName::from_static("x-tollgate-acting-as"), value));
     }
     rate_limit::fields(&trace.limits, &mut set);
     let mut vary_origin = false;

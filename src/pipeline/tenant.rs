@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
+use crate::domain::clock::Now;
 use crate::domain::ids::UserId;
 use crate::domain::known::{Lookup, Question};
 use crate::domain::machine::MachineKey;
@@ -16,7 +17,7 @@ use crate::domain::organization::{
     MemberStatus, Membership, OrgSelector, OrgStatus, Organization, TeamName,
 };
 use crate::domain::principal::{ClaimedOrganization, Principal, VerifiedToken};
-use crate::domain::refusal::{CredentialFault, Refusal, TenantRefusal};
+use crate::domain::refusal::{CredentialFault, ImpersonationRefusal, Refusal, TenantRefusal};
 use crate::policy::Snapshot;
 use crate::policy::identity::IdentityPolicy;
 use crate::policy::known::Known;
@@ -28,6 +29,8 @@ use crate::policy::route::{TeamSource, TenantRule, TenantSource};
 use super::Stop;
 use super::authenticate::Authenticated;
 use super::trace::{Stage, Trace};
+
+mod impersonation;
 
 /// The header that names an organization.
 pub const ORGANIZATION_HEADER: HeaderName = HeaderName::from_static("x-organization-id");
@@ -41,6 +44,7 @@ pub const TEAM_HEADER: HeaderName = HeaderName::from_static("x-team-id");
 pub struct Tenanted<'h> {
     authenticated: Authenticated<'h>,
     tenancy: Option<Tenancy>,
+    acts_as: Option<UserId>,
 }
 
 /// The organization, and the caller's role in it.
@@ -92,6 +96,11 @@ impl<'h> Tenanted<'h> {
         &self.authenticated
     }
 
+    /// The user as whom the caller acts, if it does.
+    pub fn acts_as(&self) -> Option<&UserId> {
+        self.acts_as.as_ref()
+    }
+
     /// For which organization; `None` where the route belongs to none.
     pub fn tenancy(&self) -> Option<&Tenancy> {
         self.tenancy.as_ref()
@@ -104,23 +113,36 @@ pub fn settle<'h>(
     snapshot: &Snapshot,
     known: &dyn Known,
     trace: &mut Trace,
+    now: Now,
 ) -> Result<Tenanted<'h>, Stop> {
     trace.enter(Stage::Tenant);
     let route = Arc::clone(authenticated.routed().route());
+    let acts_as = impersonation::asked(&authenticated, snapshot, known, trace, now)?;
     let TenantRule::Sources(sources) = &route.tenant else {
         if authenticated.principal().machine().is_some() {
             // Its key belongs to an organization, and says nothing about anything else.
             return Err(credential(CredentialFault::Kind));
         }
+        if acts_as.is_some() {
+            // There it would change nothing, and look as if it had.
+            return Err(Refusal::Impersonation(ImpersonationRefusal::NoOrganization).into());
+        }
         trace.note(Some(&route.source), || "the route belongs to no organization".into());
-        return Ok(Tenanted { authenticated, tenancy: None });
+        return Ok(Tenanted { authenticated, tenancy: None, acts_as: None });
     };
     trace.decided_by = Some(route.source.clone());
-    let named = named_organization(sources, &authenticated, snapshot, known, trace)?;
+    let named = {
+        let own = sources.iter().filter(|source| {
+            // A token's organization is that of the caller.
+            acts_as.is_none() || !matches!(source, TenantSource::Claim(_))
+        });
+        named_organization(own, &authenticated, snapshot, known, trace)?
+    };
     let team = named_team(&route.team, &authenticated)?;
     let (organization, standing) = match authenticated.principal() {
         Principal::User { id, .. } => {
-            let (organization, membership) = member(id, named, sources, known)?;
+            let subject = acts_as.as_ref().unwrap_or(id);
+            let (organization, membership) = member(subject, named, sources, known)?;
             (organization, Standing::Member(membership))
         }
         Principal::Service { .. } => {
@@ -187,7 +209,7 @@ pub fn settle<'h>(
     }
     let plan_level = plan.level;
     let tenancy = Tenancy { organization, role, rights, own_limit, team, plan_level };
-    Ok(Tenanted { authenticated, tenancy: Some(tenancy) })
+    Ok(Tenanted { authenticated, tenancy: Some(tenancy), acts_as })
 }
 
 /// By what somebody stands in an organization.
@@ -208,8 +230,8 @@ fn own_limit(key: &MachineKey, snapshot: &Snapshot) -> Result<Option<Arc<Limit>>
 }
 
 /// The organization that the sources agree on, if any names one.
-fn named_organization(
-    sources: &[TenantSource],
+fn named_organization<'s>(
+    sources: impl Iterator<Item = &'s TenantSource>,
     authenticated: &Authenticated<'_>,
     snapshot: &Snapshot,
     known: &dyn Known,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use smallvec::SmallVec;
 
-use crate::domain::ids::RequestId;
+use crate::domain::ids::{RequestId, UserId};
 use crate::domain::organization::Organization;
 use crate::domain::principal::Principal;
 use crate::domain::source::Source;
@@ -83,6 +83,15 @@ pub struct Note {
     pub touched: Option<Touched>,
 }
 
+/// A user as whom somebody else acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Impersonated {
+    /// The user.
+    pub user: UserId,
+    /// Why, as the caller says.
+    pub reason: Arc<str>,
+}
+
 /// The record of one request's way.
 #[derive(Debug, Clone)]
 pub struct Trace {
@@ -100,6 +109,8 @@ pub struct Trace {
     pub principal: Option<Principal>,
     /// The API key's name, where one was shown.
     pub api_key: Option<Arc<str>>,
+    /// As whom the caller acts, or wanted to.
+    pub impersonated: Option<Impersonated>,
     /// The organization.
     pub organization: Option<Arc<Organization>>,
     /// The caller's role there.
@@ -134,6 +145,7 @@ impl Trace {
             route: None,
             principal: None,
             api_key: None,
+            impersonated: None,
             organization: None,
             role: None,
             permission: None,

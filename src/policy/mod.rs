@@ -10,6 +10,7 @@ pub mod condition;
 pub mod edge;
 pub mod gates;
 pub mod identity;
+pub mod impersonation;
 pub mod keys;
 pub mod known;
 pub mod limits;

@@ -11,6 +11,7 @@ use crate::domain::catalog::Catalog;
 use super::edge::EdgePolicy;
 use super::gates::Gates;
 use super::identity::IdentityPolicy;
+use super::impersonation::ImpersonationPolicy;
 use super::limits::{Limit, Plan};
 use super::response::ResponsePolicy;
 use super::roles::RoleTable;
@@ -40,6 +41,8 @@ pub struct Snapshot {
     pub roles: RoleTable,
     /// What must hold for permissions, whoever has them.
     pub gates: Gates,
+    /// Who may act as somebody else; nobody where `None`.
+    pub impersonation: Option<ImpersonationPolicy>,
     /// Plans by name.
     pub plans: BTreeMap<Arc<str>, Plan>,
     /// Limits by name.

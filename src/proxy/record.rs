@@ -91,6 +91,7 @@ pub(super) fn finished(
         principal.kind = trace.principal.as_ref().map(|principal| principal.kind().as_str()),
         principal.id =
             trace.principal.as_ref().and_then(Principal::id),
+        principal.acts_as = trace.impersonated.as_ref().map(|of| of.user.as_str()),
         role.name = trace.role.as_ref().map(|role| role.name.as_ref()),
         refusal.code = refused,
         refusal.cause = ctx.refusal.as_ref().map(tracing::field::display),
@@ -127,6 +128,8 @@ fn audit(
     // What no route was found for is refused, and refusals are always recorded.
     let rule = trace.route.as_ref().map_or(AuditRule::Refusals, |route| route.audit);
     let wanted = match rule {
+        // Whoever acts as somebody else is on record with all of it.
+        _ if trace.impersonated.is_some() => true,
         AuditRule::All => true,
         AuditRule::WritesAndRefusals => refused || !request.method.is_safe(),
         AuditRule::Refusals => refused,
@@ -142,6 +145,8 @@ fn audit(
         client: trace.client,
         principal: trace.principal.as_ref().map(Principal::kind),
         user: trace.principal.as_ref().and_then(Principal::user).cloned(),
+        impersonated: trace.impersonated.as_ref().map(|of| of.user.clone()),
+        impersonation_reason: trace.impersonated.as_ref().map(|of| Arc::clone(&of.reason)),
         api_key: trace.api_key.clone(),
         organization: trace.organization.as_ref().map(|organization| organization.id),
         role: trace.role.as_ref().map(|role| Arc::clone(&role.name)),

@@ -251,6 +251,7 @@ mod tests {
             org_role: Some(org_role.into()),
             org_team: None,
             key: None,
+            actor: None,
             session_id: None,
             expires_at: None,
         };
@@ -281,6 +282,7 @@ mod tests {
             org_role: None,
             org_team: None,
             key: None,
+            actor: None,
             session_id: None,
             expires_at: None,
         };

@@ -103,7 +103,7 @@ fn a_gate_closes_a_permission_on_every_way_to_it() {
     assert_eq!(code(&world, &asked), "mfa_required");
     assert_eq!(code(&world, &aal2(asked)), "passed");
     let refused = world.decide(&request("GET", "/rest/v1/contracts").user("viewer")).to_string();
-    assert_eq!(refused, "403 feature_disabled policy.yaml:92");
+    assert_eq!(refused, "403 feature_disabled policy.yaml:94");
 }
 
 #[test]
@@ -214,4 +214,94 @@ fn an_organization_asks_more_of_its_members_than_the_policy_does() {
 fn whoever_lacks_a_factor_can_still_show_one() {
     let asked = request("POST", "/auth/v1/factors/x/challenge").user("keeper");
     assert_eq!(code(&world(), &asked), "passed");
+}
+
+/// A request of one of the staff, who has shown a second factor a minute ago.
+fn acting(actor: &str, user: &str, method: &str, path: &str) -> Request {
+    let asked = request(method, path).user(actor).sent_from("10.0.0.1");
+    signed_in(asked, 5, Some(1))
+        .field("x-impersonate-user", user)
+        .field("x-impersonate-reason", "ticket 4711")
+}
+
+#[test]
+fn staff_acts_with_the_rights_of_the_user_and_with_no_others() {
+    let world = world();
+    for (actor, user, method, expected) in [
+        ("helga", "viewer", "GET", "passed"),
+        ("helga", "viewer", "POST", "permission_denied"),
+        ("helga", "editor", "POST", "passed"),
+        ("gretel", "editor", "POST", "passed"),
+        // Nobody is anybody's member here.
+        ("helga", "nobody", "GET", "org_required"),
+        ("henry", "viewer", "GET", "impersonation_not_allowed"),
+        ("hilda", "viewer", "GET", "impersonation_not_allowed"),
+        ("hugo", "viewer", "GET", "impersonation_not_allowed"),
+        ("editor", "viewer", "GET", "impersonation_not_allowed"),
+        ("viewer", "viewer", "GET", "impersonation_not_allowed"),
+    ] {
+        let asked = acting(actor, user, method, "/rest/v1/events");
+        assert_eq!(code(&world, &asked), expected, "{actor} as {user}: {method}");
+    }
+    let elsewhere = acting("helga", "viewer", "GET", "/rest/v1/events").sent_from("192.0.2.1");
+    assert_eq!(code(&world, &elsewhere), "impersonation_not_allowed");
+    let named = acting("helga", "viewer", "GET", "/rest/v1/events");
+    let named = named.field("x-organization-id", "careful");
+    assert_eq!(code(&world, &named), "not_a_member");
+    // The organization that the actor's own token names is not the one that is meant.
+    let claimed = acting("helga", "viewer", "GET", "/rest/v1/events");
+    let claimed = claimed.claim_org("00000000-0000-4000-8000-00000000000c");
+    assert_eq!(code(&world, &claimed), "passed");
+}
+
+#[test]
+fn acting_as_somebody_takes_a_recent_factor_and_a_reason_and_ends_with_its_time() {
+    let world = world();
+    let plain = |factor: Option<u64>| {
+        let asked = request("GET", "/rest/v1/events").user("helga").sent_from("10.0.0.1");
+        signed_in(asked, 90, factor).field("x-impersonate-user", "viewer")
+    };
+    let reason = |request: Request, text: &str| request.field("x-impersonate-reason", text);
+    for (name, asked, expected) in [
+        ("in time", reason(plain(Some(30)), "ticket 4711"), "passed"),
+        ("too late", reason(plain(Some(31)), "ticket 4711"), "mfa_expired"),
+        ("no factor", reason(plain(None), "ticket 4711"), "mfa_required"),
+        ("no reason", plain(Some(1)), "impersonation_reason"),
+        ("a poor reason", reason(plain(Some(1)), "because"), "impersonation_reason"),
+        ("a novel", reason(plain(Some(1)), &"x".repeat(201)), "impersonation_reason"),
+        (
+            "two reasons",
+            reason(reason(plain(Some(1)), "ticket 4711"), "ticket 4712"),
+            "bad_impersonation",
+        ),
+        (
+            "two users",
+            reason(plain(Some(1)), "ticket 4711").field("x-impersonate-user", "editor"),
+            "bad_impersonation",
+        ),
+        (
+            "a reason alone",
+            request("GET", "/rest/v1/events")
+                .user("viewer")
+                .field("x-impersonate-reason", "ticket 4711"),
+            "bad_impersonation",
+        ),
+        (
+            "where there is no organization",
+            acting("helga", "viewer", "POST", "/auth/v1/user"),
+            "impersonation_not_allowed",
+        ),
+    ] {
+        assert_eq!(code(&world, &asked), expected, "{name}");
+    }
+    let policy = include_str!("access.yaml");
+    let read_only = policy.replace("read_only: false", "read_only: true");
+    let world = World::of(&read_only, include_str!("access-directory.yaml"));
+    let write = acting("helga", "editor", "POST", "/rest/v1/events");
+    assert_eq!(code(&world, &write), "impersonation_read_only");
+    assert_eq!(code(&world, &acting("helga", "editor", "GET", "/rest/v1/events")), "passed");
+    // Where no policy says who may, nobody may.
+    let none = World::new();
+    let asked = acting("alice", "bob", "GET", "/rest/v1/events");
+    assert_eq!(code(&none, &asked), "impersonation_not_allowed");
 }

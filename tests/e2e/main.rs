@@ -19,6 +19,7 @@ mod bodies;
 mod canary;
 mod errors;
 mod escapes;
+mod impersonation;
 mod outages;
 mod parts;
 mod refusals;

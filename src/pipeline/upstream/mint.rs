@@ -21,6 +21,8 @@ use crate::policy::upstream::MintPolicy;
 struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<Actor<'a>>,
     role: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     org_id: Option<String>,
@@ -36,6 +38,12 @@ struct Claims<'a> {
     aud: Option<&'a str>,
     iat: u64,
     exp: u64,
+}
+
+/// Who acts as the subject.
+#[derive(Serialize)]
+struct Actor<'a> {
+    sub: &'a str,
 }
 
 /// Mints a token for the caller. It lives for as long as the policy says, and never for longer
@@ -59,6 +67,7 @@ pub fn mint(policy: &MintPolicy, caller: &Caller, now: Now) -> Result<Minted, Re
     };
     let claims = Claims {
         sub: caller.user.as_ref().map(|user| user.as_str()),
+        act: caller.actor.as_ref().map(|actor| Actor { sub: actor.as_str() }),
         role,
         org_id: caller.org.map(|org| org.to_string()),
         org_role: caller.org_role.as_deref(),
@@ -107,6 +116,7 @@ mod tests {
             org_role: Some("editor".into()),
             org_team: None,
             key: None,
+            actor: None,
             session_id: Some("s1".into()),
             expires_at: Some(NOW.unix_secs() + 3600),
         }
@@ -147,6 +157,7 @@ mod tests {
                 org_role: None,
                 org_team: None,
                 key: None,
+                actor: None,
                 session_id: None,
                 expires_at: None,
             };
@@ -168,6 +179,7 @@ mod tests {
             org_role: None,
             org_team: None,
             key: Some("tgk_0123456789Ab".parse().unwrap()),
+            actor: None,
             session_id: None,
             expires_at: None,
         };

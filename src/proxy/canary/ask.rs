@@ -112,6 +112,7 @@ impl Asker {
             org_role: None,
             org_team: None,
             key: None,
+            actor: None,
             session_id: None,
             expires_at: None,
         };

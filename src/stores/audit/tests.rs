@@ -42,6 +42,8 @@ fn record(path: &str) -> AuditRecord {
         client: None,
         principal: None,
         user: None,
+        impersonated: None,
+        impersonation_reason: None,
         api_key: None,
         organization: None,
         role: None,

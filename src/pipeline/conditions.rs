@@ -1,6 +1,6 @@
 //! Conditions besides permissions: of the route, of a role, of the organization.
 //!
-//! Part of the authorize stage. What cannot be known does not hold: a token that does not say when
+//! Part of the authorize stage, and of the tenant stage where somebody acts as somebody else. What cannot be known does not hold: a token that does not say when
 //! a second factor was shown was not shown one recently enough.
 
 use std::net::IpAddr;
@@ -13,8 +13,12 @@ use crate::domain::clock::Now;
 use crate::domain::organization::SecondFactor;
 use crate::domain::principal::{Principal, VerifiedToken};
 use crate::domain::refusal::ConditionRefusal;
-use crate::pipeline::tenant::{Tenancy, Tenanted};
 use crate::policy::condition::{Condition, Requirement};
+use crate::policy::rights::Right;
+use crate::policy::roles::PermissionId;
+
+use super::authenticate::Authenticated;
+use super::tenant::Tenancy;
 
 /// What conditions are about.
 pub(super) struct Circumstances<'t> {
@@ -26,8 +30,7 @@ pub(super) struct Circumstances<'t> {
 }
 
 impl<'t> Circumstances<'t> {
-    pub(super) fn new(tenanted: &'t Tenanted<'_>, tenancy: &'t Tenancy, now: Now) -> Self {
-        let authenticated = tenanted.authenticated();
+    pub(super) fn of(tenancy: &'t Tenancy, authenticated: &'t Authenticated<'_>, now: Now) -> Self {
         let token = match authenticated.principal() {
             Principal::User { token, .. } => Some(token),
             Principal::Service { .. } | Principal::Machine { .. } | Principal::Anonymous => None,
@@ -48,6 +51,18 @@ impl<'t> Circumstances<'t> {
         requirements.iter().find_map(|requirement| {
             self.hold(&requirement.condition).err().map(|refusal| (requirement, refusal))
         })
+    }
+
+    /// Whether the permission is held, with the conditions of a role that gives it.
+    pub(super) fn permits(&self, id: PermissionId, name: &str) -> bool {
+        let rights = self.tenancy.rights();
+        match rights.to(id, name) {
+            Right::Grant(_) | Right::Scope(_) => true,
+            Right::Role(_) => {
+                rights.roles_with(id).any(|role| self.failing(&role.requires).is_none())
+            }
+            Right::Denial(_) | Right::None => false,
+        }
     }
 
     /// What the organization asks of everybody, and of its members.
@@ -102,7 +117,8 @@ impl<'t> Circumstances<'t> {
         }
     }
 
-    fn second_factor(&self, within: Option<Duration>) -> Result<(), ConditionRefusal> {
+    /// Whether a second factor was shown, no longer ago than that.
+    pub(super) fn second_factor(&self, within: Option<Duration>) -> Result<(), ConditionRefusal> {
         let token = self.token.filter(|token| token.second_factor);
         let token = token.ok_or(ConditionRefusal::SecondFactor)?;
         match within {
