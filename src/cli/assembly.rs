@@ -149,6 +149,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         clock: Arc::clone(&parts.clock),
         background: runtime.clone(),
     });
+    runtime.spawn(Arc::clone(&gateway).end_sockets());
     readings::add(&parts, &limits, audit.as_ref());
     let canary = Canary::new();
     runtime.spawn(Arc::clone(&canary).keep(Arc::clone(&gateway)));

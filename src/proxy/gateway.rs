@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
@@ -17,18 +18,23 @@ use tokio::runtime::Handle;
 use crate::domain::address::customer;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::OrgId;
+use crate::domain::session::Standing;
 use crate::policy::Snapshot;
+use crate::policy::known::Known;
 use crate::stores::audit::AuditLog;
 use crate::stores::guards::address::AddressGuard;
 use crate::stores::guards::concurrency::{Concurrency, Permit};
 use crate::stores::limits::LimitStore;
-use crate::stores::node::NodeKnowledge;
+use crate::stores::node::{Facts, NodeKnowledge};
 use crate::telemetry::metrics::Metrics;
 
 use super::pool::Pools;
 use super::pool::health::Checks;
 use super::sockets::Sockets;
 
+/// How often it is looked whether a WebSocket's token was taken back: within a second, with what
+/// its news takes to arrive.
+const SOCKET_ROUND: Duration = Duration::from_millis(250);
 /// Connections, and requests of organizations, that are open at the same time on one node: beyond
 /// what its file descriptors and memory allow, so that it bounds the maps and nothing else.
 pub(super) const MAX_OPEN: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_048_575);
@@ -119,6 +125,18 @@ impl Gateway {
     /// Requests that are at work, WebSockets included.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Ends WebSockets whose tokens were taken back, for as long as it is polled: spawn it once.
+    pub async fn end_sockets(self: Arc<Self>) {
+        let mut rounds = tokio::time::interval(SOCKET_ROUND);
+        loop {
+            rounds.tick().await;
+            let (generation, now) = (self.current(), self.now());
+            self.sockets.end_those(|token| {
+                Facts::new(&generation.node, now).standing(token) == Standing::Revoked
+            });
+        }
     }
 
     /// Lets a connection in, until what this returns is dropped. Trusted proxies bring the

@@ -1,8 +1,8 @@
 //! Open WebSockets: how many somebody may have, and when each of them ends.
 //!
 //! A WebSocket is decided on once, at its handshake. It ends a grace after the token that opened it,
-//! unless a newer token of the same session was seen by then, which it goes on with. Kept while the
-//! socket is open; as many as connections are.
+//! unless a newer token of the same session was seen by then, which it goes on with; and at once when
+//! its token is taken back. Kept while the socket is open; as many as connections are.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -33,7 +33,7 @@ pub(super) struct Sockets {
     open: IntGauge,
 }
 
-/// The sockets of each session that have an end.
+/// The sockets that a token opened, by session; those of no session have the empty one.
 #[derive(Default)]
 struct Sessions {
     sockets: Mutex<HashMap<Arc<str>, Vec<Socket>>>,
@@ -58,7 +58,7 @@ pub(super) struct Opener {
 /// A socket's place; given back when it is dropped.
 pub(super) struct Open {
     sessions: Arc<Sessions>,
-    /// Where it ends with a session: the session, and the end's other half.
+    /// Where a token opened it: the token's session, and the end's other half.
     session: Option<(Arc<str>, watch::Receiver<Duration>)>,
     open: IntGauge,
     _user: Option<Permit<User>>,
@@ -99,13 +99,11 @@ impl Sockets {
                 let left = left(token.expires_at, policy.grace, now);
                 let (sender, receiver) = watch::channel(left);
                 let end: End = Box::pin(ended(receiver.clone()));
-                let session = token.session_id.clone().map(|session| (session, receiver));
-                if let Some((session, _)) = &session {
-                    let socket = Socket { token, grace: policy.grace, left: sender };
-                    self.sessions.lock().entry(Arc::clone(session)).or_default().push(socket);
-                    self.sessions.count.fetch_add(1, Ordering::Relaxed);
-                }
-                (session, Some(end))
+                let session = token.session_id.clone().unwrap_or_default();
+                let socket = Socket { token, grace: policy.grace, left: sender };
+                self.sessions.lock().entry(Arc::clone(&session)).or_default().push(socket);
+                self.sessions.count.fetch_add(1, Ordering::Relaxed);
+                (Some((session, receiver)), Some(end))
             }
         };
         self.open.inc();
@@ -126,6 +124,20 @@ impl Sockets {
             let same = token.subject == socket.token.subject && token.issuer == socket.token.issuer;
             if newer && same {
                 socket.left.send_replace(left(token.expires_at, socket.grace, now));
+            }
+        }
+    }
+}
+
+impl Sockets {
+    /// Ends the sockets whose token counts no more.
+    pub(super) fn end_those(&self, revoked: impl Fn(&VerifiedToken) -> bool) {
+        if self.sessions.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        for socket in self.sessions.lock().values().flatten() {
+            if revoked(&socket.token) {
+                socket.left.send_replace(Duration::ZERO);
             }
         }
     }
@@ -166,8 +178,8 @@ async fn ended(mut left: watch::Receiver<Duration>) {
             () = tokio::time::sleep(time) => return,
             changed = left.changed() => {
                 if changed.is_err() {
-                    // It belongs to no session: nobody will say more.
-                    return tokio::time::sleep(time).await;
+                    // It was closed: nobody waits for this.
+                    return;
                 }
             }
         }

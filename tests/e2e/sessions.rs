@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 use crate::support::eventually;
 use crate::support::fixture::{ALICE, BOB};
@@ -24,7 +26,7 @@ struct World {
     /// Stands for the auth server: what it answers to a sign-out.
     auth: Jwks,
     redis: Redis,
-    _upstream: Recorder,
+    upstream: Recorder,
 }
 
 impl World {
@@ -39,7 +41,7 @@ impl World {
             draft.start().await
         };
         let (one, other) = (gateway().await, gateway().await);
-        let world = Self { one, other, auth, redis, _upstream: upstream };
+        let world = Self { one, other, auth, redis, upstream };
         world.caught_up().await;
         world
     }
@@ -142,6 +144,7 @@ roles:
   editor: { inherits: [viewer] }
 routes:
   - { name: events, match: { path: /api/events }, upstream: api, credential: user, tenant: [default], permission: 'events:read' }
+  - { name: socket, match: { path: /socket }, upstream: api, credential: user, tenant: none, websocket: true }
   - { name: api, match: { path: /api/me }, upstream: api, credential: user, tenant: none }
   - name: auth
     match: { path: '/auth/v1/{path*}' }
@@ -188,6 +191,35 @@ async fn a_sign_out_at_one_gateway_ends_what_its_scope_names_at_the_other_within
     assert_eq!((&event["security"], &event["user"]), (&wanted, &json!(ALICE)));
     let logged = world.one.log();
     assert!(logged.contains("somebody used a session that was revoked"), "{logged}");
+}
+
+#[tokio::test]
+async fn a_sign_out_closes_the_websockets_of_the_session_at_every_gateway() {
+    let world = World::start().await;
+    world.auth.behave(Behaviour::Fail(204));
+    let (phone, laptop) = (old_token(ALICE, "phone"), old_token(ALICE, "laptop"));
+    let (mut ended, mut kept) =
+        (socket(&world.other, &phone).await, socket(&world.other, &laptop).await);
+    world.sign_out("?scope=local", &phone).await;
+    let mut byte = [0; 1];
+    let closed = tokio::time::timeout(2 * SOON, ended.read(&mut byte)).await;
+    assert!(matches!(closed.expect("closed"), Ok(0) | Err(_)));
+    kept.get_mut().write_all(b"still here").await.unwrap();
+    eventually("the words upstream", async || world.upstream.has_heard("still here").then_some(()))
+        .await;
+}
+
+async fn socket(gateway: &Gateway, token: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(gateway.listen()).await.unwrap();
+    let head = format!(
+        "GET /socket HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+         Authorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut back = BufReader::new(stream);
+    assert_eq!(http::answer(&mut back, true).await.unwrap().status, 101);
+    back
 }
 
 #[tokio::test]
