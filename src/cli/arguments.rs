@@ -4,6 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::domain::machine::KeyId;
+use crate::domain::permission::PermissionPattern;
 
 /// Edge gateway for Supabase and PostgREST stacks that many organizations share.
 ///
@@ -52,6 +56,9 @@ pub enum Command {
     /// End sessions on all nodes
     #[command(subcommand, after_help = super::sessions::AFTER)]
     Sessions(super::sessions::Sessions),
+    /// Create, list, rotate and revoke API keys of machines
+    #[command(subcommand, after_help = KEYS)]
+    Keys(Keys),
     /// Print the JSON Schema of a configuration file, for editors
     Schema(Schema),
 }
@@ -177,6 +184,7 @@ Examples:
   tollgate explain GET 'https://api.example.com/rest/v1/projects?select=id' --token \"$TOKEN\"
   tollgate explain POST /rest/v1/projects --as alice --body '{\"name\":\"x\"}'
   tollgate explain DELETE '/rest/v1/projects?id=eq.1' -H 'x-organization-id: acme' --as bob --json
+  tollgate explain GET /rest/v1/projects --as-key tgk_4fTz81QmUe0x --from 10.0.0.7
 
 Exit status: 0 decided (whatever the verdict), 1 failed, 2 wrong arguments or configuration.")]
 pub struct Explain {
@@ -193,6 +201,9 @@ pub struct Explain {
     /// A user id: a token is made for it as by `tollgate token`, and then verified like any other
     #[arg(long = "as", value_name = "USER")]
     pub as_user: Option<String>,
+    /// The id of a machine's key: the request is made with it, though its secret is not known
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["token", "as_user"], value_parser = super::keys::key_id)]
+    pub as_key: Option<KeyId>,
     /// The request's body: text, `@FILE`, or `-` for standard input
     #[arg(long, value_name = "TEXT|@FILE|-")]
     pub body: Option<String>,
@@ -423,6 +434,136 @@ pub struct WhoCan {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigFile,
+}
+
+const KEYS: &str = "\
+A key belongs to one organization and may do what its scopes say. It is shown once, when it is made;
+the directory keeps a hash of it. Where the directory is a file, the entry for it is printed.
+
+Examples:
+  KEY=$(tollgate keys create --organization acme --name ci --scope events:read)
+  tollgate keys list --organization acme
+  tollgate keys rotate tgk_4fTz81QmUe0x --overlap 24h
+  tollgate keys revoke tgk_4fTz81QmUe0x";
+
+/// `tollgate keys`.
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a key, and print it once
+    Create(KeyCreate),
+    /// List keys, and when they were last used
+    List(KeyList),
+    /// Give a key another secret, and print it once
+    Rotate(KeyRotate),
+    /// Take a key back, at once
+    Revoke(KeyRevoke),
+}
+
+/// Where keys are kept, and how they are hashed.
+#[derive(Debug, Args)]
+pub struct KeyDirectory {
+    /// The database, instead of the one that the configuration names for the directory
+    #[arg(long, alias = "database", value_name = "URL", env = "TOLLGATE_DATABASE")]
+    pub database_url: Option<String>,
+    /// The configuration: it has the pepper that keys are hashed with.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `tollgate keys create`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The key alone goes to standard output, everything else to standard error. It counts at once.
+
+Examples:
+  KEY=$(tollgate keys create --organization acme --name ci --scope events:read)
+  tollgate keys create --organization acme --name till --scope 'orders:*' --scope products:read \\
+      --expires 90d --address 10.0.0.0/8 --limit per_till")]
+pub struct KeyCreate {
+    /// The organization, by slug or id
+    #[arg(long, value_name = "ORG")]
+    pub organization: String,
+    /// What the key is called, once in the organization
+    #[arg(long, value_parser = super::keys::key_name)]
+    pub name: String,
+    /// What it may do, as roles write permissions; can be given more than once
+    #[arg(long, required = true, value_name = "PERMISSION", value_parser = super::keys::scope)]
+    pub scope: Vec<PermissionPattern>,
+    /// How long it is valid: `8h`, `90d`; until it is revoked by default
+    #[arg(long, value_name = "TIME", value_parser = super::token::lifetime)]
+    pub expires: Option<std::time::Duration>,
+    /// A network from which it may be used; can be given more than once; from all by default
+    #[arg(long, value_name = "NETWORK", value_parser = super::keys::network)]
+    pub address: Vec<IpNet>,
+    /// A limit of the policies that is charged besides those of the route
+    #[arg(long, value_name = "NAME")]
+    pub limit: Option<String>,
+    /// Print one JSON object with `id`, `key` and `entry`
+    #[arg(long)]
+    pub json: bool,
+    /// The directory.
+    #[command(flatten)]
+    pub directory: KeyDirectory,
+}
+
+/// `tollgate keys list`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tollgate keys list --organization acme
+  tollgate keys list --json | jq -r '.[] | select(.last_used_at == null) | .id'")]
+pub struct KeyList {
+    /// Only those of this organization, by slug or id
+    #[arg(long, value_name = "ORG")]
+    pub organization: Option<String>,
+    /// Print one JSON list instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The directory.
+    #[command(flatten)]
+    pub directory: KeyDirectory,
+}
+
+/// `tollgate keys rotate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The old secret counts until the overlap has passed; one that was still in its overlap ends at once.
+
+Examples:
+  tollgate keys rotate tgk_4fTz81QmUe0x --overlap 24h
+  tollgate keys rotate tgk_4fTz81QmUe0x --expires 90d       the old secret ends at once")]
+pub struct KeyRotate {
+    /// The key's id
+    #[arg(value_parser = super::keys::key_id)]
+    pub key: KeyId,
+    /// How long the old secret still counts: `15m`, `24h`; not at all by default
+    #[arg(long, value_name = "TIME", value_parser = super::token::lifetime)]
+    pub overlap: Option<std::time::Duration>,
+    /// How long the key is valid from now on; as long as before by default
+    #[arg(long, value_name = "TIME", value_parser = super::token::lifetime)]
+    pub expires: Option<std::time::Duration>,
+    /// Print one JSON object with `id`, `key` and `entry`
+    #[arg(long)]
+    pub json: bool,
+    /// The directory.
+    #[command(flatten)]
+    pub directory: KeyDirectory,
+}
+
+/// `tollgate keys revoke`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Gateways hear of it within a second. A key that was revoked stays listed.
+
+Examples:
+  tollgate keys revoke tgk_4fTz81QmUe0x")]
+pub struct KeyRevoke {
+    /// The key's id
+    #[arg(value_parser = super::keys::key_id)]
+    pub key: KeyId,
+    /// The directory.
+    #[command(flatten)]
+    pub directory: KeyDirectory,
 }
 
 /// `tollgate schema`.

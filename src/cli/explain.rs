@@ -2,17 +2,19 @@
 //! on; nothing is sent, nothing is charged.
 
 mod compare;
+mod machine;
 mod report;
 mod request;
 mod sides;
 mod text;
 mod upstream;
 
+use std::net::IpAddr;
+
 use http::Version;
 
 use crate::config::{self, Loaded};
 use crate::domain::charge::Charge;
-use crate::domain::clock::Clock;
 use crate::domain::head::Arrival;
 use crate::domain::refusal::Refusal;
 use crate::pipeline::response::DirectAnswer;
@@ -24,6 +26,7 @@ use crate::stores::node::{Facts, NodeKnowledge};
 use super::arguments::Explain;
 use super::assembly::Parts;
 use super::{Done, Failure, demo, environment, print, token};
+use machine::StandIn;
 use report::{LimitReport, Report, RequestLine, StageVerdict, UpstreamReport, Verdict};
 use request::Request;
 
@@ -38,8 +41,16 @@ pub(super) fn run(arguments: &Explain) -> Result<Done, Failure> {
         Some(user) => Some(token::for_user(&loaded.snapshot.identity, user, parts.clock.now())?),
         None => None,
     };
-    let request = Request::from(arguments, made.as_deref().or(arguments.token.as_deref()))?;
-    let report = runtime.block_on(explain(&loaded, &parts, &request, arguments));
+    let node = parts.knowledge(&loaded.snapshot, &loaded.settings, None);
+    let machine = match arguments.as_key {
+        Some(id) => Some(runtime.block_on(StandIn::find(id, &loaded.snapshot, &node))?),
+        None => None,
+    };
+    let shown = machine.as_ref().map(|machine| machine.key.expose());
+    let shown = shown.or(made.as_deref()).or(arguments.token.as_deref());
+    let request = Request::from(arguments, shown)?;
+    let asked = Asked { request: &request, from: arguments.from, machine: machine.as_ref() };
+    let report = runtime.block_on(explain(&loaded, &parts, &node, &asked));
     // A fetch that still runs must not keep the answer from being printed.
     runtime.shutdown_background();
     let text = if arguments.json {
@@ -58,27 +69,40 @@ enum End {
     Answered(Box<DirectAnswer>),
 }
 
-async fn explain(loaded: &Loaded, parts: &Parts, request: &Request, arguments: &Explain) -> Report {
+/// The request, and who makes it.
+struct Asked<'a> {
+    request: &'a Request,
+    from: IpAddr,
+    machine: Option<&'a StandIn>,
+}
+
+async fn explain(
+    loaded: &Loaded,
+    parts: &Parts,
+    node: &NodeKnowledge,
+    asked: &Asked<'_>,
+) -> Report {
+    let request = asked.request;
     let snapshot = &loaded.snapshot;
     let mut trace = Trace::explaining();
     let mut limits = Vec::new();
-    let node = parts.knowledge(snapshot, &loaded.settings, None);
     let arrival = Arrival {
         method: &request.method,
         target: request.target.as_bytes(),
         authority: None,
         version: Version::HTTP_11,
         headers: &request.headers,
-        peer: arguments.from,
+        peer: asked.from,
         secure: request.secure,
         entropy: uuid::Uuid::new_v4().as_u128(),
     };
-    let decided = ask_and_decide(&arrival, snapshot, &node, parts.clock.as_ref(), &mut trace);
+    let mut facts = Facts::new(node, parts.clock.now());
+    let decided = ask_and_decide(&arrival, snapshot, &mut facts, asked.machine, &mut trace);
     let end = match decided.await {
         Ok(chargeable) => {
             limits = charged(chargeable.charge(), &trace);
             match settle(chargeable, parts, &mut trace) {
-                Ok(passed) => upstream::request(passed, request, &trace, &node, parts.clock.now())
+                Ok(passed) => upstream::request(passed, request, &trace, node, parts.clock.now())
                     .map_or_else(End::Refused, End::Forwarded),
                 Err(refusal) => End::Refused(refusal),
             }
@@ -94,13 +118,17 @@ async fn explain(loaded: &Loaded, parts: &Parts, request: &Request, arguments: &
 async fn ask_and_decide(
     arrival: &Arrival<'_>,
     snapshot: &Snapshot,
-    node: &NodeKnowledge,
-    clock: &dyn Clock,
+    facts: &mut Facts<'_>,
+    machine: Option<&StandIn>,
     trace: &mut Trace,
 ) -> Result<Chargeable, Stop> {
-    let mut facts = Facts::new(node, clock.now());
     loop {
-        match decide(arrival, snapshot, &facts, trace, facts.now()) {
+        let now = facts.now();
+        let decided = match machine {
+            None => decide(arrival, snapshot, facts, trace, now),
+            Some(machine) => decide(arrival, snapshot, &machine.beside(facts), trace, now),
+        };
+        match decided {
             Err(Stop::Ask(question)) => facts.find_out(question).await?,
             decided => return decided,
         }

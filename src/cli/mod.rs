@@ -16,6 +16,7 @@ mod catalog;
 mod check;
 mod demo;
 mod explain;
+mod keys;
 mod migrate;
 mod readiness;
 mod readings;
@@ -52,6 +53,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Roles(arguments) => roles::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
     };
     match outcome {
         Ok(Done::Well) => ExitCode::SUCCESS,

@@ -72,6 +72,9 @@ pub(super) fn finished(
     if let Some(event) = &security {
         security::tell(gateway, ctx, event);
     }
+    if let Some(key) = ctx.trace.principal.as_ref().and_then(Principal::machine) {
+        ctx.generation.node.directory().machine_key_used(key.id, ctx.started);
+    }
     audit(gateway, session, ctx, security, took);
     let trace = &ctx.trace;
     // The fields are worked out only where the line is wanted.

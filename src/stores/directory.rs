@@ -20,6 +20,7 @@ pub mod postgres;
 mod rows;
 mod shelf;
 pub(super) mod url;
+mod uses;
 
 pub use file::FileDirectory;
 pub use postgres::PostgresStore;
@@ -107,6 +108,14 @@ impl Directory {
         match self {
             Self::File(file) => file.machine_key(id),
             Self::Postgres(postgres) => postgres.find_machine_key(id).await,
+        }
+    }
+
+    /// The key of a machine was used. Waits for nothing; files do not keep it.
+    pub fn machine_key_used(&self, id: KeyId, now: Now) {
+        match self {
+            Self::File(_) => {}
+            Self::Postgres(postgres) => postgres.machine_key_used(id, now),
         }
     }
 

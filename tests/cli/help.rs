@@ -23,6 +23,11 @@ fn every_command_explains_itself_with_examples() {
         "roles who-can",
         "sessions",
         "sessions revoke",
+        "keys",
+        "keys create",
+        "keys list",
+        "keys rotate",
+        "keys revoke",
         "schema",
     ];
     for command in commands {

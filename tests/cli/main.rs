@@ -22,6 +22,7 @@ mod demo;
 mod explain;
 mod golden;
 mod help;
+mod keys;
 mod migrate;
 mod operations;
 mod packs;

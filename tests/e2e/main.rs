@@ -20,6 +20,7 @@ mod canary;
 mod errors;
 mod escapes;
 mod impersonation;
+mod machines;
 mod outages;
 mod parts;
 mod refusals;

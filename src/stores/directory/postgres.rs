@@ -24,6 +24,7 @@ use super::rows;
 use super::shelf::{Kind, Shared, Shelf, Times};
 use super::url::Database;
 pub use super::url::UrlError;
+use super::uses::Uses;
 
 /// The channel of `deploy/sql/0002_directory_notify.sql`.
 const LISTEN: &str = "listen tollgate_directory";
@@ -44,6 +45,7 @@ struct Shelves {
     memberships: Arc<Shelf<Memberships>>,
     defaults: Arc<Shelf<Defaults>>,
     machine_keys: Arc<Shelf<MachineKeys>>,
+    uses: Uses,
 }
 
 impl PostgresStore {
@@ -77,6 +79,7 @@ impl PostgresStore {
             memberships: Shelf::new(Arc::clone(&shared), settings.capacity),
             defaults: Shelf::new(Arc::clone(&shared), settings.capacity),
             machine_keys: Shelf::new(Arc::clone(&shared), settings.capacity),
+            uses: Uses::new(),
             shared,
         });
         let keep_up = |slot| runtime.spawn(Arc::clone(&pool).keep_up(slot)).abort_handle();
@@ -137,6 +140,11 @@ impl PostgresStore {
     /// Finds the key of a machine.
     pub async fn find_machine_key(&self, id: KeyId) -> Lookup<Arc<MachineKey>> {
         self.shelves.machine_keys.find(&id).await
+    }
+
+    /// The key of a machine was used.
+    pub fn machine_key_used(&self, id: KeyId, now: Now) {
+        self.shelves.uses.note(id, now);
     }
 
     /// Whether a connection is up.
@@ -301,6 +309,15 @@ async fn hear(database: &Database, shelves: &Arc<Shelves>, patience: Duration) -
             tokio::time::sleep(PING).await;
             if !matches!(timeout(patience, client.batch_execute("")).await, Ok(Ok(()))) {
                 return "no sign of life";
+            }
+            match timeout(patience, shelves.uses.write(&client)).await {
+                Ok(Ok(())) => {}
+                // It may not, or there is no such table: that costs nobody a request.
+                Ok(Err(error)) => {
+                    let error = describe(&error);
+                    tracing::debug!(%error, "the last uses of keys cannot be written");
+                }
+                Err(_) => return "last uses were not written in time",
             }
         }
     };
