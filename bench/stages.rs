@@ -166,7 +166,7 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         let routed = route::find(edged, snapshot, trace)?;
         let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
         let tenanted = tenant::settle(authenticated, snapshot, &facts, trace, now)?;
-        black_box(authorize::check(tenanted, snapshot, trace, now)?);
+        black_box(authorize::check(tenanted, snapshot, &facts, trace, now)?);
         Ok(())
     });
     bench.measure(&mut group, "edge to isolate", |arrival, trace, now| {
@@ -175,7 +175,7 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         let routed = route::find(edged, snapshot, trace)?;
         let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
         let tenanted = tenant::settle(authenticated, snapshot, &facts, trace, now)?;
-        let authorized = authorize::check(tenanted, snapshot, trace, now)?;
+        let authorized = authorize::check(tenanted, snapshot, &facts, trace, now)?;
         black_box(isolate::confine(authorized, snapshot, trace)?);
         Ok(())
     });

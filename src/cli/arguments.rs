@@ -53,7 +53,7 @@ pub enum Command {
     /// Show what each role may do, and who may do something
     #[command(subcommand, after_help = ROLES)]
     Roles(Roles),
-    /// End sessions on all nodes
+    /// List the sessions of users, and end them on all nodes
     #[command(subcommand, after_help = super::sessions::AFTER)]
     Sessions(super::sessions::Sessions),
     /// Create, list, rotate and revoke API keys of machines

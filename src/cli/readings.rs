@@ -61,6 +61,16 @@ fn of_sessions(stats: &SessionStats) -> Vec<Reading> {
             "Times that the shared log of sessions was read from its beginning.",
             stats.caught_up,
         ),
+        Reading::gauge(
+            "tollgate_sessions_in_use",
+            "Sessions whose last use is in memory.",
+            stats.in_use,
+        ),
+        Reading::counter(
+            "tollgate_session_uses_dropped_total",
+            "Uses of sessions that were not shared, because too many waited.",
+            stats.uses_dropped,
+        ),
         Reading::counter(
             "tollgate_session_store_failures_total",
             "Times that the shared log of sessions could not be read.",

@@ -285,6 +285,9 @@ fn condition(requirement: &Requirement) -> String {
             format!("a second factor of the last {}", span(*within))
         }
         Condition::SessionAge(age) => format!("a session of at most {}", span(*age)),
+        Condition::SessionIdle(most) => {
+            format!("a session that rested for at most {}", span(*most))
+        }
         Condition::Addresses(networks) => {
             let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
             format!("an address in {}", networks.join(" or "))

@@ -13,7 +13,7 @@ use crate::config::settings::{SessionRedis, SessionSettings, SessionStoreSetting
 use crate::domain::clock::Clock;
 use crate::domain::ids::UserId;
 use crate::domain::session::{Cutoff, Mark, Revocation};
-use crate::stores::sessions::publish;
+use crate::stores::sessions::{ListedSession, list, publish};
 use crate::telemetry::clock::SystemClock;
 
 use super::arguments::ConfigFile;
@@ -25,6 +25,8 @@ const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 /// `tollgate sessions`.
 #[derive(Debug, Subcommand)]
 pub enum Sessions {
+    /// List the sessions of a user: where from, on what, first and last seen
+    List(List),
     /// End sessions: what is revoked is refused by every node within a second
     Revoke(Revoke),
 }
@@ -32,8 +34,31 @@ pub enum Sessions {
 /// Help of `tollgate sessions`.
 pub(super) const AFTER: &str = "\
 Examples:
+  tollgate sessions list --user 5e4a2f0c-0d8e-4b0a-9d0e-000000000001
   tollgate sessions revoke --user 5e4a2f0c-0d8e-4b0a-9d0e-000000000001
   tollgate sessions revoke --session 1f8e6f0a-57a2-4c2e-8f8e-000000000002";
+
+/// `tollgate sessions list`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Sessions are listed for 30 days after their last use, at most 100 of one user, the last used first.
+What is listed was used through a gateway; revoked sessions stay in the list. Times are UTC, and at
+most a minute late. The store of sessions has to be in Redis.
+
+Examples:
+  tollgate sessions list --user 5e4a2f0c-0d8e-4b0a-9d0e-000000000001
+  tollgate sessions list --user 5e4a2f0c-0d8e-4b0a-9d0e-000000000001 --json | jq -r '.[].session'")]
+pub struct List {
+    /// Whose (`sub`)
+    #[arg(long)]
+    pub user: UserId,
+    /// Print one JSON list instead of text; times are in seconds since 1970
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
 
 /// What is revoked.
 #[derive(Debug, Args)]
@@ -75,8 +100,61 @@ pub struct Revoke {
 
 pub(super) fn run(arguments: &Sessions) -> Result<Done, Failure> {
     match arguments {
+        Sessions::List(arguments) => listed(arguments),
         Sessions::Revoke(arguments) => revoke(arguments),
     }
+}
+
+fn listed(arguments: &List) -> Result<Done, Failure> {
+    let settings = config::load(&arguments.config.config, &environment)?.settings.sessions;
+    let redis = shared(&settings)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let sessions = runtime.block_on(list(redis, &arguments.user, clock));
+    let sessions = sessions.map_err(anyhow::Error::from)?;
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&sessions).map_err(anyhow::Error::from)?;
+        print(&format!("{json}\n"))?;
+    } else {
+        print(&table(&sessions))?;
+    }
+    Ok(Done::Well)
+}
+
+fn table(sessions: &[ListedSession]) -> String {
+    let head = ["session", "first seen", "last seen", "device", "address", "organization"];
+    let mut lines = vec![head.map(str::to_owned)];
+    lines.extend(sessions.iter().map(|session| {
+        [
+            printable(&session.session),
+            time(session.first),
+            time(session.last),
+            printable(&session.device),
+            printable(&session.address),
+            session.organization.as_deref().map_or_else(|| "-".to_owned(), printable),
+        ]
+    }));
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |line: &[String; 6]| {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    lines.iter().map(line).collect()
+}
+
+/// Ids come from tokens: nothing in them steers a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn time(unix_secs: u64) -> String {
+    let seconds = i64::try_from(unix_secs).ok();
+    let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 fn revoke(arguments: &Revoke) -> Result<Done, Failure> {

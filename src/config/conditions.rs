@@ -10,6 +10,7 @@ use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use crate::domain::session::NOTED_EVERY_SECS;
 use crate::policy::condition::{Condition, Hours, Requirement};
 
 use super::compile::{Joined, unknown};
@@ -25,6 +26,7 @@ pub(super) enum ConditionFields {
     Plan(At<Name>),
     SecondFactor(Option<Duration>),
     SessionAge(Duration),
+    SessionIdle(Duration),
     Addresses(Vec<IpNet>),
     Hours(Box<Hours>),
     Stage(At<Name>),
@@ -35,8 +37,16 @@ impl Fields for ConditionFields {
     const ABOUT: &'static str = "What must hold besides permissions.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        const KINDS: &[&str] =
-            &["feature", "plan", "aal", "session_age", "addresses", "hours", "stage"];
+        const KINDS: &[&str] = &[
+            "feature",
+            "plan",
+            "aal",
+            "session_age",
+            "session_idle",
+            "addresses",
+            "hours",
+            "stage",
+        ];
         let which = table.one_of(KINDS);
         let feature = table.optional("feature", "The feature is on for the organization.");
         let settings: Named<Text> =
@@ -50,6 +60,11 @@ impl Fields for ConditionFields {
         let session_age = table.optional::<Seconds>(
             "session_age",
             "The caller signed in no longer ago than this, by `amr` or `auth_time`.",
+        );
+        let session_idle = table.optional::<IdleTime>(
+            "session_idle",
+            "The session never rested for longer than this, as far as the gateway saw it used; at \
+             least 2m, because uses are noted once a minute.",
         );
         let addresses = table.optional::<Filled<IpNet>>(
             "addresses",
@@ -77,10 +92,30 @@ impl Fields for ConditionFields {
                 aal.map(|_| Self::SecondFactor(within.map(|within| Duration::from_secs(within.0))))
             }
             "session_age" => session_age.map(|age| Self::SessionAge(Duration::from_secs(age.0))),
+            "session_idle" => session_idle.map(|most| Self::SessionIdle(most.0)),
             "addresses" => addresses.map(|networks| Self::Addresses(networks.0)),
             "hours" => hours.map(|hours| Self::Hours(Box::new(hours.0))),
             _ => stage.map(Self::Stage),
         }
+    }
+}
+
+/// How long a session may rest.
+pub(super) struct IdleTime(pub(super) Duration);
+
+impl Decode for IdleTime {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let most = Seconds::decode(node, cx)?.0;
+        if most < 2 * NOTED_EVERY_SECS {
+            let message = "a session in use would count as at rest: uses are noted once a minute";
+            cx.error(node.span, message).hint("state at least `2m`");
+            return None;
+        }
+        Some(Self(Duration::from_secs(most)))
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        Seconds::shape(shapes)
     }
 }
 
@@ -225,6 +260,7 @@ pub(super) fn requirements(
             },
             ConditionFields::SecondFactor(within) => Condition::SecondFactor { within: *within },
             ConditionFields::SessionAge(age) => Condition::SessionAge(*age),
+            ConditionFields::SessionIdle(most) => Condition::SessionIdle(*most),
             ConditionFields::Addresses(networks) => Condition::Addresses(networks.clone()),
             ConditionFields::Hours(hours) => Condition::Hours(hours.clone()),
             ConditionFields::Stage(stage) => {

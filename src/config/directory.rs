@@ -20,6 +20,7 @@ use crate::domain::organization::{
 use crate::domain::permission::PermissionPattern;
 
 use super::compile::unknown;
+use super::conditions::IdleTime;
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table};
 use super::defaults as preset;
@@ -53,6 +54,7 @@ pub(super) struct OrganizationFields {
     addresses: Vec<IpNet>,
     second_factor: SecondFactorFields,
     session_age: Option<Seconds>,
+    session_idle: Option<IdleTime>,
     members: Vec<At<MemberFields>>,
     api_keys: Vec<At<KeyFields>>,
 }
@@ -80,6 +82,8 @@ impl Fields for OrganizationFields {
         );
         let session_age =
             table.optional("session_age", "How long its members stay signed in at most.");
+        let session_idle = table
+            .optional("session_idle", "How long a session of a member may rest at most, from 2m.");
         let members = table.some("members", "Its members.");
         let api_keys = table.some("api_keys", "The keys of its machines, hashed.");
         Some(Self {
@@ -92,6 +96,7 @@ impl Fields for OrganizationFields {
             addresses,
             second_factor,
             session_age,
+            session_idle,
             members,
             api_keys,
         })
@@ -265,6 +270,7 @@ impl DirectoryFile {
                     addresses: organization.addresses,
                     second_factor,
                     session_age: organization.session_age.map(|age| Duration::from_secs(age.0)),
+                    session_idle: organization.session_idle.map(|most| most.0),
                 },
                 stage: stage.map(|stage| stage.value),
             });

@@ -13,6 +13,7 @@ impl Default for DirectoryQueries {
                 "select o.id, o.slug, o.status, o.plan, o.stage, \
                  o.addresses::text[] as addresses, o.second_factor, \
                  extract(epoch from o.session_age)::bigint as session_age, \
+                 extract(epoch from o.session_idle)::bigint as session_idle, \
                  array(select f.feature from tollgate.organization_features f \
                  where f.organization_id = o.id and f.enabled order by f.feature) as features, \
                  (select jsonb_object_agg(f.feature, f.settings) \

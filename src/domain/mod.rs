@@ -9,6 +9,7 @@ pub mod caller;
 pub mod catalog;
 pub mod charge;
 pub mod clock;
+pub mod device;
 pub mod directory;
 pub mod escape;
 pub mod head;

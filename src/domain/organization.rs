@@ -38,6 +38,8 @@ pub struct Demands {
     pub second_factor: SecondFactor,
     /// How long a member stays signed in at most.
     pub session_age: Option<Duration>,
+    /// How long the session of a member may rest at most.
+    pub session_idle: Option<Duration>,
 }
 
 /// Of whom an organization asks a second factor.

@@ -6,7 +6,7 @@ use super::ids::UserId;
 use super::known::IssuerIndex;
 use super::machine::MachineKey;
 use super::organization::OrgSelector;
-use super::session::Marks;
+use super::session::{Marks, Noted};
 
 /// The caller, as far as credentials prove it.
 #[derive(Debug, Clone)]
@@ -104,6 +104,8 @@ pub struct VerifiedToken {
     pub issuer: IssuerIndex,
     /// What revocations know it by.
     pub marks: Marks,
+    /// When its use was last noted.
+    pub noted: Noted,
     /// `sub`, where it is a valid user id.
     pub subject: Option<UserId>,
     /// `role`: the database role that Supabase and PostgREST read from a token.
@@ -125,6 +127,14 @@ pub struct VerifiedToken {
     /// What it says in the claims in which the policy looks for an organization, in the policy's
     /// order. The other claims are not kept: they would be most of what a user costs in memory.
     pub organizations: Box<[ClaimedOrganization]>,
+}
+
+impl VerifiedToken {
+    /// When its session began, as far as it says: a token without `amr` was issued at that time or
+    /// later.
+    pub fn began(&self) -> Option<u64> {
+        self.signed_in_at.or(self.issued_at)
+    }
 }
 
 /// What a token says of an organization, in one claim.

@@ -278,6 +278,9 @@ pub enum ConditionRefusal {
     /// The caller signed in too long ago, or nobody knows when.
     #[error("the session is too old")]
     SessionAge,
+    /// The session was not used for too long.
+    #[error("the session was not used for too long")]
+    SessionIdle,
     /// The client's address is in none of the networks that are allowed.
     #[error("the address is not in the allowed networks")]
     Address,
@@ -363,6 +366,9 @@ impl Refusal {
             }
             Self::Condition(ConditionRefusal::SessionAge) => {
                 (401, "session_expired", "the session is too old: sign in again")
+            }
+            Self::Condition(ConditionRefusal::SessionIdle) => {
+                (401, "session_idle", "the session was not used for too long: sign in again")
             }
             Self::Condition(ConditionRefusal::Address) => {
                 (403, "address_not_allowed", "this is not allowed from your address")

@@ -5,9 +5,12 @@
 //! Pure; imports no other room.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ids::UserId;
+use super::ids::{OrgId, UserId};
 use super::principal::VerifiedToken;
 
 /// A user, a session or a token: the first 128 bits of a BLAKE3 hash.
@@ -187,6 +190,51 @@ pub enum Standing {
     Unknown,
 }
 
+/// Of one session, the uses within so many seconds are noted once.
+pub const NOTED_EVERY_SECS: u64 = 60;
+
+/// A session was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// Whose it is.
+    pub user: UserId,
+    /// The session.
+    pub session: Arc<str>,
+    /// When it began, as far as its token says, in seconds since 1970.
+    pub began: Option<u64>,
+    /// For which organization.
+    pub organization: Option<OrgId>,
+    /// On what kind of device.
+    pub device: Box<str>,
+    /// From where.
+    pub address: IpAddr,
+    /// When, in seconds since 1970.
+    pub at: u64,
+}
+
+/// What is known of a session's uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LastUse {
+    /// When it was last used, or may have been, in seconds since 1970.
+    pub at: u64,
+    /// The longest time between two uses before that, in seconds. A session that rested for too
+    /// long once does not become young again by another use.
+    pub longest_pause: u64,
+}
+
+/// When a token's use was last noted, so that most uses cost one look at this number.
+#[derive(Debug, Default)]
+pub struct Noted(AtomicU64);
+
+impl Noted {
+    /// Whether a use at that time (seconds since 1970) is to be noted; if so, the next are not.
+    pub fn due(&self, now: u64) -> bool {
+        let last = self.0.load(Ordering::Relaxed);
+        now >= last.saturating_add(NOTED_EVERY_SECS)
+            && self.0.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
 /// How far a sign-out goes, as Supabase's auth server has it (`scope`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignOut {
@@ -230,6 +278,7 @@ mod tests {
         VerifiedToken {
             issuer: IssuerIndex(0),
             marks: Marks::new(Some(&user), Some("s"), "a.b"),
+            noted: Noted::default(),
             subject: Some(user),
             role: None,
             session_id: Some("s".into()),

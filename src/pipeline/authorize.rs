@@ -10,6 +10,7 @@ use crate::domain::clock::Now;
 use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
 use crate::policy::condition::{Condition, Requirement};
+use crate::policy::known::Known;
 use crate::policy::rights::Right;
 use crate::policy::roles::{CALL, PermissionId, Role};
 use crate::policy::route::PermissionRule;
@@ -23,8 +24,19 @@ use super::trace::{Stage, Trace};
 #[derive(Debug)]
 pub struct Authorized<'h> {
     tenanted: Tenanted<'h>,
+    asked: Asked<'h>,
     /// When it was proven; what is embedded is looked at in the same moment.
     now: Now,
+}
+
+/// Who was asked for what is known; what is embedded is asked of the same.
+#[derive(Clone, Copy)]
+struct Asked<'h>(&'h dyn Known);
+
+impl std::fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asked")
+    }
 }
 
 impl<'h> Authorized<'h> {
@@ -38,6 +50,7 @@ impl<'h> Authorized<'h> {
 pub fn check<'h>(
     tenanted: Tenanted<'h>,
     snapshot: &Snapshot,
+    known: &'h dyn Known,
     trace: &mut Trace,
     now: Now,
 ) -> Result<Authorized<'h>, Refusal> {
@@ -47,7 +60,7 @@ pub fn check<'h>(
     trace.decided_by = Some(route.source.clone());
     let circumstances = tenanted.tenancy();
     let circumstances =
-        circumstances.map(|of| Circumstances::of(of, tenanted.authenticated(), now));
+        circumstances.map(|of| Circumstances::of(of, tenanted.authenticated(), known, now));
     let caller = Caller { circumstances: circumstances.as_ref(), snapshot };
     match &route.permission {
         PermissionRule::None => {
@@ -93,7 +106,7 @@ pub fn check<'h>(
         circumstances.demands().map_err(Refusal::Condition)?;
     }
     trace.decided_by = None;
-    Ok(Authorized { tenanted, now })
+    Ok(Authorized { tenanted, asked: Asked(known), now })
 }
 
 /// Whether the caller's role may read a table that the request embeds. Only the isolate stage finds
@@ -110,8 +123,8 @@ pub(super) fn may_embed(
             let id = snapshot.roles.permission(table, "read").ok_or_else(no_such_table)?;
             let asked = trace.permission.clone();
             let tenancy = tenanted.tenancy();
-            let here =
-                tenancy.map(|of| Circumstances::of(of, tenanted.authenticated(), authorized.now));
+            let (who, Asked(known)) = (tenanted.authenticated(), authorized.asked);
+            let here = tenancy.map(|of| Circumstances::of(of, who, known, authorized.now));
             Caller { circumstances: here.as_ref(), snapshot }.permit(id, trace)?;
             // What the request as a whole was allowed by is what the record is to say.
             trace.permission = asked;
@@ -243,6 +256,7 @@ fn note(requirement: &Requirement, trace: &mut Trace) {
         Condition::PlanAtLeast { name, .. } => format!("plan `{name}` or above"),
         Condition::SecondFactor { .. } => "a second factor was shown".into(),
         Condition::SessionAge(_) => "the session is young enough".into(),
+        Condition::SessionIdle(_) => "the session did not rest for too long".into(),
         Condition::Addresses(_) => "the address is in an allowed network".into(),
         Condition::Hours(_) => "it is within the hours".into(),
         Condition::Stage { name, .. } => format!("stage `{name}` is reached"),

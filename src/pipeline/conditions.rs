@@ -14,6 +14,7 @@ use crate::domain::organization::SecondFactor;
 use crate::domain::principal::{Principal, VerifiedToken};
 use crate::domain::refusal::ConditionRefusal;
 use crate::policy::condition::{Condition, Requirement};
+use crate::policy::known::Known;
 use crate::policy::rights::Right;
 use crate::policy::roles::PermissionId;
 
@@ -26,16 +27,22 @@ pub(super) struct Circumstances<'t> {
     /// The user's token; services and anonymous callers show no factors and have no sessions.
     token: Option<&'t Arc<VerifiedToken>>,
     client: IpAddr,
+    known: &'t dyn Known,
     now: Now,
 }
 
 impl<'t> Circumstances<'t> {
-    pub(super) fn of(tenancy: &'t Tenancy, authenticated: &'t Authenticated<'_>, now: Now) -> Self {
+    pub(super) fn of(
+        tenancy: &'t Tenancy,
+        authenticated: &'t Authenticated<'_>,
+        known: &'t dyn Known,
+        now: Now,
+    ) -> Self {
         let token = match authenticated.principal() {
             Principal::User { token, .. } => Some(token),
             Principal::Service { .. } | Principal::Machine { .. } | Principal::Anonymous => None,
         };
-        Self { tenancy, token, client: authenticated.routed().client(), now }
+        Self { tenancy, token, client: authenticated.routed().client(), known, now }
     }
 
     /// The organization, and the caller's place in it.
@@ -85,7 +92,8 @@ impl<'t> Circumstances<'t> {
         if asked {
             self.second_factor(None)?;
         }
-        demands.session_age.map_or(Ok(()), |age| self.session_age(age))
+        demands.session_age.map_or(Ok(()), |age| self.session_age(age))?;
+        demands.session_idle.map_or(Ok(()), |most| self.session_idle(most))
     }
 
     fn hold(&self, condition: &Condition) -> Result<(), ConditionRefusal> {
@@ -105,6 +113,7 @@ impl<'t> Circumstances<'t> {
                 .ok_or_else(|| ConditionRefusal::Plan(Arc::clone(name))),
             Condition::SecondFactor { within } => self.second_factor(*within),
             Condition::SessionAge(age) => self.session_age(*age),
+            Condition::SessionIdle(most) => self.session_idle(*most),
             Condition::Addresses(networks) => self.address(networks),
             Condition::Hours(hours) => {
                 hours.contain(self.now.unix_secs()).then_some(()).ok_or(ConditionRefusal::Hours)
@@ -131,6 +140,15 @@ impl<'t> Circumstances<'t> {
     fn session_age(&self, age: Duration) -> Result<(), ConditionRefusal> {
         let signed_in = self.token.and_then(|token| token.signed_in_at);
         self.is_within(signed_in, age).then_some(()).ok_or(ConditionRefusal::SessionAge)
+    }
+
+    /// What began lately has not rested for long, whatever is known of its uses.
+    fn session_idle(&self, most: Duration) -> Result<(), ConditionRefusal> {
+        let token = self.token.ok_or(ConditionRefusal::SessionIdle)?;
+        let used = self.known.last_use(token);
+        let last = used.at.max(token.began().unwrap_or(0));
+        let rested = used.longest_pause <= most.as_secs() && self.is_within(Some(last), most);
+        rested.then_some(()).ok_or(ConditionRefusal::SessionIdle)
     }
 
     fn is_within(&self, at: Option<u64>, span: Duration) -> bool {

@@ -62,7 +62,7 @@ pub fn decide(
     let routed = route::find(edged, snapshot, trace)?;
     let authenticated = authenticate::prove(routed, snapshot, known, trace, now)?;
     let tenanted = tenant::settle(authenticated, snapshot, known, trace, now)?;
-    let authorized = authorize::check(tenanted, snapshot, trace, now)?;
+    let authorized = authorize::check(tenanted, snapshot, known, trace, now)?;
     let isolated = isolate::confine(authorized, snapshot, trace)?;
     Ok(limit::charge(isolated, trace))
 }

@@ -46,6 +46,8 @@ pub enum Condition {
     },
     /// The caller signed in no longer ago than this.
     SessionAge(Duration),
+    /// The session never rested for longer than this.
+    SessionIdle(Duration),
     /// The client's address is in one of these.
     Addresses(Vec<IpNet>),
     /// It is one of these hours.

@@ -9,7 +9,7 @@ use crate::domain::known::{IssuerIndex, Lookup};
 use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
-use crate::domain::session::Standing;
+use crate::domain::session::{LastUse, Standing};
 
 use super::identity::KeySet;
 
@@ -38,6 +38,9 @@ pub trait Known: Send + Sync {
 
     /// Whether a verified token still counts. Asked at each use.
     fn standing(&self, token: &VerifiedToken) -> Standing;
+
+    /// When the token's session was last used, or may have been without this node's knowledge.
+    fn last_use(&self, token: &VerifiedToken) -> LastUse;
 
     /// The organization so named.
     fn organization(&self, selector: &OrgSelector) -> Option<Lookup<Arc<Organization>>>;

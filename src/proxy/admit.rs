@@ -25,6 +25,7 @@ use super::connection::Watched;
 use super::context::Context;
 use super::gateway::Gateway;
 use super::sockets::Opener;
+use super::uses;
 
 /// Why a request does not go on to an upstream.
 pub(super) enum Halt {
@@ -58,6 +59,7 @@ pub(super) async fn admit(
     let chargeable = decided(session, ctx, &head).await?;
     guard_organization(gateway, ctx)?;
     let mut passed = charged(gateway, chargeable, ctx).await?;
+    uses::note(ctx, &session.req_header().headers);
     let announced = announced(session);
     passed.body().announced(announced)?;
     if arrival::expects_continue(session) {

@@ -27,6 +27,7 @@ mod security;
 mod server;
 mod sign_out;
 mod sockets;
+mod uses;
 
 pub use admin::{AdminAnswers, AdminService};
 pub use forward::preview;

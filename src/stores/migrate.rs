@@ -56,6 +56,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "0004_api_keys.sql",
         sql: include_str!("../../deploy/sql/0004_api_keys.sql"),
     },
+    Migration {
+        name: "0005_session_idle.sql",
+        sql: include_str!("../../deploy/sql/0005_session_idle.sql"),
+    },
 ];
 
 /// What became of one file.

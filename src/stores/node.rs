@@ -15,7 +15,7 @@ use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::refusal::Refusal;
-use crate::domain::session::Standing;
+use crate::domain::session::{LastUse, Standing};
 use crate::policy::identity::KeySet;
 use crate::policy::known::{Keys, Known};
 use crate::telemetry::labels::{CacheLabel, CacheOutcome};
@@ -190,6 +190,10 @@ impl Known for Facts<'_> {
 
     fn standing(&self, token: &VerifiedToken) -> Standing {
         self.node.sessions.standing(token, self.now)
+    }
+
+    fn last_use(&self, token: &VerifiedToken) -> LastUse {
+        self.node.sessions.last_use(token, self.now)
     }
 
     fn organization(&self, selector: &OrgSelector) -> Option<Lookup<Arc<Organization>>> {

@@ -180,13 +180,14 @@ mod tests {
     use super::*;
     use crate::domain::known::IssuerIndex;
     use crate::domain::principal::PrincipalKind;
-    use crate::domain::session::Marks;
+    use crate::domain::session::{Marks, Noted};
     use crate::telemetry::clock::SystemClock;
 
     fn verified(expires_at: u64) -> Arc<VerifiedToken> {
         Arc::new(VerifiedToken {
             issuer: IssuerIndex(0),
             marks: Marks::new(None, None, "a.b"),
+            noted: Noted::default(),
             subject: None,
             role: None,
             session_id: None,

@@ -1,6 +1,7 @@
 //! Who may do what, where and when: further roles, teams, grants, denials, and every condition.
 
 use serde_json::json;
+use tollgate::domain::session::LastUse;
 
 use crate::world::{NOW, Request, World, request};
 
@@ -103,7 +104,7 @@ fn a_gate_closes_a_permission_on_every_way_to_it() {
     assert_eq!(code(&world, &asked), "mfa_required");
     assert_eq!(code(&world, &aal2(asked)), "passed");
     let refused = world.decide(&request("GET", "/rest/v1/contracts").user("viewer")).to_string();
-    assert_eq!(refused, "403 feature_disabled policy.yaml:94");
+    assert_eq!(refused, "403 feature_disabled policy.yaml:101");
 }
 
 #[test]
@@ -304,4 +305,38 @@ fn acting_as_somebody_takes_a_recent_factor_and_a_reason_and_ends_with_its_time(
     let none = World::new();
     let asked = acting("alice", "bob", "GET", "/rest/v1/events");
     assert_eq!(code(&none, &asked), "impersonation_not_allowed");
+}
+
+#[test]
+fn a_session_that_rested_for_too_long_once_has_to_be_begun_anew() {
+    let mut world = world();
+    let (route, demanded) = (
+        |user: &str| request("GET", "/rested").user(user),
+        |user: &str| {
+            request("GET", "/rest/v1/events").user(user).field("x-organization-id", "wakeful")
+        },
+    );
+    for (last_use, longest_pause, began, expected) in [
+        // In minutes ago; nothing is known of its uses.
+        (None, 0, None, "session_idle"),
+        (None, 0, Some(30), "passed"),
+        (None, 0, Some(31), "session_idle"),
+        (Some(30), 29, Some(500), "passed"),
+        (Some(31), 29, Some(500), "session_idle"),
+        // Used a moment ago, after a rest that was too long.
+        (Some(0), 31, Some(500), "session_idle"),
+        (Some(0), 30, Some(500), "passed"),
+    ] {
+        world.last_use = LastUse {
+            at: last_use.map_or(0, |minutes| NOW.unix_secs() - minutes * 60),
+            longest_pause: longest_pause * 60,
+        };
+        for asked in [route("viewer"), demanded("wanda")] {
+            let asked = match began {
+                Some(minutes) => signed_in(asked, minutes, None),
+                None => asked,
+            };
+            assert_eq!(code(&world, &asked), expected, "{last_use:?} {longest_pause} {began:?}");
+        }
+    }
 }

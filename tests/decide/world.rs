@@ -19,7 +19,7 @@ use tollgate::domain::organization::{
 };
 use tollgate::domain::principal::VerifiedToken;
 use tollgate::domain::refusal::Refusal;
-use tollgate::domain::session::Standing;
+use tollgate::domain::session::{LastUse, Standing};
 use tollgate::pipeline::{self, Chargeable, Settled, Stop, Trace};
 use tollgate::policy::Snapshot;
 use tollgate::policy::known::{Keys, Known};
@@ -36,6 +36,7 @@ pub(crate) struct World {
     pub(crate) directory_away: bool,
     pub(crate) keys_away: bool,
     pub(crate) standing: Standing,
+    pub(crate) last_use: LastUse,
 }
 
 /// A request in the making.
@@ -186,6 +187,7 @@ impl World {
             directory_away: false,
             keys_away: false,
             standing: Standing::Good,
+            last_use: LastUse::default(),
         }
     }
 
@@ -280,6 +282,10 @@ impl Known for World {
 
     fn standing(&self, _token: &VerifiedToken) -> Standing {
         self.standing
+    }
+
+    fn last_use(&self, _token: &VerifiedToken) -> LastUse {
+        self.last_use
     }
 
     fn organization(&self, selector: &OrgSelector) -> Option<Lookup<Arc<Organization>>> {

@@ -143,7 +143,7 @@ roles:
   viewer: { permissions: ['events:read'] }
   editor: { inherits: [viewer] }
 routes:
-  - { name: events, match: { path: /api/events }, upstream: api, credential: user, tenant: [default], permission: 'events:read' }
+  - { name: events, match: { path: /api/events }, upstream: api, credential: user, tenant: [default], permission: 'events:read', require: [{ session_idle: 30m }] }
   - { name: socket, match: { path: /socket }, upstream: api, credential: user, tenant: none, websocket: true }
   - { name: api, match: { path: /api/me }, upstream: api, credential: user, tenant: none }
   - name: auth
@@ -283,4 +283,55 @@ async fn a_command_ends_users_and_sessions_at_running_gateways() {
     world.serve(&laptop).await;
     tollgate(&["sessions", "revoke", "--user", ALICE, "--config", &config]).await;
     world.refuse_soon(&laptop).await;
+}
+
+#[tokio::test]
+async fn uses_are_listed_and_a_session_that_rested_too_long_is_refused_until_it_is_begun_anew() {
+    let world = World::start().await;
+    let config = world.one.dir().join("gateway.yaml").display().to_string();
+    let phone = old_token(ALICE, "phone");
+    let bearer = format!("Bearer {phone}");
+    let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
+    let fields = [("Authorization", bearer.as_str()), ("User-Agent", firefox)];
+    let events = async |gateway: &Gateway, fields: &[(&str, &str)]| {
+        http::get(gateway.listen(), "/api/events", fields).await.unwrap()
+    };
+    assert_eq!(events(&world.one, &fields).await.status, 200);
+    let said = eventually("the list", async || {
+        let said = tollgate(&["sessions", "list", "--user", ALICE, "--config", &config]).await;
+        said.contains("phone").then_some(said)
+    })
+    .await;
+    for wanted in ["Firefox on Linux", "127.0.0.1", "11111111-1111-4111-8111-111111111111"] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+
+    // As if it had rested for an hour; the score is the second of its last use.
+    let mut connection = world.redis.connection().await;
+    let set = |key: &'static str| format!("tollgate:{{sessions}}:{key}");
+    let marks: Vec<(String, f64)> = redis::cmd("ZRANGE")
+        .arg((set("seen"), 0, -1, "WITHSCORES"))
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let [(mark, score)] = &marks[..] else { panic!("{marks:?}") };
+    let rested = score.floor() + 60.0 / 2_097_152.0;
+    redis::cmd("ZADD")
+        .arg((set("seen"), format!("{rested:.17}"), mark))
+        .query_async::<()>(&mut connection)
+        .await
+        .unwrap();
+    for gateway in [&world.one, &world.other] {
+        eventually("the refusal", async || {
+            let answer = events(gateway, &fields).await;
+            (answer.status == 401).then(|| assert_eq!(answer.json()["code"], "session_idle"))
+        })
+        .await;
+        // Other requests do not make it young again.
+        assert_eq!(get(gateway, &phone).await.status, 200);
+        assert_eq!(events(gateway, &fields).await.status, 401);
+        let again = format!("Bearer {}", token(ALICE, "again"));
+        let answer = events(gateway, &[("Authorization", again.as_str())]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
 }

@@ -51,7 +51,8 @@ const SEED: &str = "
 
 const MORE: &str = "
     update tollgate.organizations set stage = 'launch', addresses = '{10.0.0.0/8,2001:db8::/32}',
-        second_factor = '{admin}', session_age = '8 hours' where slug = 'acme';
+        second_factor = '{admin}', session_age = '8 hours',
+        session_idle = '30 minutes' where slug = 'acme';
     update tollgate.organizations set second_factor = '{*}' where slug = 'globex';
     update tollgate.organization_features set settings = '{\"tier\": \"gold\"}'
         where feature = 'exports';
@@ -236,6 +237,7 @@ async fn rights_and_demands_beyond_one_role_are_read_too() {
     assert_eq!(networks, ["10.0.0.0/8", "2001:db8::/32"]);
     assert_eq!(acme.demands.second_factor, SecondFactor::Roles(vec!["admin".into()]));
     assert_eq!(acme.demands.session_age, Some(Duration::from_secs(8 * 3600)));
+    assert_eq!(acme.demands.session_idle, Some(Duration::from_secs(30 * 60)));
     let Lookup::Found(globex) = world.find("globex").await else { panic!("not found") };
     assert_eq!(globex.demands.second_factor, SecondFactor::Everybody);
 

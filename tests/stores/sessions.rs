@@ -12,8 +12,10 @@ use tollgate::domain::clock::Clock;
 use tollgate::domain::known::IssuerIndex;
 use tollgate::domain::principal::VerifiedToken;
 use tollgate::domain::secret::Secret;
-use tollgate::domain::session::{Cutoff, Mark, Marks, Revocation, SignOut, Standing};
-use tollgate::stores::sessions::{Sessions, publish};
+use tollgate::domain::session::{
+    Cutoff, LastUse, Mark, Marks, Noted, Revocation, SignOut, Standing, Use,
+};
+use tollgate::stores::sessions::{Sessions, list, publish};
 use tollgate::telemetry::clock::SystemClock;
 
 use crate::support::eventually;
@@ -103,6 +105,7 @@ fn token(user: &str, session: &str, issued_at: u64) -> VerifiedToken {
     VerifiedToken {
         issuer: IssuerIndex(0),
         marks: Marks::new(Some(&id), Some(session), &format!("{user}.{session}.{issued_at}")),
+        noted: Noted::default(),
         subject: Some(id),
         role: None,
         session_id: Some(session.into()),
@@ -297,4 +300,90 @@ async fn a_full_log_drops_the_oldest_and_refuses_everything_issued_until_then() 
         assert_eq!(fresh.standing(&token("ann", "x", issued)), standing, "{issued}");
     }
     assert_eq!(fresh.standing(&token("ann", "s299", now)), Standing::Revoked);
+}
+
+fn used(token: &VerifiedToken, device: &str, at: u64) -> Use {
+    Use {
+        user: token.subject.clone().unwrap(),
+        session: token.session_id.clone().unwrap(),
+        began: token.began(),
+        organization: None,
+        device: device.into(),
+        address: [203, 0, 113, 7].into(),
+        at,
+    }
+}
+
+#[tokio::test]
+async fn nodes_agree_when_a_session_was_used_and_how_long_it_rested() {
+    let server = Redis::start().await;
+    let url = server.url();
+    let strict = async || {
+        let node = Node::of(&url, WithoutStore::Refuse);
+        node.there().await;
+        node
+    };
+    let (one, other) = (strict().await, strict().await);
+    let mut connection = server.connection().await;
+    let now = one.now();
+    // Uses have been noted for long.
+    eventually("the beginning of notes", async || {
+        let known: bool = redis::cmd("HEXISTS")
+            .arg(("test:{sessions}:known", "since"))
+            .query_async(&mut connection)
+            .await
+            .ok()?;
+        known.then_some(())
+    })
+    .await;
+    redis::cmd("HSET")
+        .arg(("test:{sessions}:known", "since", 1))
+        .query_async::<()>(&mut connection)
+        .await
+        .unwrap();
+
+    let ann = token("ann", "phone", now - 40_000);
+    for (at, pause) in [(now - 39_940, 60), (now - 7_200, 32_700), (now - 60, 32_700)] {
+        one.sessions.used(used(&ann, "Firefox on Linux", at));
+        let wanted = LastUse { at, longest_pause: pause };
+        eventually("the other node knowing", async || {
+            let known = other.sessions.last_use(&ann, other.clock.now());
+            (known == wanted).then_some(())
+        })
+        .await;
+    }
+    let fresh = strict().await;
+    eventually("a new node knowing", async || {
+        let known = fresh.sessions.last_use(&ann, fresh.clock.now());
+        (known == LastUse { at: now - 60, longest_pause: 32_700 }).then_some(())
+    })
+    .await;
+    let nobody = token("bob", "x", now - 60);
+    assert_eq!(fresh.sessions.last_use(&nobody, fresh.clock.now()), LastUse::default());
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let listed = list(&redis(&url), &"ann".parse().unwrap(), clock).await.unwrap();
+    let [session] = &listed[..] else { panic!("{listed:?}") };
+    assert_eq!((session.session.as_str(), session.address.as_str()), ("phone", "203.0.113.7"));
+    assert_eq!((session.first, session.last), (now - 39_940, now - 60));
+}
+
+#[tokio::test]
+async fn a_list_of_sessions_keeps_the_hundred_that_were_used_last() {
+    let server = Redis::start().await;
+    let node = Node::following(&server.url()).await;
+    let now = node.now();
+    for number in 0..120 {
+        let session = token("ann", &format!("s{number}"), now - 10_000);
+        node.sessions.used(used(&session, "curl", now - 1_000 + number));
+    }
+    let user = "ann".parse().unwrap();
+    let listed = eventually("the list", async || {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let listed = list(&redis(&server.url()), &user, clock).await.ok()?;
+        (listed.first()?.session == "s119").then_some(listed)
+    })
+    .await;
+    assert_eq!(listed.len(), 100);
+    assert_eq!(listed.last().unwrap().session, "s20");
 }

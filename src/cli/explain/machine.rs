@@ -13,7 +13,7 @@ use crate::domain::machine::{KeyId, MachineKey, NewKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::secret::Secret;
-use crate::domain::session::Standing;
+use crate::domain::session::{LastUse, Standing};
 use crate::policy::Snapshot;
 use crate::policy::known::{Keys, Known};
 use crate::stores::node::{Facts, NodeKnowledge};
@@ -82,6 +82,10 @@ impl Known for Beside<'_> {
 
     fn standing(&self, token: &VerifiedToken) -> Standing {
         self.facts.standing(token)
+    }
+
+    fn last_use(&self, token: &VerifiedToken) -> LastUse {
+        self.facts.last_use(token)
     }
 
     fn organization(&self, selector: &OrgSelector) -> Option<Lookup<Arc<Organization>>> {

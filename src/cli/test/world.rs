@@ -22,7 +22,7 @@ use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{MemberStatus, Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::refusal::Refusal;
-use crate::domain::session::Standing;
+use crate::domain::session::{LastUse, Standing};
 use crate::domain::source::Source;
 use crate::pipeline::body::Announced;
 use crate::pipeline::tenant::ORGANIZATION_HEADER;
@@ -314,6 +314,10 @@ impl Known for CaseKnown<'_> {
     /// A test makes its own tokens, and nobody signs out in it.
     fn standing(&self, _token: &VerifiedToken) -> Standing {
         Standing::Good
+    }
+
+    fn last_use(&self, _: &VerifiedToken) -> LastUse {
+        LastUse::default()
     }
 
     fn organization(&self, selector: &OrgSelector) -> Option<Lookup<Arc<Organization>>> {

@@ -9,7 +9,7 @@ use crate::domain::clock::Now;
 use crate::domain::known::IssuerIndex;
 use crate::domain::principal::{ClaimedOrganization, VerifiedToken};
 use crate::domain::refusal::CredentialFault;
-use crate::domain::session::Marks;
+use crate::domain::session::{Marks, Noted};
 use crate::policy::identity::Issuer;
 
 /// The issuer that a token names: byte for byte, or the one for tokens that name none.
@@ -54,6 +54,7 @@ pub(super) fn check(
     Ok(VerifiedToken {
         issuer: index,
         marks: Marks::new(subject.as_ref(), session, signed),
+        noted: Noted::default(),
         subject,
         role: text(claims, "role")?.map(Into::into),
         session_id: session.map(Into::into),

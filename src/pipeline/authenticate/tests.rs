@@ -14,6 +14,7 @@ use crate::domain::known::{IssuerIndex, Lookup, Outage, Question};
 use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::refusal::Refusal;
+use crate::domain::session::LastUse;
 use crate::domain::source::Source;
 use crate::policy::identity::{
     Algorithm, ApiKey, ApiKeys, Issuer, JwksSource, KeySet, VerifyingKey,
@@ -73,6 +74,10 @@ impl Known for Node {
 
     fn standing(&self, _: &VerifiedToken) -> Standing {
         *self.standing.lock().unwrap()
+    }
+
+    fn last_use(&self, _: &VerifiedToken) -> LastUse {
+        LastUse::default()
     }
 
     fn organization(&self, _: &OrgSelector) -> Option<Lookup<Arc<Organization>>> {

@@ -101,7 +101,7 @@ fn may(
     let role = Some(Arc::clone(role));
     let plan_level = plan.level;
     let tenancy = Tenancy { organization, role, rights, own_limit: None, team: None, plan_level };
-    let here = Circumstances::of(&tenancy, authenticated, now);
+    let here = Circumstances::of(&tenancy, authenticated, known, now);
     if !here.permits(policy.permission, &snapshot.roles.name(policy.permission)) {
         return Err(not_allowed());
     }

@@ -33,7 +33,8 @@ pub(super) enum RowError {
 
 /// `id uuid, slug, status, plan, features text[]`; where the query brings them, also
 /// `feature_settings jsonb` (texts by name, by feature), `stage`, `addresses text[]`,
-/// `second_factor text[]` (roles, `*` for everybody) and `session_age bigint` (seconds).
+/// `second_factor text[]` (roles, `*` for everybody) and `session_age bigint` and
+/// `session_idle bigint` (seconds).
 pub(super) fn organization(row: &Row) -> Result<Organization, RowError> {
     let names: Vec<String> = column(row, "features")?;
     let mut settings: Settings = match optional(row, "feature_settings")? {
@@ -74,13 +75,16 @@ fn demands(row: &Row) -> Result<Demands, RowError> {
     } else {
         SecondFactor::Roles(asked.into_iter().map(Arc::from).collect())
     };
-    let seconds =
-        |stated: i64| u64::try_from(stated).map_err(|_| odd("session_age", &stated.to_string()));
-    let age = optional::<i64>(row, "session_age")?.map(seconds).transpose()?;
+    let span = |name: &'static str| -> Result<Option<Duration>, RowError> {
+        let Some(stated) = optional::<i64>(row, name)? else { return Ok(None) };
+        let seconds = u64::try_from(stated).map_err(|_| odd(name, &stated.to_string()))?;
+        Ok(Some(Duration::from_secs(seconds)))
+    };
     Ok(Demands {
         addresses: addresses.iter().map(network).collect::<Result<_, _>>()?,
         second_factor,
-        session_age: age.map(Duration::from_secs),
+        session_age: span("session_age")?,
+        session_idle: span("session_idle")?,
     })
 }
 

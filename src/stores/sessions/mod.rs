@@ -10,6 +10,8 @@
 
 mod redis;
 mod revocations;
+mod shared_uses;
+mod uses;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -19,11 +21,14 @@ use std::time::Duration;
 use crate::config::settings::{SessionSettings, SessionStoreSettings, WithoutStore};
 use crate::domain::clock::{Clock, Now};
 use crate::domain::principal::VerifiedToken;
-use crate::domain::session::{Revocation, SignOut, Standing};
+use crate::domain::session::{LastUse, Revocation, SignOut, Standing, Use};
 
 use self::redis::SharedLog;
 pub use self::redis::{BadSessionUrl, PublishError, publish};
 use self::revocations::Revocations;
+use self::shared_uses::SharedUses;
+pub use self::shared_uses::{ListedSession, list};
+use self::uses::Uses;
 
 /// How often what has ended is forgotten.
 const PRUNE: Duration = Duration::from_secs(30);
@@ -31,6 +36,7 @@ const PRUNE: Duration = Duration::from_secs(30);
 /// What was taken back, as far as this node knows.
 pub struct Sessions {
     revocations: Arc<Revocations>,
+    uses: Arc<Uses>,
     place: Place,
     without: WithoutStore,
     keep: u64,
@@ -40,7 +46,13 @@ pub struct Sessions {
 
 enum Place {
     Memory,
-    Redis(Box<SharedLog>),
+    Redis(Box<Shared>),
+}
+
+/// What nodes share.
+struct Shared {
+    log: SharedLog,
+    uses: SharedUses,
 }
 
 /// What a store of sessions counts.
@@ -60,6 +72,10 @@ pub struct SessionStats {
     pub failures: u64,
     /// Whether the shared log is away.
     pub away: bool,
+    /// Sessions whose last use is known.
+    pub in_use: u64,
+    /// Uses of sessions that were not shared, because too many waited.
+    pub uses_dropped: u64,
 }
 
 impl Sessions {
@@ -69,23 +85,27 @@ impl Sessions {
     /// If the URL of Redis cannot be used.
     pub fn new(settings: &SessionSettings, clock: Arc<dyn Clock>) -> Result<Self, BadSessionUrl> {
         let revocations = Arc::new(Revocations::new(settings.max_entries));
+        let most = settings.max_entries;
+        let uses = Arc::new(Uses::new(most, clock.now().unix_secs()));
+        let (without, keep) = (settings.when_away, settings.keep.as_secs());
         let place = match &settings.store {
             SessionStoreSettings::Memory => Place::Memory,
-            SessionStoreSettings::Redis(redis) => Place::Redis(Box::new(SharedLog::new(
-                redis,
-                settings.max_entries,
-                Arc::clone(&revocations),
-                Arc::clone(&clock),
-            )?)),
+            SessionStoreSettings::Redis(redis) => {
+                let table = Arc::clone(&revocations);
+                let log = SharedLog::new(redis, most, table, Arc::clone(&clock))?;
+                let seen = Arc::clone(&uses);
+                let uses = SharedUses::new(redis, most, without, seen, Arc::clone(&clock))?;
+                Place::Redis(Box::new(Shared { log, uses }))
+            }
         };
-        let (without, keep) = (settings.when_away, settings.keep.as_secs());
-        Ok(Self { revocations, place, without, keep, clock, revoked: AtomicU64::new(0) })
+        Ok(Self { revocations, uses, place, without, keep, clock, revoked: AtomicU64::new(0) })
     }
 
     /// A store of this process, with room for so many revocations.
     pub fn in_memory(max_entries: NonZeroU32, keep: Duration, clock: Arc<dyn Clock>) -> Self {
         Self {
             revocations: Arc::new(Revocations::new(max_entries)),
+            uses: Arc::new(Uses::new(max_entries, clock.now().unix_secs())),
             place: Place::Memory,
             without: WithoutStore::Serve,
             keep: keep.as_secs(),
@@ -101,9 +121,9 @@ impl Sessions {
         }
         match (&self.place, self.without) {
             (Place::Memory, _) | (Place::Redis(_), WithoutStore::Serve) => Standing::Good,
-            (Place::Redis(log), WithoutStore::Refuse) => {
+            (Place::Redis(shared), WithoutStore::Refuse) => {
                 // A key to a service is no session; without it, nobody could sign in.
-                match token.marks.of_somebody() && log.is_away(now) {
+                match token.marks.of_somebody() && shared.log.is_away(now) {
                     true => Standing::Unknown,
                     false => Standing::Good,
                 }
@@ -117,8 +137,35 @@ impl Sessions {
         self.revoked.fetch_add(1, Ordering::Relaxed);
         match &self.place {
             Place::Memory => {}
-            Place::Redis(log) => log.tell(revocation),
+            Place::Redis(shared) => shared.log.tell(revocation),
         }
+    }
+
+    /// A session was used. Waits for nothing: other nodes hear of it within seconds.
+    pub fn used(&self, one: Use) {
+        match &self.place {
+            Place::Memory => self.uses.noted(&one, true),
+            Place::Redis(shared) => {
+                // While uses elsewhere are not heard of, what looks like a rest may be none.
+                let heard = !shared.uses.is_away(self.clock.now());
+                self.uses.noted(&one, heard || self.without == WithoutStore::Refuse);
+                self.uses.wait(one);
+            }
+        }
+    }
+
+    /// When a session was last used. Of one that this node knows nothing of, when it may have been:
+    /// as late as the settings let an outage count, and never where they refuse.
+    pub fn last_use(&self, token: &VerifiedToken, now: Now) -> LastUse {
+        let known = token.marks.session.and_then(|session| self.uses.get(session));
+        let mut known = known.unwrap_or_default();
+        if self.without == WithoutStore::Serve {
+            known.at = known.at.max(match &self.place {
+                Place::Redis(shared) if shared.uses.is_away(now) => now.unix_secs(),
+                Place::Redis(_) | Place::Memory => self.uses.since(),
+            });
+        }
+        known
     }
 
     /// Somebody signed out.
@@ -141,7 +188,7 @@ impl Sessions {
         };
         match &self.place {
             Place::Memory => prune.await,
-            Place::Redis(log) => tokio::join!(prune, log.follow()).0,
+            Place::Redis(shared) => tokio::join!(prune, shared.log.follow(), shared.uses.share()).0,
         }
     }
 
@@ -149,7 +196,7 @@ impl Sessions {
     pub fn is_away(&self) -> bool {
         match &self.place {
             Place::Memory => false,
-            Place::Redis(log) => log.is_away(self.clock.now()),
+            Place::Redis(shared) => shared.log.is_away(self.clock.now()),
         }
     }
 
@@ -162,7 +209,7 @@ impl Sessions {
     pub fn stats(&self) -> SessionStats {
         let (caught_up, failures) = match &self.place {
             Place::Memory => (0, 0),
-            Place::Redis(log) => log.stats(),
+            Place::Redis(shared) => shared.log.stats(),
         };
         SessionStats {
             known: self.revocations.len(),
@@ -172,6 +219,8 @@ impl Sessions {
             caught_up,
             failures,
             away: self.is_away(),
+            in_use: self.uses.count(),
+            uses_dropped: self.uses.dropped(),
         }
     }
 }

@@ -33,9 +33,9 @@ const POLL: Duration = Duration::from_millis(300);
 /// A log that was last read longer ago than this is away.
 const STALE: Duration = Duration::from_secs(2);
 /// Time for a connection with its handshake.
-const CONNECT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT: Duration = Duration::from_secs(1);
 /// Between two tries to connect.
-const RETRY: Duration = Duration::from_millis(200);
+pub(super) const RETRY: Duration = Duration::from_millis(200);
 /// Revocations that are read or written in one call.
 const PAGE: usize = 500;
 /// Revocations that may wait to be written; beyond that all that are known are written.
@@ -307,7 +307,7 @@ pub enum PublishError {
     Redis(#[from] RedisError),
 }
 
-fn client(settings: &SessionRedis) -> Result<Client, BadSessionUrl> {
+pub(super) fn client(settings: &SessionRedis) -> Result<Client, BadSessionUrl> {
     let url = settings.url.expose();
     if url.starts_with("rediss:") {
         // redis-rs takes the process' provider, and panics where two are compiled in and none is

@@ -194,13 +194,14 @@ impl Revocations {
 mod tests {
     use super::*;
     use crate::domain::known::IssuerIndex;
-    use crate::domain::session::{Marks, SignOut};
+    use crate::domain::session::{Marks, Noted, SignOut};
 
     fn token(user: &str, session: &str, issued_at: u64) -> VerifiedToken {
         let id = user.parse().unwrap();
         VerifiedToken {
             issuer: IssuerIndex(0),
             marks: Marks::new(Some(&id), Some(session), &format!("{user}.{session}.{issued_at}")),
+            noted: Noted::default(),
             subject: Some(id),
             role: None,
             session_id: Some(session.into()),
