@@ -94,6 +94,8 @@ pub enum Attempt {
     TenantEscape(TenantEscape),
     /// The use of a session that was revoked.
     RevokedSession,
+    /// The use of a machine's key that was revoked, by somebody who has it.
+    RevokedKey,
 }
 
 /// How bad a security event is.
@@ -117,11 +119,17 @@ impl SecurityEvent {
         Self { severity: Severity::Low, stage, attempt: Attempt::RevokedSession }
     }
 
+    /// The use of a machine's key that was revoked.
+    pub fn revoked_key(stage: &'static str) -> Self {
+        Self { severity: Severity::Low, stage, attempt: Attempt::RevokedKey }
+    }
+
     /// The kind of event.
     pub fn kind(&self) -> &'static str {
         match &self.attempt {
             Attempt::TenantEscape(_) => "tenant_escape",
             Attempt::RevokedSession => "revoked_session",
+            Attempt::RevokedKey => "revoked_key",
         }
     }
 }
@@ -144,7 +152,7 @@ impl Serialize for SecurityEvent {
         map.serialize_entry("stage", self.stage)?;
         let TenantEscape { resource, name, place, named } = match &self.attempt {
             Attempt::TenantEscape(escape) => escape,
-            Attempt::RevokedSession => return map.end(),
+            Attempt::RevokedSession | Attempt::RevokedKey => return map.end(),
         };
         let (kind, part) = match resource {
             Resource::Table(_) => ("table", "column"),

@@ -431,6 +431,11 @@ impl Refusal {
         matches!(self, Self::Unauthenticated(CredentialFault::Revoked))
     }
 
+    /// Whether somebody used a machine's key that was taken back: a security event.
+    pub fn revoked_key(&self) -> bool {
+        matches!(self, Self::Unauthenticated(CredentialFault::KeyRevoked))
+    }
+
     /// Whether the connection must be closed after the answer, because what follows on it cannot
     /// be trusted.
     pub fn closes_connection(&self) -> bool {

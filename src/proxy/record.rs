@@ -72,8 +72,11 @@ pub(super) fn finished(
     if let Some(event) = &security {
         security::tell(gateway, ctx, event);
     }
-    if let Some(key) = ctx.trace.principal.as_ref().and_then(Principal::machine) {
-        ctx.generation.node.directory().machine_key_used(key.id, ctx.started);
+    if let Some(principal) = &ctx.trace.principal {
+        gateway.metrics.requests.called(principal.kind());
+        if let Some(key) = principal.machine() {
+            ctx.generation.node.directory().machine_key_used(key.id, ctx.started);
+        }
     }
     audit(gateway, session, ctx, security, took);
     let trace = &ctx.trace;

@@ -17,6 +17,9 @@ pub(super) fn event(ctx: &Context) -> Option<SecurityEvent> {
     if refusal.revoked() {
         return Some(SecurityEvent::revoked_session(stage));
     }
+    if refusal.revoked_key() {
+        return Some(SecurityEvent::revoked_key(stage));
+    }
     let attempt = refusal.tenant_escape()?;
     Some(SecurityEvent::tenant_escape(attempt.clone(), stage))
 }
@@ -26,6 +29,7 @@ pub(super) fn tell(gateway: &Gateway, ctx: &Context, event: &SecurityEvent) {
     match &event.attempt {
         Attempt::TenantEscape(escape) => escaped(gateway, ctx, event, escape),
         Attempt::RevokedSession => revoked(gateway, ctx, event),
+        Attempt::RevokedKey => revoked_key(gateway, ctx, event),
     }
 }
 
@@ -43,6 +47,21 @@ fn revoked(gateway: &Gateway, ctx: &Context, event: &SecurityEvent) {
         principal.id =
             trace.principal.as_ref().and_then(|principal| principal.user()).map(|id| id.as_str()),
         "somebody used a session that was revoked"
+    );
+}
+
+fn revoked_key(gateway: &Gateway, ctx: &Context, event: &SecurityEvent) {
+    let trace = &ctx.trace;
+    gateway.metrics.requests.revoked_keys.inc();
+    tracing::warn!(
+        target: "tollgate::security",
+        severity = event.severity.as_str(),
+        event.kind = event.kind(),
+        event.stage = event.stage,
+        event.key = trace.api_key.as_deref(),
+        request.id = trace.request_id.as_ref().map(|id| id.as_str()),
+        client.address = trace.client.map(tracing::field::display),
+        "somebody used a key that was revoked"
     );
 }
 

@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 
 use super::family::Label;
 use crate::domain::escape::{Place, Resource};
+use crate::domain::principal::PrincipalKind;
 
 /// What a request wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -318,6 +319,19 @@ impl Label for Outcome {
             Self::Ok => "ok",
             Self::Failed => "failed",
         }
+    }
+}
+
+impl Label for PrincipalKind {
+    const NAME: &'static str = "kind";
+    const ALL: &'static [Self] = &[Self::User, Self::Service, Self::Machine, Self::Anonymous];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        self.as_str()
     }
 }
 

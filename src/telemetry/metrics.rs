@@ -22,6 +22,7 @@ use super::labels::{
 use super::process;
 use super::reading::Reading;
 use crate::domain::escape::{Place, TenantEscape};
+use crate::domain::principal::PrincipalKind;
 
 /// One request in so many has its stages timed.
 pub const STAGE_SAMPLE: u128 = 64;
@@ -157,6 +158,9 @@ pub struct RequestMetrics {
     stages: Histograms<StageLabel>,
     refusals: IntCounterVec,
     escapes: Counters<(ResourceLabel, Place)>,
+    callers: Counters<PrincipalKind>,
+    /// Requests with a machine's key that was revoked.
+    pub revoked_keys: IntCounter,
     /// Requests with a session that was revoked.
     pub revoked_sessions: IntCounter,
     /// Requests that are at work.
@@ -194,6 +198,16 @@ impl RequestMetrics {
                 "tollgate_tenant_escapes_total",
                 "Requests that tried to reach into another organization; all were refused.",
             )?,
+            callers: Counters::register(
+                registry,
+                "tollgate_callers_total",
+                "Requests whose caller was proven, by what kind of caller it is.",
+            )?,
+            revoked_keys: counter(
+                registry,
+                "tollgate_revoked_key_uses_total",
+                "Requests with a machine's key that was revoked; all were refused.",
+            )?,
             revoked_sessions: counter(
                 registry,
                 "tollgate_revoked_session_uses_total",
@@ -213,6 +227,11 @@ impl RequestMetrics {
     ) {
         self.answered.inc((method, upstream, status));
         self.seconds.observe(upstream, took);
+    }
+
+    /// Somebody has proven who calls.
+    pub fn called(&self, kind: PrincipalKind) {
+        self.callers.inc(kind);
     }
 
     /// A request was refused. `code` is one of the constants of the refusals, so the label is

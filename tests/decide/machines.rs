@@ -270,3 +270,20 @@ fn a_directory_that_is_away_is_503_for_a_key_and_never_401() {
         "invalid_api_key"
     );
 }
+
+#[test]
+fn a_machine_opens_no_websocket() {
+    let world = world();
+    let socket = || {
+        request("GET", "/socket")
+            .field("connection", "upgrade")
+            .field("upgrade", "websocket")
+            .field("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .field("sec-websocket-version", "13")
+    };
+    assert_eq!(world.decide(&socket().user("alice")).code(), "passed");
+    let decided = world.decide(&with(socket(), &key(READER)));
+    assert_eq!(decided.code(), "websocket_not_allowed", "{decided}");
+    // The route as such is open to it.
+    assert_eq!(world.decide(&with(request("GET", "/socket"), &key(READER))).code(), "passed");
+}

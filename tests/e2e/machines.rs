@@ -139,8 +139,9 @@ async fn a_key_is_made_used_rotated_and_revoked_and_every_step_counts_at_once() 
         let log = std::fs::read_to_string(world.stack.gateway.dir().join("audit.jsonl")).ok()?;
         let records = || log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let machine = |record: &Value| record["principal"] == "machine" && record["api_key"] == *id;
-        let refused =
-            |record: &Value| record["code"] == "invalid_api_key" && record["api_key"] == *id;
+        let refused = |record: &Value| {
+            record["security"]["event"] == "revoked_key" && record["api_key"] == *id
+        };
         assert!(!log.contains(&key) && !log.contains(&third));
         (records().any(|r| machine(&r)) && records().any(|r| refused(&r))).then_some(())
     })
@@ -148,6 +149,13 @@ async fn a_key_is_made_used_rotated_and_revoked_and_every_step_counts_at_once() 
     let log = world.stack.gateway.log();
     assert!(!log.contains(&key) && !log.contains(&third));
     assert!(log.contains("revoked key of a machine"), "{log}");
+    assert!(log.contains("somebody used a key that was revoked"), "{log}");
+    let metrics = http::get(world.stack.gateway.admin(), "/metrics", &[]).await.unwrap().text();
+    for counted in ["tollgate_callers_total{kind=\"machine\"} ", "tollgate_revoked_key_uses_total "]
+    {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(counted));
+        assert!(line.unwrap().parse::<u64>().unwrap() > 0, "{counted}");
+    }
 }
 
 #[tokio::test]

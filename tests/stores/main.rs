@@ -18,4 +18,5 @@ mod keys;
 mod limits;
 mod limits_redis;
 mod limits_world;
+mod machine_keys;
 mod sessions;
