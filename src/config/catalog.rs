@@ -24,6 +24,7 @@ pub(super) struct TableFields {
     pub(super) foreign_keys: Named<KeyFields>,
     pub(super) writable: bool,
     pub(super) requires_filter: bool,
+    pub(super) ranks: Option<At<Name>>,
     pub(super) view: bool,
 }
 
@@ -129,6 +130,11 @@ impl Fields for TableFields {
             "Its foreign keys: for each constraint its columns and the columns that they point \
              to, `{ project_id: projects.id }`. Embeds are resolved along them and no others.",
         );
+        let ranks = table.optional::<At<Name>>(
+            "ranks",
+            "Beside `tenant`: the column that holds a role. Whoever writes gives, changes and takes \
+             only roles whose `level` is below that of the own role.",
+        );
         let write = table.optional::<At<Deny>>("write", "`deny`: the same as `writable: false`.");
         let writable = table.or::<At<bool>>(
             "writable",
@@ -138,6 +144,9 @@ impl Fields for TableFields {
         if write.is_some() && table.has("writable") {
             let message = "`write` cannot stand beside `writable`";
             table.error(table.key_span("write"), message, "state one of them");
+        }
+        if let Some(which) = which.filter(|which| *which != "tenant") {
+            meaningless(table, &["ranks"], which);
         }
         let rest = ["pk", "unique", "fks", "write", "writable"];
         let (tenancy, columns, requires_filter) = common.tenancy(table, which?, via, &rest)?;
@@ -174,6 +183,7 @@ impl Fields for TableFields {
             foreign_keys,
             writable,
             requires_filter,
+            ranks,
             view: false,
         })
     }
@@ -207,6 +217,7 @@ impl Fields for ViewFields {
             foreign_keys: Named::default(),
             writable,
             requires_filter,
+            ranks: None,
             view: true,
         }))
     }

@@ -84,6 +84,9 @@ pub struct Table {
     pub writable: bool,
     /// Whether an update or delete must state a filter of its own.
     pub requires_filter: bool,
+    /// The column that holds a role, where writers give, change and take only roles that rank below
+    /// their own.
+    pub ranks: Option<Arc<str>>,
     /// Where the catalogue says so.
     pub source: Source,
 }
@@ -109,6 +112,7 @@ impl Table {
             unique: Vec::new(),
             writable: true,
             requires_filter: false,
+            ranks: None,
             source,
         }
     }

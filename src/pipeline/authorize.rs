@@ -134,6 +134,16 @@ pub(super) fn may_embed(
     }
 }
 
+/// The highest rank of the caller's roles that count: those whose conditions hold.
+pub(super) fn level(authorized: &Authorized<'_>) -> u32 {
+    let tenanted = authorized.tenanted();
+    let Some(tenancy) = tenanted.tenancy() else { return 0 };
+    let here = Circumstances::of(tenancy, tenanted.authenticated(), authorized.now);
+    let roles = tenancy.rights().roles().iter();
+    let counting = roles.filter(|role| here.failing(&role.requires).is_none());
+    counting.map(|role| role.level).max().unwrap_or(0)
+}
+
 /// The default map for REST tables.
 fn table_action(method: &Method) -> &'static str {
     match *method {

@@ -21,7 +21,7 @@ use crate::policy::route::Route;
 use crate::policy::upstream::{Upstream, UpstreamIdentity, UpstreamKind};
 use crate::postgrest::{self, RestMethod, RestRefusal, RestRequest};
 
-use super::authorize::{Authorized, may_embed};
+use super::authorize::{Authorized, level, may_embed};
 use super::body::BodyGate;
 use super::edge::Strip;
 use super::tenant::Tenancy;
@@ -161,7 +161,9 @@ fn rest(
         query: query.as_deref(),
         headers: routed.headers(),
     };
-    let confined = postgrest::confine(&request, &snapshot.catalog, tenancy.organization().id)
+    let below = || snapshot.roles.below(level(authorized));
+    let organization = tenancy.organization().id;
+    let confined = postgrest::confine_below(&request, &snapshot.catalog, organization, &below)
         .map_err(isolation_refusal)?;
     for table in confined.embedded() {
         may_embed(authorized, &table.name, snapshot, trace)?;

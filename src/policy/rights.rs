@@ -94,11 +94,6 @@ impl Rights {
         self.roles.iter().filter(move |role| role.allows(permission))
     }
 
-    /// The highest rank of the roles that count.
-    pub fn level(&self) -> u32 {
-        self.roles.iter().map(|role| role.level).max().unwrap_or(0)
-    }
-
     /// The stage that the member has reached.
     pub fn stage(&self) -> Option<&Arc<str>> {
         self.membership.as_ref()?.more.as_ref()?.stage.as_ref()

@@ -201,6 +201,12 @@ impl RoleTable {
         self.roles.values()
     }
 
+    /// The names of the roles that rank below a level.
+    pub fn below(&self, level: u32) -> Vec<Arc<str>> {
+        let below = self.roles.values().filter(|role| role.level < level);
+        below.map(|role| Arc::clone(&role.name)).collect()
+    }
+
     /// Two roles among these, inherited ones included, that are kept apart.
     pub fn conflict(&self, roles: &[Arc<Role>]) -> Option<&Separation> {
         let has = |name: &Arc<str>| roles.iter().any(|role| role.ancestors.contains(name));

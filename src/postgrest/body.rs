@@ -71,6 +71,8 @@ pub struct RowsRule {
     write: Write,
     source: BodySource,
     columns: Option<Arc<[String]>>,
+    /// The roles that may be given, where the table holds roles.
+    below: Arc<[Arc<str>]>,
 }
 
 /// What the body is for.
@@ -99,7 +101,15 @@ impl RowsRule {
         columns: Option<&[String]>,
     ) -> Self {
         let columns = columns.filter(|_| source == BodySource::Json).map(Arc::from);
-        Self { table, tenant_column, org, write, source, columns }
+        Self { table, tenant_column, org, write, source, columns, below: Arc::from([]) }
+    }
+
+    /// The roles that the writer may give, where the table holds roles.
+    pub(super) fn below(mut self, below: &[Arc<str>]) -> Self {
+        if self.table.ranks.is_some() {
+            self.below = Arc::from(below);
+        }
+        self
     }
 
     fn rewrite(&self, body: &[u8]) -> Result<Vec<u8>, RestRefusal> {

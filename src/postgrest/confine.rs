@@ -11,7 +11,7 @@ use super::body::{BodyRule, BodySource, RowsRule, Write};
 use super::call::call;
 use super::confined::{Confined, Injection};
 use super::field::Field;
-use super::filter::{Filter, Place, parse_operation};
+use super::filter::{Filter, Operation, Place, parse_operation};
 use super::headers::{self, ACCEPT_PROFILE, CONTENT_PROFILE};
 use super::lexer::Cursor;
 use super::order::OrderTerm;
@@ -37,6 +37,20 @@ pub fn confine(
     request: &RestRequest<'_>,
     catalog: &Catalog,
     org: OrgId,
+) -> Result<Confined, RestRefusal> {
+    confine_below(request, catalog, org, &Vec::new)
+}
+
+/// The same for somebody whose role ranks above those that `below` names: they are what such a
+/// writer gives, changes and takes in tables that hold roles. It is asked for these only.
+///
+/// # Errors
+/// As of [`confine`], and where another role is named or could be reached.
+pub fn confine_below(
+    request: &RestRequest<'_>,
+    catalog: &Catalog,
+    org: OrgId,
+    below: &dyn Fn() -> Vec<Arc<str>>,
 ) -> Result<Confined, RestRefusal> {
     let name = match resource(request.path)? {
         Resource::Table(name) => name,
@@ -67,6 +81,11 @@ pub fn confine(
         return Err(RestRefusal::FilterRequired);
     }
     let mut injections = Vec::with_capacity(3);
+    let ranks = table.ranks.as_ref().filter(|_| request.method.writes());
+    let below = ranks.map(|_| below()).unwrap_or_default();
+    if ranks.is_some() {
+        check_ranked(&query, request.method, &preferences, &below)?;
+    }
     let mut resolver = Resolver::new(catalog, org, &mut injections);
     resolver.level(&mut query, table, 1, "")?;
     let plain = tenant.filter(|_| {
@@ -81,13 +100,19 @@ pub fn confine(
         resolver.confine(&mut query, table, "")?;
     }
     let embedded = resolver.into_tables();
+    if let Some(column) = ranks.filter(|_| is_change(request.method)) {
+        let roles = below.iter().map(|role| role.as_ref().to_owned()).collect();
+        let field = Field::plain(column.as_ref());
+        query.filters.push(Filter { field, negated: false, operation: Operation::In(roles) });
+        injections.push(Injection::RankFilter { column: Arc::clone(column) });
+    }
     if preferences.count_made_exact {
         injections.push(Injection::CountMadeExact);
     }
     let body = match tenant {
         Some(tenant) => {
             confine_order(&mut query, request.method, tenant, &mut injections);
-            confine_body(&mut query, request, table, tenant, org, &mut injections)?
+            confine_body(&mut query, request, table, tenant, (org, &below), &mut injections)?
         }
         None => BodyRule::None,
     };
@@ -163,6 +188,22 @@ fn check_method(query: &Query, method: RestMethod) -> Result<(), RestRefusal> {
     }
 }
 
+/// In a table that holds roles, which rows are written must be told by the role alone: an upsert
+/// finds them by a key, and a limited change by its order.
+fn check_ranked(
+    query: &Query,
+    method: RestMethod,
+    preferences: &Preferences,
+    below: &[Arc<str>],
+) -> Result<(), RestRefusal> {
+    let limited = query.limit.is_some() || query.offset.is_some();
+    let upsert = method == RestMethod::Put || preferences.resolution.is_some();
+    if below.is_empty() || upsert || (limited && is_change(method)) {
+        return Err(RestRefusal::Rank);
+    }
+    Ok(())
+}
+
 /// Whether an insert may change rows that are there, or a PUT makes one, and by which key.
 fn check_upsert(
     query: &mut Query,
@@ -221,7 +262,7 @@ fn confine_body(
     request: &RestRequest<'_>,
     table: &Arc<Table>,
     tenant: &Arc<str>,
-    org: OrgId,
+    (org, below): (OrgId, &[Arc<str>]),
     injections: &mut Vec<Injection>,
 ) -> Result<BodyRule, RestRefusal> {
     let names_tenant =
@@ -251,7 +292,8 @@ fn confine_body(
         RestMethod::Patch => Write::Update,
     };
     let columns = query.columns.as_deref();
-    Ok(BodyRule::Rows(RowsRule::new(table.clone(), tenant.clone(), org, write, source, columns)))
+    let rule = RowsRule::new(table.clone(), tenant.clone(), org, write, source, columns);
+    Ok(BodyRule::Rows(rule.below(below)))
 }
 
 pub(super) fn confined_headers(

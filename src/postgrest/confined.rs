@@ -100,6 +100,11 @@ pub enum Injection {
         /// Whether rows that belong to nobody are there, too.
         shared: bool,
     },
+    /// A filter on the roles that rank below the writer's own.
+    RankFilter {
+        /// The column that holds a role.
+        column: Arc<str>,
+    },
     /// The parent that says whose a row is.
     ParentEmbed {
         /// The names that lead to the embed, joined by dots.
@@ -145,6 +150,7 @@ impl Injection {
     pub fn touched(&self) -> Touched {
         match self {
             Self::TenantFilter { column, .. } => Touched::Parameter(Arc::clone(column)),
+            Self::RankFilter { column } => Touched::Parameter(Arc::clone(column)),
             Self::TenantInRows { .. } => Touched::Body,
             Self::TenantInColumns { .. } => Touched::Parameter(Arc::from("columns")),
             Self::TenantInOrder { .. } => Touched::Parameter(Arc::from("order")),
@@ -185,6 +191,9 @@ impl fmt::Display for Injection {
                 let shared = if *shared { " and shared ones" } else { "" };
                 let at = if path.is_empty() { "at the root" } else { path.as_ref() };
                 write!(f, "filter on `{column}` for `{org}` ({at}): only its rows{shared}")
+            }
+            Self::RankFilter { column } => {
+                write!(f, "filter on `{column}`: only roles that rank below the caller's own")
             }
             Self::ParentEmbed { path, constraint } => write!(
                 f,

@@ -38,7 +38,7 @@ mod tests;
 mod upsert;
 
 pub use body::{ArgumentsRule, BodyRule, BodySource, RowsRule};
-pub use confine::confine;
+pub use confine::{confine, confine_below};
 pub use confined::{Confined, Injection, Touched};
 pub use field::{Field, JsonKey, JsonStep};
 pub use filter::{Filter, Operation};

@@ -110,6 +110,9 @@ pub enum RestRefusal {
     /// A PUT whose filters are not the primary key.
     #[error("the filters of a PUT are not the primary key")]
     PutFilter,
+    /// A role that does not rank below the writer's own, or a write that could reach one.
+    #[error("a role that does not rank below the writer's own, or a write that could reach one")]
+    Rank,
     /// A write to a table that clients may only read.
     #[error("table `{0}` is read-only")]
     TableReadOnly(String),
@@ -422,6 +425,11 @@ impl RestRefusal {
                 FORBIDDEN,
                 "rest_aggregate_unsupported",
                 "no aggregates over rows that belong to a parent: for a count use `Prefer: count=exact`",
+            ),
+            Self::Rank => (
+                FORBIDDEN,
+                "rest_rank",
+                "state a role that ranks below your own in every row; no upserts and no limits here",
             ),
             Self::UpsertKey => (
                 FORBIDDEN,

@@ -21,6 +21,7 @@ mod calls;
 mod embeds;
 mod generator;
 mod grammar;
+mod ranks;
 mod table;
 mod tenants;
 mod upserts;

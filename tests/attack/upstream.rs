@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollgate::domain::catalog::{Catalog, Table, Tenancy};
 use tollgate::domain::source::Source;
-use tollgate::postgrest::{Confined, RestMethod, RestRefusal, RestRequest, confine};
+use tollgate::postgrest::{Confined, RestMethod, RestRefusal, RestRequest, confine_below};
 
 use crate::support::fixture::{ALICE, Org};
 use crate::support::http::{self as wire, Answer};
@@ -66,6 +66,16 @@ impl Upstream {
 
     /// Confines a request, body included.
     pub(crate) fn confine(&self, request: &Request<'_>, org: Org) -> Result<Sent, RestRefusal> {
+        self.confine_below(request, org, &[])
+    }
+
+    /// Confines a request of somebody whose role ranks above these.
+    pub(crate) fn confine_below(
+        &self,
+        request: &Request<'_>,
+        org: Org,
+        below: &[&str],
+    ) -> Result<Sent, RestRefusal> {
         let mut headers = HeaderMap::new();
         for (name, value) in request.headers {
             headers.append(
@@ -80,7 +90,8 @@ impl Upstream {
         let method = http::Method::from_bytes(request.method.as_bytes()).unwrap();
         let method = RestMethod::from_http(&method).unwrap();
         let asked = RestRequest { method, path, query, headers: &headers };
-        let confined = confine(&asked, &self.catalog, org.id.parse().unwrap())?;
+        let below = || below.iter().map(|role| Arc::from(*role)).collect();
+        let confined = confine_below(&asked, &self.catalog, org.id.parse().unwrap(), &below)?;
         let body = confined.body().rewrite(request.body.as_bytes())?.unwrap_or_default();
         Ok(Sent {
             method: request.method.to_owned(),

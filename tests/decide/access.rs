@@ -104,7 +104,7 @@ fn a_gate_closes_a_permission_on_every_way_to_it() {
     assert_eq!(code(&world, &asked), "mfa_required");
     assert_eq!(code(&world, &aal2(asked)), "passed");
     let refused = world.decide(&request("GET", "/rest/v1/contracts").user("viewer")).to_string();
-    assert_eq!(refused, "403 feature_disabled policy.yaml:101");
+    assert_eq!(refused, "403 feature_disabled policy.yaml:102");
 }
 
 #[test]
@@ -338,5 +338,29 @@ fn a_session_that_rested_for_too_long_once_has_to_be_begun_anew() {
             };
             assert_eq!(code(&world, &asked), expected, "{last_use:?} {longest_pause} {began:?}");
         }
+    }
+}
+
+#[test]
+fn whoever_manages_members_manages_those_that_rank_below() {
+    let world = world();
+    let delete = |user: &str| {
+        let asked = request("DELETE", "/rest/v1/club?user_id=eq.x").user(user);
+        world.decide(&signed_in(asked, 1, Some(1))).to_string()
+    };
+    let below = "role=in.(approver,editor,guard,helper,requester,seller,service,viewer)";
+    assert!(delete("keeper").contains(below), "{}", delete("keeper"));
+    assert!(delete("chief").contains("helper,keeper,requester"), "{}", delete("chief"));
+    // Everybody else of that level ranks above nobody.
+    let post = request("POST", "/rest/v1/club").user("clerk");
+    assert_eq!(code(&world, &post), "rest_rank");
+    let post = signed_in(request("POST", "/rest/v1/club").user("keeper"), 1, Some(1));
+    let given = |role: &str| {
+        let row = json!({ "user_id": "x", "role": role });
+        world.body(&post, &row.to_string())
+    };
+    assert!(given("editor").is_ok());
+    for role in ["keeper", "chief", "unheard-of"] {
+        assert_eq!(given(role).unwrap_err().public().code, "rest_rank", "{role}");
     }
 }

@@ -65,6 +65,7 @@ fn table(name: &Name, fields: &TableFields, span: Span, cx: &Context<'_>) -> Tab
         unique: fields.unique.iter().map(|set| values(&set.value)).collect(),
         writable: fields.writable,
         requires_filter: fields.requires_filter,
+        ranks: fields.ranks.as_ref().map(|column| column.value.clone()),
         ..Table::new(name.clone(), tenancy, values(&fields.columns), cx.source(span))
     }
 }
@@ -96,7 +97,8 @@ impl<'j> World<'j> {
             return;
         }
         let sets = fields.unique.iter().map(|set| &set.value);
-        for column in [&fields.primary_key].into_iter().chain(sets).flatten() {
+        let ranks = fields.ranks.iter();
+        for column in [&fields.primary_key].into_iter().chain(sets).flatten().chain(ranks) {
             column_of(name, fields, column, cx);
         }
     }

@@ -28,6 +28,10 @@ pub(super) struct Members<'r> {
     added: bool,
     /// Whether `null` for the tenant states nothing.
     null_is_nothing: bool,
+    /// A member without which a row is refused.
+    needed: Option<&'r str>,
+    /// The roles that may be given.
+    below: &'r [Arc<str>],
     org: OrgId,
     resource: Resource,
     /// What is written of all members.
@@ -49,6 +53,8 @@ pub(super) enum Role {
     Kept,
     /// It has to be the organization, and is printed canonically.
     Tenant,
+    /// It has to be a role that the writer may give, and is kept as it stands.
+    Ranked,
     /// It is left out: PostgREST would not read it.
     Dropped,
 }
@@ -85,7 +91,13 @@ impl<'r> Members<'r> {
         let read = |name: &str| {
             rule.columns.as_ref().is_none_or(|columns| columns.iter().any(|column| column == name))
         };
-        let role = |name: &str| if read(name) { Role::Kept } else { Role::Dropped };
+        let ranks = rule.table.ranks.as_deref();
+        let role = |name: &str| match (read(name), ranks == Some(name)) {
+            (false, _) => Role::Dropped,
+            (true, true) => Role::Ranked,
+            (true, false) => Role::Kept,
+        };
+        let inserts = matches!(rule.write, Write::Insert | Write::Put);
         let columns = rule.table.columns.iter().map(AsRef::as_ref).filter(|name| *name != tenant);
         let columns = columns.map(|name| Member::new(name, role(name)));
         let members = columns.chain([Member::new(tenant, Role::Tenant)]).collect();
@@ -93,7 +105,10 @@ impl<'r> Members<'r> {
         let unknown = if rule.columns.is_some() { Unknown::Dropped } else { Unknown::Column };
         Self {
             added: rule.write != Write::Update,
-            null_is_nothing: matches!(rule.write, Write::Insert | Write::Put),
+            null_is_nothing: inserts,
+            // What the database would give in its place could be any role.
+            needed: ranks.filter(|name| inserts || (rule.columns.is_some() && read(name))),
+            below: &rule.below,
             ..Self::new(members, unknown, rule.org, resource)
         }
     }
@@ -132,6 +147,8 @@ impl<'r> Members<'r> {
             unknown,
             added: true,
             null_is_nothing: true,
+            needed: None,
+            below: &[],
             org,
             resource,
             printed,
@@ -173,6 +190,21 @@ impl<'r> Members<'r> {
     pub(super) fn missing(&self, seen: &Seen) -> SmallVec<[usize; 2]> {
         let lacks = |index: &usize| self.added && !seen.contains(*index);
         self.tenants.iter().copied().filter(lacks).collect()
+    }
+
+    /// # Errors
+    /// If a row lacks what it needs, or has it where PostgREST does not read it.
+    pub(super) fn check_row(&self, seen: &Seen) -> Result<(), RestRefusal> {
+        let Some(needed) = self.needed else { return Ok(()) };
+        let index = self.members.binary_search_by_key(&needed, |member| member.name);
+        let given = |index: &usize| seen.contains(*index) && self.role(*index) == Role::Ranked;
+        if index.ok().is_some_and(|index| given(&index)) { Ok(()) } else { Err(RestRefusal::Rank) }
+    }
+
+    /// Checks a role that is given.
+    pub(super) fn check_rank(&self, stated: Option<&str>) -> Result<(), RestRefusal> {
+        let fits = |stated| self.below.iter().any(|role| role.as_ref() == stated);
+        if stated.is_some_and(fits) { Ok(()) } else { Err(RestRefusal::Rank) }
     }
 
     /// Checks what was stated for the tenant.

@@ -56,6 +56,7 @@ impl<'r> Writer<'r> {
     /// Closes the row, with the tenant in it. `left` bytes of the body, which was `read` for this
     /// row, are to come.
     pub(super) fn end_row(&mut self, read: usize, left: usize) -> Result<(), RestRefusal> {
+        self.members.check_row(&self.seen)?;
         for index in self.members.missing(&self.seen) {
             self.begin_member(index);
         }
@@ -87,6 +88,12 @@ impl<'r> Writer<'r> {
                 self.begin_member(index);
                 self.out.extend_from_slice(value.raw);
             }
+            Role::Ranked => {
+                let stated = value.string.as_ref().map(Quoted::decode).transpose()?;
+                self.members.check_rank(stated.as_deref())?;
+                self.begin_member(index);
+                self.out.extend_from_slice(value.raw);
+            }
             Role::Dropped => {}
             Role::Tenant => {
                 let stated = value.string.as_ref().map(Quoted::decode).transpose()?;
@@ -110,6 +117,11 @@ impl<'r> Writer<'r> {
         self.seen.insert(index, &self.members)?;
         match (self.members.role(index), value) {
             (Role::Dropped, _) => {}
+            (Role::Ranked, value) => {
+                self.members.check_rank(value)?;
+                self.begin_member(index);
+                string(value.unwrap_or_default(), &mut self.out);
+            }
             (Role::Kept, None) => {
                 self.begin_member(index);
                 self.out.extend_from_slice(b"null");
