@@ -138,7 +138,8 @@ pub(super) fn may_embed(
 pub(super) fn level(authorized: &Authorized<'_>) -> u32 {
     let tenanted = authorized.tenanted();
     let Some(tenancy) = tenanted.tenancy() else { return 0 };
-    let here = Circumstances::of(tenancy, tenanted.authenticated(), authorized.now);
+    let (who, Asked(known)) = (tenanted.authenticated(), authorized.asked);
+    let here = Circumstances::of(tenancy, who, known, authorized.now);
     let roles = tenancy.rights().roles().iter();
     let counting = roles.filter(|role| here.failing(&role.requires).is_none());
     counting.map(|role| role.level).max().unwrap_or(0)
