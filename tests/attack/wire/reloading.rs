@@ -12,15 +12,18 @@ use crate::support::process::Signal;
 
 const RELOADS: u32 = 50;
 
-/// What the policy adds to every answer, and the route to its own.
+/// What the policy adds to every answer, and the route `named` to its own.
 fn policy(version: u32) -> String {
+    let policy = super::policy(&crate::support::stack::Options::default());
+    let named = "  - name: named\n";
+    assert!(policy.contains(named), "{policy}");
+    let of_the_route =
+        format!("{named}    response: {{ set: {{ X-Of-The-Route: 'v{version}' }} }}\n");
     let versioned = format!(
-        "    response: {{ set: {{ X-Of-The-Route: 'v{version}' }} }}\n  - name: never\n    \
-         match: {{ path: /never/{version} }}\n    close: true\n\
+        "  - name: never\n    match: {{ path: /never/{version} }}\n    close: true\n\
          response: {{ set: {{ X-Of-The-Policy: 'v{version}' }} }}\n"
     );
-    let policy = super::policy(&crate::support::stack::Options::default());
-    policy.trim_end().to_owned() + "\n" + &versioned
+    policy.replace(named, &of_the_route) + &versioned
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
