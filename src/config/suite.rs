@@ -19,6 +19,7 @@ use http::Method;
 use crate::domain::directory::DirectoryData;
 use crate::domain::ids::{OrgSlug, UserId};
 use crate::domain::organization::MoreRights;
+use crate::domain::permission::PermissionPattern;
 use crate::domain::source::Source;
 
 use super::context::{Context, Environment};
@@ -48,7 +49,8 @@ pub struct Case {
     pub source: Source,
     /// Who calls.
     pub caller: Caller,
-    /// Sent as `x-organization-id`, and where a [`Caller::Member`] is one.
+    /// Sent as `x-organization-id`, and where a [`Caller::Member`] is one and whose a
+    /// [`Caller::Machine`] is.
     pub organization: Option<OrgSlug>,
     /// The client's address.
     pub from: IpAddr,
@@ -73,6 +75,8 @@ pub enum Caller {
     User(UserId, Shown),
     /// A member that exists for this case only.
     Member(Member, Shown),
+    /// A machine that exists for this case only, with a key of these scopes.
+    Machine(Vec<PermissionPattern>),
 }
 
 /// A member that exists for one case.

@@ -18,7 +18,7 @@ use crate::domain::directory::DirectoryData;
 use crate::domain::head::Arrival;
 use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::{IssuerIndex, Lookup, Question};
-use crate::domain::machine::{KeyId, MachineKey};
+use crate::domain::machine::{InvalidKey, KeyId, KeyStatus, MachineKey, NewKey};
 use crate::domain::organization::{MemberStatus, Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::refusal::Refusal;
@@ -143,7 +143,11 @@ impl World {
             secure: true,
             entropy: 0,
         };
-        let known = CaseKnown { directory: &self.directory, member: self.member(case) };
+        let known = CaseKnown {
+            directory: &self.directory,
+            member: self.member(case),
+            machine: self.machine(case),
+        };
         let chargeable = match decide(&arrival, &self.snapshot, &known, trace, now) {
             Ok(chargeable) => chargeable,
             Err(Stop::Refused(refusal)) => return Ended::Refused(refusal),
@@ -160,19 +164,40 @@ impl World {
     /// The member that exists for this case only.
     fn member(&self, case: &Case) -> Option<Arc<Membership>> {
         let Caller::Member(member, _) = &case.caller else { return None };
-        let slug = case.organization.clone()?;
-        let Lookup::Found(organization) = self.directory.organization(&OrgSelector::Slug(slug))
-        else {
-            return None;
-        };
         Some(Arc::new(Membership {
-            organization: organization.id,
+            organization: self.organization(case)?,
             user: MEMBER.parse().ok()?,
             role: Arc::clone(&member.role),
             status: MemberStatus::Active,
             joined_at: 0,
             more: member.more.clone(),
         }))
+    }
+
+    /// The key that exists for this case only.
+    fn machine(&self, case: &Case) -> Option<Arc<MachineKey>> {
+        let Caller::Machine(scopes) = &case.caller else { return None };
+        let (pepper, made) = (self.snapshot.identity.machines.as_ref()?, key().ok()?);
+        Some(Arc::new(MachineKey {
+            id: made.id,
+            name: Arc::from("machine of the case"),
+            organization: self.organization(case)?,
+            hash: pepper.hash(made.key.expose()),
+            previous: None,
+            scopes: scopes.clone(),
+            addresses: Vec::new(),
+            limit: None,
+            status: KeyStatus::Active,
+            expires_at: None,
+        }))
+    }
+
+    fn organization(&self, case: &Case) -> Option<OrgId> {
+        let slug = case.organization.clone()?;
+        match self.directory.organization(&OrgSelector::Slug(slug)) {
+            Lookup::Found(organization) => Some(organization.id),
+            Lookup::Absent | Lookup::Away(_) => None,
+        }
     }
 
     fn headers(&self, case: &Case, now: Now) -> Result<HeaderMap, String> {
@@ -210,10 +235,22 @@ impl World {
             Caller::Service => (None, role(&identity.service_claims, "service")?),
             Caller::User(user, shown) => (Some(user.as_str()), claims(shown, now)),
             Caller::Member(_, shown) => (Some(MEMBER), claims(shown, now)),
+            Caller::Machine(_) if identity.machines.is_none() => {
+                return Err("the configuration knows no keys of machines".into());
+            }
+            Caller::Machine(_) => {
+                let key = key().map_err(|error| error.to_string())?;
+                return Ok(Some(key.key.expose().to_owned()));
+            }
         };
         let token = token::for_test(identity, user, claims, LIFETIME, now);
         token.map(Some).map_err(|failure| failure.to_string())
     }
+}
+
+/// The key of machines of tests, known to everybody; only a case that has one knows it.
+fn key() -> Result<NewKey, InvalidKey> {
+    NewKey::of([1; 16], [2; 32])
 }
 
 /// What a token says of how its user signed in, as Supabase's auth server writes it.
@@ -291,6 +328,7 @@ fn asked(question: &Question) -> String {
 struct CaseKnown<'w> {
     directory: &'w FileDirectory,
     member: Option<Arc<Membership>>,
+    machine: Option<Arc<MachineKey>>,
 }
 
 impl CaseKnown<'_> {
@@ -332,7 +370,9 @@ impl Known for CaseKnown<'_> {
     }
 
     fn machine_key(&self, id: KeyId) -> Option<Lookup<Arc<MachineKey>>> {
-        Some(self.directory.machine_key(id))
+        let made = self.machine.as_ref().filter(|made| made.id == id);
+        let made = made.map(|made| Lookup::Found(Arc::clone(made)));
+        made.or_else(|| Some(self.directory.machine_key(id)))
     }
 
     fn default_membership(&self, user: &UserId) -> Option<Lookup<Arc<Membership>>> {

@@ -140,9 +140,10 @@ impl Reader<'_, '_> {
         request: &AskedFields,
         expected: Expected,
     ) {
-        if matches!(caller, Caller::Member(..)) && scene.organization.is_none() {
+        if matches!(caller, Caller::Member(..) | Caller::Machine(_)) && scene.organization.is_none()
+        {
             self.cx
-                .error(span, "a role is had in an organization")
+                .error(span, "roles and keys are had in an organization")
                 .hint("state `in: <slug>` here or at the top of the file");
             return;
         }
@@ -176,11 +177,16 @@ impl Reader<'_, '_> {
             CallerFields::Service => return Some(Caller::Service),
             CallerFields::Somebody(somebody) => somebody,
         };
+        if let Some(scopes) = &somebody.scopes {
+            return Some(Caller::Machine(scopes.clone()));
+        }
         match (&somebody.user, &somebody.role) {
             (Some(user), _) => Some(Caller::User(user.clone(), shown(somebody))),
             (None, Some(role)) => self.member(somebody, role),
             (None, None) => {
-                self.cx.error(*span, "it is not said who calls").hint("state `user` or `role`");
+                self.cx
+                    .error(*span, "it is not said who calls")
+                    .hint("state `user`, `role` or `scopes`");
                 None
             }
         }
@@ -191,10 +197,11 @@ impl Reader<'_, '_> {
         match stated {
             None => self.member(&SomebodyFields::nothing(), role),
             Some(At { value: CallerFields::Somebody(somebody), span }) => {
-                if somebody.user.is_some() || somebody.role.is_some() {
+                let own = somebody.role.is_some() || somebody.scopes.is_some();
+                if own || somebody.user.is_some() {
                     self.cx
                         .error(*span, "the callers here are one for each role")
-                        .hint("state neither `user` nor `role`");
+                        .hint("state neither `user` nor `role` nor `scopes`");
                     return None;
                 }
                 self.member(somebody, role)
@@ -299,6 +306,7 @@ impl SomebodyFields {
         Self {
             user: None,
             role: None,
+            scopes: None,
             roles: Vec::new(),
             teams: Vec::new(),
             grants: Vec::new(),

@@ -136,8 +136,8 @@ impl Fields for CaseFields {
         let caller = table.optional::<At<CallerFields>>(
             "as",
             "Who calls: `{ user: alice }` of the directory, `{ role: admin }` for a member made \
-             for the case, `service`, `anonymous` (a token that says so), or `nobody` (no \
-             credential).",
+             for the case, `{ scopes: [events:read] }` for a machine, `service`, `anonymous` (a \
+             token that says so), or `nobody` (no credential).",
         );
         let scene = SceneFields::read(table);
         let request = table.required("request", "What is asked: `GET /rest/v1/events`, or a map.");
@@ -196,6 +196,7 @@ impl Decode for CallerFields {
 pub(super) struct SomebodyFields {
     pub(super) user: Option<UserId>,
     pub(super) role: Option<At<Name>>,
+    pub(super) scopes: Option<Vec<PermissionPattern>>,
     pub(super) roles: Vec<At<Name>>,
     pub(super) teams: Vec<(At<TeamName>, At<Name>)>,
     pub(super) grants: Vec<PermissionPattern>,
@@ -216,6 +217,8 @@ impl Fields for SomebodyFields {
         const MEMBERS: [&str; 6] = ["role", "roles", "teams", "grants", "denials", "stage"];
         let user = table.optional("user", "A user of the directory, or one that is in none.");
         let role = table.optional("role", "Instead of `user`: the role of a member.");
+        let scopes = table
+            .optional("scopes", "Instead of `user` and `role`: what the key of a machine is for.");
         let roles = table.some("roles", "Beside `role`: further roles.");
         let teams: Named<Vec<At<Name>>> = table.some("teams", "Beside `role`: roles in teams.");
         let grants = table.some("grants", "Beside `role`: permissions besides those of the roles.");
@@ -241,6 +244,15 @@ impl Fields for SomebodyFields {
                 }
             }
         }
+        if table.has("scopes") {
+            let others = ["user", "aal", "factor_age", "session_age", "claims"];
+            for key in MEMBERS.into_iter().chain(others) {
+                if table.has(key) {
+                    let message = format!("`{key}` cannot stand beside `scopes`");
+                    table.error(table.key_span(key), message, "a machine has scopes and no more");
+                }
+            }
+        }
         if factor_age.is_some() && !table.has("aal") {
             let message = "`factor_age` has a meaning beside `aal` only";
             table.error(table.key_span("factor_age"), message, "add `aal: aal2`");
@@ -249,6 +261,7 @@ impl Fields for SomebodyFields {
         Some(Self {
             user,
             role,
+            scopes,
             roles,
             teams: named_teams(teams, table),
             grants,
