@@ -7,6 +7,7 @@
 mod bodies;
 mod gateway;
 mod requests;
+mod rights;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,9 +19,10 @@ use anyhow::{Context, Result, bail};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
 use http::{HeaderMap, HeaderValue, Method, Version, header};
-use tollgate::config::load;
 use tollgate::config::settings::DirectorySettings;
+use tollgate::config::{Loaded, load};
 use tollgate::domain::clock::{Clock, Now};
+use tollgate::domain::directory::DirectoryData;
 use tollgate::domain::head::Arrival;
 use tollgate::domain::principal::VerifiedToken;
 use tollgate::domain::session::{Cutoff, Mark, Revocation};
@@ -44,6 +46,9 @@ fn main() -> Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
     stages(&mut criterion, &bench);
     sessions(&mut criterion, &bench)?;
+    rights::measure(&mut criterion, &bench.clock, |loaded, people| {
+        knowledge(loaded, people, &bench.clock)
+    })?;
     bodies::measure(&mut criterion)?;
     requests::measure(&mut criterion)?;
     criterion.final_summary();
@@ -74,15 +79,7 @@ impl Bench {
             bail!("the directory should be a file");
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let tokens = VerifiedTokens::new(64 << 20, Arc::clone(&clock));
-        let node = NodeKnowledge::new(
-            loaded.snapshot.identity.issuers.iter().map(|_| None).collect(),
-            tokens.view(),
-            Arc::new(Directory::File(FileDirectory::new(people))),
-            Arc::new(Sessions::new(&loaded.settings.sessions, Arc::clone(&clock))?),
-            Arc::clone(&clock),
-            Arc::new(Metrics::new()?),
-        );
+        let node = knowledge(&loaded, people, &clock)?;
         let limits = LimitStore::new(&loaded.settings.limits, Arc::clone(&clock))?;
         let tokens = gateway::tokens(clock.now().unix_secs())?;
         let heads = tokens.iter().map(|token| headers(token)).collect::<Result<_>>()?;
@@ -110,6 +107,23 @@ impl Bench {
             });
         });
     }
+}
+
+/// What a node knows that fetches no keys.
+fn knowledge(
+    loaded: &Loaded,
+    people: &DirectoryData,
+    clock: &Arc<dyn Clock>,
+) -> Result<NodeKnowledge> {
+    let tokens = VerifiedTokens::new(64 << 20, Arc::clone(clock));
+    Ok(NodeKnowledge::new(
+        loaded.snapshot.identity.issuers.iter().map(|_| None).collect(),
+        tokens.view(),
+        Arc::new(Directory::File(FileDirectory::new(people))),
+        Arc::new(Sessions::new(&loaded.settings.sessions, Arc::clone(clock))?),
+        Arc::clone(clock),
+        Arc::new(Metrics::new()?),
+    ))
 }
 
 fn headers(token: &str) -> Result<HeaderMap> {

@@ -101,13 +101,17 @@ impl Rights {
 
     /// Whether something is allowed, and by what. `name` is the permission as it is written.
     pub fn to(&self, permission: PermissionId, name: &str) -> Right<'_> {
-        let (resource, action) = name.split_once(':').unwrap_or((name, ""));
+        let parts = || name.split_once(':').unwrap_or((name, ""));
         if let Some(key) = &self.key {
+            let (resource, action) = parts();
             let scope = key.scopes.iter().find(|scope| scope.grants(resource, action));
             return scope.map_or(Right::None, Right::Scope);
         }
         let more = self.membership.as_ref().and_then(|membership| membership.more.as_ref());
-        let Some(more) = more else { return self.by_role(permission) };
+        // Most members have nothing of their own, and texts need not be looked at.
+        let own = more.filter(|more| !(more.denials.is_empty() && more.grants.is_empty()));
+        let Some(more) = own else { return self.by_role(permission) };
+        let (resource, action) = parts();
         if let Some(denial) = more.denials.iter().find(|denial| denial.denies(resource, action)) {
             return Right::Denial(denial);
         }

@@ -5,8 +5,10 @@
 //! flattened, and a decision is one bit test. `admin` on a resource implies `read`, `write` and
 //! `delete` on it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use ahash::HashMap;
 
 pub use crate::domain::permission::{IMPLIED_BY_ADMIN, PermissionPattern};
 use crate::domain::source::Source;
