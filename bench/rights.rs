@@ -124,8 +124,7 @@ fn headers(user: &str, now: Now) -> Result<HeaderMap> {
 
 /// How the pack asks for a permission.
 fn request(permission: &str) -> Result<(Method, String)> {
-    const SERVICES: [&str; 9] = [
-        "user",
+    const SERVICES: [&str; 8] = [
         "system",
         "billing",
         "analytics",
