@@ -15,6 +15,7 @@ pub mod escape;
 pub mod head;
 pub mod ids;
 pub mod known;
+pub mod login;
 pub mod machine;
 pub mod organization;
 pub mod permission;

@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use super::escape::TenantEscape;
 use super::known::Outage;
+use super::login::LoginRefusal;
 
 /// A decision that ends a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,9 @@ pub enum Refusal {
     /// Somebody wants to act as somebody else, and may not, or not so.
     #[error("{0}")]
     Impersonation(ImpersonationRefusal),
+    /// Somebody signs in, or stays signed in, and cannot now.
+    #[error("login: {0}")]
+    Login(LoginRefusal),
     /// The request cannot be confined to the organization.
     #[error("isolation: {code}: {cause}")]
     Isolation {
@@ -379,6 +383,7 @@ impl Refusal {
             Self::Condition(ConditionRefusal::Stage(_)) => {
                 (403, "stage_not_reached", "a later stage has to be reached for this")
             }
+            Self::Login(refusal) => refusal.public(),
             Self::Isolation { status, code, message, .. } => {
                 return PublicAnswer { status: *status, code, message };
             }
@@ -452,6 +457,7 @@ impl Refusal {
             | Self::Forbidden { .. }
             | Self::Condition(_)
             | Self::Impersonation(_)
+            | Self::Login(_)
             | Self::Isolation { .. }
             | Self::RateLimited { .. }
             | Self::TooManyConcurrent(_)
@@ -465,6 +471,7 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            Self::Login(refusal) => refusal.retry_after(),
             Self::Unavailable(_)
             | Self::TooManyConcurrent(_)
             | Self::Upstream(UpstreamFault::NoAddress) => Some(Duration::from_secs(1)),

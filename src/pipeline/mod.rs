@@ -33,6 +33,7 @@ mod conditions;
 pub mod edge;
 pub mod isolate;
 pub mod limit;
+pub mod login;
 pub mod response;
 pub mod route;
 pub mod tenant;

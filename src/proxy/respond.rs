@@ -6,7 +6,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::domain::refusal::Refusal;
-use crate::pipeline::response;
+use crate::pipeline::{login, response};
 use crate::policy::upstream::UpstreamKind;
 
 use super::answer::{self, Then};
@@ -49,11 +49,24 @@ async fn write(
     refusal: Refusal,
     then: Then,
 ) -> Result<()> {
-    let direct = response::refusal(&refusal, ctx.kind(), ctx.response_policy(), &ctx.trace);
+    let spared = spared(session, ctx, &refusal);
+    let told = spared.as_ref().unwrap_or(&refusal);
+    let direct = response::refusal(told, ctx.kind(), ctx.response_policy(), &ctx.trace);
     ctx.refusal = Some(refusal);
     answer::write(session, direct, then).await?;
     answer::linger(session).await;
     Ok(())
+}
+
+/// What is told in place of the refusal of a refresh. A refusal before there is a route may be of
+/// one at an auth server.
+fn spared(session: &Session, ctx: &Context, refusal: &Refusal) -> Option<Refusal> {
+    if ctx.kind().is_some_and(|kind| kind != UpstreamKind::Auth) {
+        return None;
+    }
+    let request = session.req_header();
+    let refreshes = login::refreshes(&request.method, request.uri.path(), request.uri.query());
+    refreshes.then(|| login::spared(refusal)).flatten()
 }
 
 /// Applies the policy to the head of an upstream's answer.

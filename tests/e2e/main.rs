@@ -20,6 +20,7 @@ mod canary;
 mod errors;
 mod escapes;
 mod impersonation;
+mod logins;
 mod machines;
 mod outages;
 mod parts;

@@ -17,6 +17,7 @@
 
 pub(crate) mod fixture;
 pub(crate) mod gateway;
+pub(crate) mod gotrue;
 pub(crate) mod http;
 pub(crate) mod http2;
 pub(crate) mod jwks;
