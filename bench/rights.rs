@@ -124,16 +124,8 @@ fn headers(user: &str, now: Now) -> Result<HeaderMap> {
 
 /// How the pack asks for a permission.
 fn request(permission: &str) -> Result<(Method, String)> {
-    const SERVICES: [&str; 8] = [
-        "system",
-        "billing",
-        "analytics",
-        "audit",
-        "integration",
-        "api",
-        "backup",
-        "security",
-    ];
+    const SERVICES: [&str; 8] =
+        ["system", "billing", "analytics", "audit", "integration", "api", "backup", "security"];
     let (resource, action) = permission.split_once(':').context("a permission has two parts")?;
     let method = match action {
         "read" => Method::GET,

@@ -280,8 +280,8 @@ fn condition(requirement: &Requirement) -> String {
     match &requirement.condition {
         Condition::Feature { name, .. } => format!("feature `{name}`"),
         Condition::PlanAtLeast { name, .. } => format!("plan `{name}` or above"),
-        Condition::SecondFactor { within: None } => "a second factor".to_owned(),
-        Condition::SecondFactor { within: Some(within) } => {
+        Condition::SecondFactor { within: None, .. } => "a second factor".to_owned(),
+        Condition::SecondFactor { within: Some(within), .. } => {
             format!("a second factor of the last {}", span(*within))
         }
         Condition::SessionAge(age) => format!("a session of at most {}", span(*age)),

@@ -13,6 +13,7 @@ use crate::config::settings::{SessionRedis, SessionSettings, SessionStoreSetting
 use crate::domain::clock::Clock;
 use crate::domain::ids::UserId;
 use crate::domain::session::{Cutoff, Mark, Revocation};
+use crate::domain::trusted::DeviceId;
 use crate::stores::sessions::{ListedSession, list, publish};
 use crate::telemetry::clock::SystemClock;
 
@@ -64,12 +65,18 @@ pub struct List {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Which {
-    /// All tokens of this user (`sub`)
+    /// All tokens and trusted devices of this user (`sub`)
     #[arg(long)]
     pub user: Option<UserId>,
     /// All tokens of this session (`session_id`)
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,
+    /// All devices that this user trusted (`sub`); their sessions go on
+    #[arg(long, value_name = "USER")]
+    pub devices_of: Option<UserId>,
+    /// This trusted device, by its id in the audit log
+    #[arg(long, value_name = "ID")]
+    pub device: Option<DeviceId>,
     /// The token that comes on standard input; write `-`
     #[arg(long, value_name = "-", value_parser = ["-"])]
     pub token: Option<String>,
@@ -81,7 +88,7 @@ pub struct Which {
 The store of sessions has to be in Redis (sessions.store in gateway.yaml): one in memory belongs to
 its process, and is reached by signing out through it.
 
---user ends every token issued until now; the user may sign in again. --session ends the session for
+--user ends every token issued until now, and the trust in every device; the user may sign in again. --session ends the session for
 as long as revocations are kept (sessions.keep). Neither tells the authentication server: there, too,
 sign the user out, or it goes on issuing tokens.
 
@@ -158,16 +165,27 @@ fn time(unix_secs: u64) -> String {
 }
 
 fn revoke(arguments: &Revoke) -> Result<Done, Failure> {
-    let settings = config::load(&arguments.config.config, &environment)?.settings.sessions;
+    let loaded = config::load(&arguments.config.config, &environment)?;
+    let settings = loaded.settings.sessions;
+    let devices = loaded.snapshot.identity.devices.as_ref();
+    let keep = Keep {
+        tokens: settings.keep.as_secs(),
+        devices: devices.map_or(0, |of| of.trusted_for.as_secs()).max(settings.keep.as_secs()),
+    };
     let redis = shared(&settings)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let (revocation, said) = revocation(&arguments.which, &settings, clock.now().unix_secs())?;
+    let (revocations, said) = revocations(&arguments.which, keep, clock.now().unix_secs())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let revocations = [revocation];
     let written = publish(redis, settings.max_entries, &revocations, clock);
     runtime.block_on(written).map_err(anyhow::Error::from)?;
     print(&format!("revoked {said}\n"))?;
     Ok(Done::Well)
+}
+
+/// For how long what is taken back has to be known, in seconds.
+struct Keep {
+    tokens: u64,
+    devices: u64,
 }
 
 fn shared(settings: &SessionSettings) -> Result<&SessionRedis, Failure> {
@@ -180,20 +198,30 @@ fn shared(settings: &SessionSettings) -> Result<&SessionRedis, Failure> {
     }
 }
 
-fn revocation(
-    which: &Which,
-    settings: &SessionSettings,
-    now: u64,
-) -> Result<(Revocation, String), Failure> {
-    let until = now.saturating_add(settings.keep.as_secs());
-    let of = |mark, cutoff, until| Revocation { mark, cutoff, at: now, until };
+fn revocations(which: &Which, keep: Keep, now: u64) -> Result<(Vec<Revocation>, String), Failure> {
+    let of = |mark, cutoff, keep: u64| {
+        let until = now.saturating_add(keep);
+        Revocation { mark, cutoff, at: now, until }
+    };
+    let devices_of = |user| of(Mark::devices(user), Cutoff::through(now), keep.devices);
     if let Some(user) = &which.user {
-        let revocation = of(Mark::user(user), Cutoff::through(now), until);
-        return Ok((revocation, format!("all tokens of user `{user}` that were issued until now")));
+        let tokens = of(Mark::user(user), Cutoff::through(now), keep.tokens);
+        let said = format!(
+            "all tokens and devices of user `{user}` that were issued or trusted until now"
+        );
+        return Ok((vec![tokens, devices_of(user)], said));
+    }
+    if let Some(user) = &which.devices_of {
+        let said = format!("all devices that user `{user}` trusted until now");
+        return Ok((vec![devices_of(user)], said));
+    }
+    if let Some(device) = which.device {
+        let revocation = of(Mark::device(device), Cutoff::ALWAYS, keep.devices);
+        return Ok((vec![revocation], format!("the device `{device}`")));
     }
     if let Some(session) = &which.session {
-        let revocation = of(Mark::session(session), Cutoff::ALWAYS, until);
-        return Ok((revocation, format!("session `{session}`")));
+        let revocation = of(Mark::session(session), Cutoff::ALWAYS, keep.tokens);
+        return Ok((vec![revocation], format!("session `{session}`")));
     }
     let mut text = String::new();
     std::io::stdin().take(MAX_TOKEN_BYTES).read_to_string(&mut text)?;
@@ -204,8 +232,9 @@ fn revocation(
     let claims: Value = serde_json::from_slice(&payload).map_err(|_| not_a_token())?;
     // Believed only as far as to keep the revocation for longer.
     let expires = claims.get("exp").and_then(Value::as_u64).unwrap_or(0);
-    let until = until.max(expires.saturating_add(3600).min(now.saturating_add(TEN_YEARS)));
-    Ok((of(Mark::token(signed), Cutoff::ALWAYS, until), "the token".to_owned()))
+    let lives = expires.saturating_add(3600).saturating_sub(now).min(TEN_YEARS);
+    let revocation = of(Mark::token(signed), Cutoff::ALWAYS, keep.tokens.max(lives));
+    Ok((vec![revocation], "the token".to_owned()))
 }
 
 const TEN_YEARS: u64 = 3_650 * 86_400;

@@ -250,6 +250,7 @@ mod tests {
             anonymous_claims: Vec::new(),
             service_role: None,
             service_addresses: Vec::new(),
+            devices: None,
             machines: None,
             anonymous_role: None,
         }

@@ -30,6 +30,7 @@ use super::conditions::requirements;
 use super::context::Context;
 use super::decode::{At, Name, Named, nearest};
 use super::defaults as preset;
+use super::devices::Trusting;
 use super::identity::IdentityFields;
 use super::policies::{
     GateFields, ImpersonationFields, LimitFields, LimitRate, PlainPermission, PlanFields,
@@ -61,10 +62,12 @@ pub(super) struct Joined {
     pub(super) caps: Caps,
     pub(super) routes: Vec<At<RouteFields>>,
     response: ResponsePolicy,
+    /// What the gateway file says of trusted devices.
+    pub(super) trusting: Trusting,
 }
 
 /// Joins the files; what two of them state is an error that names both places.
-pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
+pub(super) fn join(files: Vec<PolicyFile>, trusting: Trusting, cx: &mut Context<'_>) -> Joined {
     let mut joined = Joined {
         schema: Name::from(preset::SCHEMA.yaml),
         plans: BTreeMap::new(),
@@ -81,6 +84,7 @@ pub(super) fn join(files: Vec<PolicyFile>, cx: &mut Context<'_>) -> Joined {
         caps: Caps::default(),
         routes: Vec::new(),
         response: ResponsePolicy::default(),
+        trusting,
     };
     let mut schema: Option<Span> = None;
     let mut casts: Option<Span> = None;

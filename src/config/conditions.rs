@@ -17,6 +17,7 @@ use super::compile::{Joined, unknown};
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table};
 use super::defaults as preset;
+use super::devices::Trusting;
 use super::leaf::{Seconds, Text, refuse, text, word, words};
 use super::yaml::Node;
 
@@ -24,7 +25,7 @@ use super::yaml::Node;
 pub(super) enum ConditionFields {
     Feature(Name, Vec<(Name, Name)>),
     Plan(At<Name>),
-    SecondFactor(Option<Duration>),
+    SecondFactor { within: Option<Duration>, device: Option<At<Seconds>> },
     SessionAge(Duration),
     SessionIdle(Duration),
     Addresses(Vec<IpNet>),
@@ -57,6 +58,11 @@ impl Fields for ConditionFields {
             "within",
             "Beside `aal`: how long ago at most, by `amr`; in this session if not stated.",
         );
+        let device = table.optional::<At<Seconds>>(
+            "device",
+            "Beside `aal`: a device that was trusted no longer ago than this stands in for it; none \
+             does if not stated.",
+        );
         let session_age = table.optional::<Seconds>(
             "session_age",
             "The caller signed in no longer ago than this, by `amr` or `auth_time`.",
@@ -75,7 +81,7 @@ impl Fields for ConditionFields {
             "stage",
             "The organization or the member has reached this of the `stages`, or a later one.",
         );
-        for (key, beside) in [("settings", "feature"), ("within", "aal")] {
+        for (key, beside) in [("settings", "feature"), ("within", "aal"), ("device", "aal")] {
             if table.has(key) && which.is_some_and(|which| which != beside) {
                 let message = format!("`{key}` has a meaning beside `{beside}` only");
                 table.error(table.key_span(key), message, "remove it");
@@ -89,7 +95,8 @@ impl Fields for ConditionFields {
             }
             "plan" => plan.map(Self::Plan),
             "aal" => {
-                aal.map(|_| Self::SecondFactor(within.map(|within| Duration::from_secs(within.0))))
+                let within = within.map(|within| Duration::from_secs(within.0));
+                aal.map(|_| Self::SecondFactor { within, device })
             }
             "session_age" => session_age.map(|age| Self::SessionAge(Duration::from_secs(age.0))),
             "session_idle" => session_idle.map(|most| Self::SessionIdle(most.0)),
@@ -237,6 +244,24 @@ impl Decode for Zone {
     }
 }
 
+/// For how long a device may stand in: no longer than any is trusted.
+fn stands_in(most: &At<Seconds>, trusting: Trusting, cx: &mut Context<'_>) -> Option<Duration> {
+    match trusting {
+        Trusting::For(all) if most.value.0 <= all => {}
+        Trusting::For(all) => {
+            let message = format!("no device is trusted for longer than {all} seconds");
+            let hint = "raise `identity.devices.trusted_for` in the gateway file, or lower this";
+            cx.error(most.span, message).hint(hint);
+        }
+        Trusting::Nobody => {
+            cx.error(most.span, "no device is ever trusted")
+                .hint("state `identity.devices` in the gateway file");
+        }
+        Trusting::Unclear => {}
+    }
+    Some(Duration::from_secs(most.value.0))
+}
+
 /// Conditions with the names in them resolved.
 pub(super) fn requirements(
     stated: &[At<ConditionFields>],
@@ -258,7 +283,10 @@ pub(super) fn requirements(
                     continue;
                 }
             },
-            ConditionFields::SecondFactor(within) => Condition::SecondFactor { within: *within },
+            ConditionFields::SecondFactor { within, device } => {
+                let device = device.as_ref().and_then(|most| stands_in(most, joined.trusting, cx));
+                Condition::SecondFactor { within: *within, device }
+            }
             ConditionFields::SessionAge(age) => Condition::SessionAge(*age),
             ConditionFields::SessionIdle(most) => Condition::SessionIdle(*most),
             ConditionFields::Addresses(networks) => Condition::Addresses(networks.clone()),

@@ -232,6 +232,24 @@ pub(super) const REDIS_NODES: Preset = Preset::new(
     "1",
     "one gateway node enforces the whole of a limit while Redis is away",
 );
+pub(super) const DEVICE_TRUSTED_FOR: Preset = Preset::new(
+    "devices",
+    "trusted_for",
+    "30d",
+    "NIST SP 800-63B section 4.1.3 has everybody authenticate again after 30 days at most",
+);
+pub(super) const DEVICE_WITHIN: Preset = Preset::new(
+    "devices",
+    "within",
+    "10m",
+    "the wish follows the second factor, with time for a form in between",
+);
+pub(super) const DEVICE_SAME_SITE: Preset = Preset::new(
+    "devices",
+    "same_site",
+    "strict",
+    "an application and its API share a site; others have to say so",
+);
 pub(super) const SESSION_STORE: Preset =
     Preset::new("sessions", "store", "memory", "nothing else has to run; enough for one node");
 pub(super) const SESSIONS_AWAY: Preset = Preset::new(
@@ -495,6 +513,9 @@ pub const ALL: &[Preset] = &[
     MINT_SERVICE_ROLE,
     MINT_MACHINE_ROLE,
     MACHINE_KEY_STATUS,
+    DEVICE_TRUSTED_FOR,
+    DEVICE_WITHIN,
+    DEVICE_SAME_SITE,
     MINT_ANONYMOUS_ROLE,
     HEALTH_PATH,
     HEALTH_INTERVAL,

@@ -53,6 +53,7 @@ pub(super) struct OrganizationFields {
     stage: Option<At<Name>>,
     addresses: Vec<IpNet>,
     second_factor: SecondFactorFields,
+    trusted_device: Option<Seconds>,
     session_age: Option<Seconds>,
     session_idle: Option<IdleTime>,
     members: Vec<At<MemberFields>>,
@@ -80,6 +81,10 @@ impl Fields for OrganizationFields {
             "second_factor",
             "Of whom it asks a second factor: `nobody`, `everybody`, or a list of roles.",
         );
+        let trusted_device = table.optional::<Seconds>(
+            "trusted_device",
+            "For how long a trusted device stands in for that factor; none does if not stated.",
+        );
         let session_age =
             table.optional("session_age", "How long its members stay signed in at most.");
         let session_idle = table
@@ -95,6 +100,7 @@ impl Fields for OrganizationFields {
             stage,
             addresses,
             second_factor,
+            trusted_device,
             session_age,
             session_idle,
             members,
@@ -269,6 +275,9 @@ impl DirectoryFile {
                 demands: Demands {
                     addresses: organization.addresses,
                     second_factor,
+                    trusted_device: organization
+                        .trusted_device
+                        .map(|most| Duration::from_secs(most.0)),
                     session_age: organization.session_age.map(|age| Duration::from_secs(age.0)),
                     session_idle: organization.session_idle.map(|most| most.0),
                 },

@@ -302,7 +302,7 @@ impl Fields for DirectoryQueries {
                 "`$1` uuid → `id uuid, slug text, status text, plan text, features text[]`; optionally \
                  `feature_settings jsonb` (texts by name, by feature), `stage text`, \
                  `addresses text[]`, `second_factor text[]` (roles, `*` for everybody), \
-                 `session_age bigint` and `session_idle bigint` (seconds).",
+                 `trusted_device bigint`, `session_age bigint` and `session_idle bigint` (seconds).",
             ),
             organization_by_slug: query(
                 "organization_by_slug",

@@ -18,6 +18,7 @@ use crate::policy::identity::{
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table};
 use super::defaults as preset;
+use super::devices::{DeviceFields, Trusting};
 use super::foreign::Url;
 use super::leaf::{Block, FilePath, Seconds, SmallSize, Text};
 use super::machines::MachineFields;
@@ -29,6 +30,8 @@ pub(super) struct IdentityFields {
     pub(super) service_role: Option<At<Name>>,
     pub(super) anonymous_role: Option<At<Name>>,
     pub(super) token_span: Span,
+    /// Whether devices are trusted.
+    pub(super) trusting: Trusting,
     /// Whether `machines` is stated, rightly or not.
     pub(super) machines: bool,
 }
@@ -49,6 +52,15 @@ impl Fields for IdentityFields {
             table.some::<Vec<At<ApiKeyFields>>>("api_keys", "Supabase keys of the `sb_…` kind.");
         let machines = table
             .optional::<MachineFields>("machines", "Machines with keys of the gateway, `tgk_…`.");
+        let devices = table.optional::<DeviceFields>(
+            "devices",
+            "Devices that stand in for a second factor, for a time; none does if not stated.",
+        );
+        let trusting = match &devices {
+            Some(devices) => Trusting::For(devices.0.trusted_for.as_secs()),
+            None if table.has("devices") => Trusting::Unclear,
+            None => Trusting::Nobody,
+        };
         let service =
             table.section::<ServiceFields>("service", "Callers with a service credential.");
         let anonymous =
@@ -75,11 +87,13 @@ impl Fields for IdentityFields {
                 service_role: service.role.as_ref().map(|role| role.value.clone()),
                 service_addresses: service.addresses,
                 machines: machines.map(|machines| machines.0),
+                devices: devices.map(|devices| devices.0),
                 anonymous_role: anonymous.role.as_ref().map(|role| role.value.clone()),
             },
             service_role: service.role,
             anonymous_role: anonymous.role,
             token_span: table.key_span("max_token_bytes"),
+            trusting,
             machines: table.has("machines"),
         })
     }

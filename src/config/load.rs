@@ -15,6 +15,7 @@ use crate::policy::snapshot::SnapshotVersion;
 use super::compile::{self, Base};
 use super::context::{Context, Environment, Interpolation};
 use super::decode::{At, Decode, Filled};
+use super::devices::Trusting;
 use super::directory::{DirectoryFile, Names};
 use super::files::{Disk, Files, Memory};
 use super::gateway::{DirectoryFields, Gateway};
@@ -116,8 +117,9 @@ pub(super) fn read(
         Some(DirectoryFields::Postgres(postgres)) => Some(Directory::Postgres(postgres)),
         None => None,
     };
-    let joined = compile::join(policies, cx);
     let identity = gateway.identity.as_ref();
+    let trusting = identity.map_or(Trusting::Unclear, |identity| identity.trusting);
+    let joined = compile::join(policies, trusting, cx);
     let machines = identity.is_none_or(|identity| identity.machines);
     let names = Names {
         plans: joined.plans.keys().cloned().collect(),

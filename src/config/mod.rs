@@ -13,6 +13,7 @@ mod conditions;
 mod context;
 mod decode;
 pub mod defaults;
+mod devices;
 mod directory;
 mod files;
 mod foreign;

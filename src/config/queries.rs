@@ -12,6 +12,7 @@ impl Default for DirectoryQueries {
             Arc::from(format!(
                 "select o.id, o.slug, o.status, o.plan, o.stage, \
                  o.addresses::text[] as addresses, o.second_factor, \
+                 extract(epoch from o.trusted_device)::bigint as trusted_device, \
                  extract(epoch from o.session_age)::bigint as session_age, \
                  extract(epoch from o.session_idle)::bigint as session_idle, \
                  array(select f.feature from tollgate.organization_features f \

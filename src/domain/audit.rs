@@ -16,6 +16,7 @@ use super::escape::{Resource, TenantEscape};
 use super::ids::{OrgId, RequestId, UserId};
 use super::principal::PrincipalKind;
 use super::source::Source;
+use super::trusted::DeviceId;
 
 /// What is known of one decision. Fields that did not become known are left out of the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct AuditRecord {
     pub impersonated: Option<UserId>,
     /// Why, in the caller's words.
     pub impersonation_reason: Option<Arc<str>>,
+    /// The trusted device that the user showed, or was given.
+    pub device: Option<DeviceId>,
     /// The name of the API key that was shown.
     pub api_key: Option<Arc<str>>,
     /// The organization.
@@ -184,6 +187,7 @@ impl AuditRecord {
             user: self.user.as_ref().map(UserId::as_str),
             impersonated: self.impersonated.as_ref().map(UserId::as_str),
             impersonation_reason: self.impersonation_reason.as_deref(),
+            device: self.device.map(|device| device.to_string()),
             api_key: self.api_key.as_deref(),
             organization: self.organization.map(|organization| *organization.as_uuid()),
             role: self.role.as_deref(),
@@ -222,6 +226,8 @@ pub struct AuditLine<'a> {
     impersonated: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     impersonation_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -305,6 +311,7 @@ mod tests {
             user: Some("ann".parse().unwrap()),
             impersonated: None,
             impersonation_reason: None,
+            device: None,
             api_key: None,
             organization: Some("7b0d3c1e-0000-4000-8000-00000000000a".parse().unwrap()),
             role: None,

@@ -24,3 +24,4 @@ pub mod refusal;
 pub mod secret;
 pub mod session;
 pub mod source;
+pub mod trusted;

@@ -36,6 +36,8 @@ pub struct Demands {
     pub addresses: Vec<IpNet>,
     /// Who has to show a second factor.
     pub second_factor: SecondFactor,
+    /// How long a trusted device stands in for the second factor; `None`: none does.
+    pub trusted_device: Option<Duration>,
     /// How long a member stays signed in at most.
     pub session_age: Option<Duration>,
     /// How long the session of a member may rest at most.

@@ -51,6 +51,9 @@ pub enum Refusal {
     /// Somebody signs in, or stays signed in, and cannot now.
     #[error("login: {0}")]
     Login(LoginRefusal),
+    /// The caller wants a device to be trusted, and says so in no way that is known.
+    #[error("a wish about trusted devices that is malformed, or nobody's")]
+    TrustDevice,
     /// The request cannot be confined to the organization.
     #[error("isolation: {code}: {cause}")]
     Isolation {
@@ -384,6 +387,11 @@ impl Refusal {
                 (403, "stage_not_reached", "a later stage has to be reached for this")
             }
             Self::Login(refusal) => refusal.public(),
+            Self::TrustDevice => (
+                400,
+                "bad_trust_device",
+                "as a signed-in user, state one `x-trust-device`: `cookie`, `header` or `forget`",
+            ),
             Self::Isolation { status, code, message, .. } => {
                 return PublicAnswer { status: *status, code, message };
             }
@@ -458,6 +466,7 @@ impl Refusal {
             | Self::Condition(_)
             | Self::Impersonation(_)
             | Self::Login(_)
+            | Self::TrustDevice
             | Self::Isolation { .. }
             | Self::RateLimited { .. }
             | Self::TooManyConcurrent(_)

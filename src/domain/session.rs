@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ids::{OrgId, UserId};
 use super::principal::VerifiedToken;
+use super::trusted::DeviceId;
 
 /// A user, a session or a token: the first 128 bits of a BLAKE3 hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +33,16 @@ impl Mark {
     /// second spelling that everybody can work out.
     pub fn token(signed: &str) -> Self {
         Self::of(b't', signed)
+    }
+
+    /// The devices that this user trusted.
+    pub fn devices(user: &UserId) -> Self {
+        Self::of(b'd', user.as_str())
+    }
+
+    /// One device.
+    pub fn device(id: DeviceId) -> Self {
+        Self::of(b'D', &id.to_string())
     }
 
     /// What says that this session or token stays when its user's others end.
@@ -126,6 +137,11 @@ impl Cutoff {
         let Some(issued) = token.issued_at.filter(|_| self != Self::ALWAYS) else { return true };
         let at = issued.saturating_mul(2);
         at < self.0 || (at == self.0 && token.signed_in_at.is_some_and(|began| began < issued))
+    }
+
+    /// Whether it ends what was made in that second (since 1970).
+    pub fn covers_second(self, secs: u64) -> bool {
+        secs.saturating_mul(2) < self.0
     }
 
     /// As stores keep it.

@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use crate::domain::catalog::Tenancy as TableTenancy;
 use crate::domain::clock::Now;
 use crate::domain::refusal::Refusal;
+use crate::domain::trusted::TrustedDevice;
 use crate::policy::Snapshot;
 use crate::policy::condition::{Condition, Requirement};
 use crate::policy::known::Known;
@@ -16,6 +17,7 @@ use crate::policy::roles::{CALL, PermissionId, Role};
 use crate::policy::route::PermissionRule;
 
 use super::conditions::Circumstances;
+use super::devices;
 use super::isolate::isolation_refusal;
 use super::tenant::Tenanted;
 use super::trace::{Stage, Trace};
@@ -25,6 +27,8 @@ use super::trace::{Stage, Trace};
 pub struct Authorized<'h> {
     tenanted: Tenanted<'h>,
     asked: Asked<'h>,
+    /// The caller's trusted device.
+    device: Option<TrustedDevice>,
     /// When it was proven; what is embedded is looked at in the same moment.
     now: Now,
 }
@@ -58,9 +62,10 @@ pub fn check<'h>(
     let routed = tenanted.authenticated().routed();
     let route = Arc::clone(routed.route());
     trace.decided_by = Some(route.source.clone());
+    let who = tenanted.authenticated();
+    let device = devices::shown(who, snapshot, known, trace, now);
     let circumstances = tenanted.tenancy();
-    let circumstances =
-        circumstances.map(|of| Circumstances::of(of, tenanted.authenticated(), known, now));
+    let circumstances = circumstances.map(|of| Circumstances::of(of, who, device, known, now));
     let caller = Caller { circumstances: circumstances.as_ref(), snapshot };
     match &route.permission {
         PermissionRule::None => {
@@ -106,7 +111,8 @@ pub fn check<'h>(
         circumstances.demands().map_err(Refusal::Condition)?;
     }
     trace.decided_by = None;
-    Ok(Authorized { tenanted, asked: Asked(known), now })
+    devices::asked(&tenanted, snapshot, trace, now)?;
+    Ok(Authorized { tenanted, asked: Asked(known), device, now })
 }
 
 /// Whether the caller's role may read a table that the request embeds. Only the isolate stage finds
@@ -124,7 +130,8 @@ pub(super) fn may_embed(
             let asked = trace.permission.clone();
             let tenancy = tenanted.tenancy();
             let (who, Asked(known)) = (tenanted.authenticated(), authorized.asked);
-            let here = tenancy.map(|of| Circumstances::of(of, who, known, authorized.now));
+            let (device, now) = (authorized.device, authorized.now);
+            let here = tenancy.map(|of| Circumstances::of(of, who, device, known, now));
             Caller { circumstances: here.as_ref(), snapshot }.permit(id, trace)?;
             // What the request as a whole was allowed by is what the record is to say.
             trace.permission = asked;
@@ -139,7 +146,7 @@ pub(super) fn level(authorized: &Authorized<'_>) -> u32 {
     let tenanted = authorized.tenanted();
     let Some(tenancy) = tenanted.tenancy() else { return 0 };
     let (who, Asked(known)) = (tenanted.authenticated(), authorized.asked);
-    let here = Circumstances::of(tenancy, who, known, authorized.now);
+    let here = Circumstances::of(tenancy, who, authorized.device, known, authorized.now);
     let roles = tenancy.rights().roles().iter();
     let counting = roles.filter(|role| here.failing(&role.requires).is_none());
     counting.map(|role| role.level).max().unwrap_or(0)
@@ -265,7 +272,10 @@ fn note(requirement: &Requirement, trace: &mut Trace) {
     trace.note(Some(&requirement.source), || match &requirement.condition {
         Condition::Feature { name, .. } => format!("feature `{name}` is on"),
         Condition::PlanAtLeast { name, .. } => format!("plan `{name}` or above"),
-        Condition::SecondFactor { .. } => "a second factor was shown".into(),
+        Condition::SecondFactor { device: None, .. } => "a second factor was shown".into(),
+        Condition::SecondFactor { device: Some(_), .. } => {
+            "a second factor was shown, or a trusted device".into()
+        }
         Condition::SessionAge(_) => "the session is young enough".into(),
         Condition::SessionIdle(_) => "the session did not rest for too long".into(),
         Condition::Addresses(_) => "the address is in an allowed network".into(),

@@ -13,6 +13,7 @@ use crate::domain::clock::Now;
 use crate::domain::organization::SecondFactor;
 use crate::domain::principal::{Principal, VerifiedToken};
 use crate::domain::refusal::ConditionRefusal;
+use crate::domain::trusted::TrustedDevice;
 use crate::policy::condition::{Condition, Requirement};
 use crate::policy::known::Known;
 use crate::policy::rights::Right;
@@ -26,6 +27,8 @@ pub(super) struct Circumstances<'t> {
     tenancy: &'t Tenancy,
     /// The user's token; services and anonymous callers show no factors and have no sessions.
     token: Option<&'t Arc<VerifiedToken>>,
+    /// What the caller's device was proven to be.
+    device: Option<TrustedDevice>,
     client: IpAddr,
     known: &'t dyn Known,
     now: Now,
@@ -35,6 +38,7 @@ impl<'t> Circumstances<'t> {
     pub(super) fn of(
         tenancy: &'t Tenancy,
         authenticated: &'t Authenticated<'_>,
+        device: Option<TrustedDevice>,
         known: &'t dyn Known,
         now: Now,
     ) -> Self {
@@ -42,7 +46,7 @@ impl<'t> Circumstances<'t> {
             Principal::User { token, .. } => Some(token),
             Principal::Service { .. } | Principal::Machine { .. } | Principal::Anonymous => None,
         };
-        Self { tenancy, token, client: authenticated.routed().client(), known, now }
+        Self { tenancy, token, device, client: authenticated.routed().client(), known, now }
     }
 
     /// The organization, and the caller's place in it.
@@ -90,7 +94,7 @@ impl<'t> Circumstances<'t> {
             }
         };
         if asked {
-            self.second_factor(None)?;
+            self.second_factor(None, demands.trusted_device)?;
         }
         demands.session_age.map_or(Ok(()), |age| self.session_age(age))?;
         demands.session_idle.map_or(Ok(()), |most| self.session_idle(most))
@@ -111,7 +115,7 @@ impl<'t> Circumstances<'t> {
             Condition::PlanAtLeast { name, level } => (self.tenancy.plan_level() >= *level)
                 .then_some(())
                 .ok_or_else(|| ConditionRefusal::Plan(Arc::clone(name))),
-            Condition::SecondFactor { within } => self.second_factor(*within),
+            Condition::SecondFactor { within, device } => self.second_factor(*within, *device),
             Condition::SessionAge(age) => self.session_age(*age),
             Condition::SessionIdle(most) => self.session_idle(*most),
             Condition::Addresses(networks) => self.address(networks),
@@ -126,15 +130,18 @@ impl<'t> Circumstances<'t> {
         }
     }
 
-    /// Whether a second factor was shown, no longer ago than that.
-    pub(super) fn second_factor(&self, within: Option<Duration>) -> Result<(), ConditionRefusal> {
-        let token = self.token.filter(|token| token.second_factor);
-        let token = token.ok_or(ConditionRefusal::SecondFactor)?;
-        match within {
-            None => Ok(()),
-            Some(within) if self.is_within(token.factor_at, within) => Ok(()),
-            Some(_) => Err(ConditionRefusal::FactorAge),
-        }
+    /// Whether a second factor was shown, no longer ago than that; or the caller's device was
+    /// trusted, no longer ago than the other.
+    pub(super) fn second_factor(
+        &self,
+        within: Option<Duration>,
+        device: Option<Duration>,
+    ) -> Result<(), ConditionRefusal> {
+        factor_shown(self.token.map(Arc::as_ref), within, self.now).or_else(|refusal| {
+            let trusted_at = self.device.map(|device| device.trusted_at);
+            let stands_in = device.is_some_and(|most| self.is_within(trusted_at, most));
+            if stands_in { Ok(()) } else { Err(refusal) }
+        })
     }
 
     fn session_age(&self, age: Duration) -> Result<(), ConditionRefusal> {
@@ -152,7 +159,7 @@ impl<'t> Circumstances<'t> {
     }
 
     fn is_within(&self, at: Option<u64>, span: Duration) -> bool {
-        at.is_some_and(|at| self.now.unix_secs().saturating_sub(at) <= span.as_secs())
+        is_within(at, span, self.now)
     }
 
     fn address(&self, networks: &[IpNet]) -> Result<(), ConditionRefusal> {
@@ -160,4 +167,23 @@ impl<'t> Circumstances<'t> {
         let inside = networks.iter().any(|network| network.contains(&client));
         inside.then_some(()).ok_or(ConditionRefusal::Address)
     }
+}
+
+/// Whether a token says that a second factor was shown, no longer ago than that.
+pub(super) fn factor_shown(
+    token: Option<&VerifiedToken>,
+    within: Option<Duration>,
+    now: Now,
+) -> Result<(), ConditionRefusal> {
+    let token = token.filter(|token| token.second_factor);
+    let token = token.ok_or(ConditionRefusal::SecondFactor)?;
+    match within {
+        None => Ok(()),
+        Some(within) if is_within(token.factor_at, within, now) => Ok(()),
+        Some(_) => Err(ConditionRefusal::FactorAge),
+    }
+}
+
+fn is_within(at: Option<u64>, span: Duration, now: Now) -> bool {
+    at.is_some_and(|at| now.unix_secs().saturating_sub(at) <= span.as_secs())
 }

@@ -334,7 +334,7 @@ fn spoofable(headers: &HeaderMap, websocket: bool) -> Strip {
 }
 
 fn is_spoofable(name: &str, websocket: bool) -> bool {
-    const EXACT: [&str; 21] = [
+    const EXACT: [&str; 23] = [
         "forwarded",
         "x-forwarded",
         "x-real-ip",
@@ -346,6 +346,8 @@ fn is_spoofable(name: &str, websocket: bool) -> bool {
         "x-host",
         "x-user-id",
         "x-team-id",
+        "x-trust-device",
+        "x-trusted-device",
         "x-remote-user",
         "remote-user",
         "x-rewrite-url",

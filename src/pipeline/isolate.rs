@@ -23,6 +23,7 @@ use crate::postgrest::{self, RestMethod, RestRefusal, RestRequest};
 
 use super::authorize::{Authorized, level, may_embed};
 use super::body::BodyGate;
+use super::devices;
 use super::edge::Strip;
 use super::tenant::Tenancy;
 use super::trace::{Stage, Trace};
@@ -214,17 +215,21 @@ fn plain(authorized: &Authorized<'_>) -> Parts {
     }
     strip.push(X_REQUEST_ID);
     strip.push(TRACEPARENT);
-    let body = BodyGate::plain(routed.route().max_body_bytes);
-    Parts {
-        target,
-        forward: Forward::AllBut(strip),
-        set: Fields::with_capacity(COMMON_FIELDS),
-        body,
+    let mut set = Fields::with_capacity(COMMON_FIELDS);
+    if let Some(others) = devices::other_cookies(routed.headers()) {
+        strip.push(header::COOKIE);
+        if !others.is_empty()
+            && let Ok(value) = HeaderValue::from_str(&others)
+        {
+            set.push((header::COOKIE, value));
+        }
     }
+    let body = BodyGate::plain(routed.route().max_body_bytes);
+    Parts { target, forward: Forward::AllBut(strip), set, body }
 }
 
 /// How many fields [`common_fields`] sets at most.
-const COMMON_FIELDS: usize = 7;
+const COMMON_FIELDS: usize = 8;
 
 /// What every upstream gets from the gateway.
 fn common_fields(authorized: &Authorized<'_>, trace: &Trace, set: &mut Fields) {

@@ -30,6 +30,7 @@ pub mod authenticate;
 pub mod authorize;
 pub mod body;
 mod conditions;
+mod devices;
 pub mod edge;
 pub mod isolate;
 pub mod limit;

@@ -113,7 +113,7 @@ const CORS_FIELDS: [HeaderName; 3] = [
 ];
 
 /// Room for the fields that the gateway adds by itself, refusals included.
-const OWN_FIELDS: usize = 11;
+const OWN_FIELDS: usize = 12;
 
 fn own_fields(policy: &ResponsePolicy, trace: &Trace) -> Edits {
     let mut set = AnswerFields::with_capacity(policy.set.len() + OWN_FIELDS);
@@ -127,6 +127,9 @@ fn own_fields(policy: &ResponsePolicy, trace: &Trace) -> Edits {
         && let Ok(value) = HeaderValue::from_str(of.user.as_str())
     {
         set.push((HeaderName::from_static("x-tollgate-acting-as"), value));
+    }
+    if let Some(trust) = &trace.trust {
+        set.push(trust.field.clone());
     }
     rate_limit::fields(&trace.limits, &mut set);
     let mut vary_origin = false;

@@ -4,13 +4,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::domain::ids::{RequestId, UserId};
 use crate::domain::organization::Organization;
 use crate::domain::principal::Principal;
 use crate::domain::source::Source;
+use crate::domain::trusted::TrustedDevice;
 use crate::policy::roles::Role;
 use crate::policy::route::Route;
 use crate::postgrest::Touched;
@@ -92,6 +93,15 @@ pub struct Impersonated {
     pub reason: Arc<str>,
 }
 
+/// What an answer says of trusted devices.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// The field of the answer.
+    pub field: (HeaderName, HeaderValue),
+    /// Whether none of the user's devices is trusted any more.
+    pub forgets: bool,
+}
+
 /// The record of one request's way.
 #[derive(Debug, Clone)]
 pub struct Trace {
@@ -111,6 +121,10 @@ pub struct Trace {
     pub api_key: Option<Arc<str>>,
     /// As whom the caller acts, or wanted to.
     pub impersonated: Option<Impersonated>,
+    /// The trusted device that the caller showed, or is given.
+    pub device: Option<TrustedDevice>,
+    /// What becomes of the caller's wish that this device be trusted, or none any more.
+    pub trust: Option<Trust>,
     /// The organization.
     pub organization: Option<Arc<Organization>>,
     /// The caller's role there.
@@ -146,6 +160,8 @@ impl Trace {
             principal: None,
             api_key: None,
             impersonated: None,
+            device: None,
+            trust: None,
             organization: None,
             role: None,
             permission: None,

@@ -43,6 +43,8 @@ pub enum Condition {
     SecondFactor {
         /// How long ago at most; in this session where `None`.
         within: Option<Duration>,
+        /// A trusted device stands in for it, if it was trusted no longer ago than this.
+        device: Option<Duration>,
     },
     /// The caller signed in no longer ago than this.
     SessionAge(Duration),

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::domain::machine::KeyPepper;
 use crate::domain::source::Source;
+use crate::domain::trusted::DeviceKey;
 
 pub use jsonwebtoken::Algorithm;
 
@@ -32,8 +33,34 @@ pub struct IdentityPolicy {
     pub service_addresses: Vec<IpNet>,
     /// What hashes of machines' keys are keyed with. `None`: there are no such keys.
     pub machines: Option<KeyPepper>,
+    /// What devices are trusted with. `None`: none is.
+    pub devices: Option<DevicePolicy>,
     /// The policy role of anonymous callers, where they may call tenant routes at all.
     pub anonymous_role: Option<Arc<str>>,
+}
+
+/// How devices are trusted: one on which somebody has shown a second factor stands in for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevicePolicy {
+    /// The first makes tokens, all of them count.
+    pub keys: Vec<DeviceKey>,
+    /// How long a device is trusted at most.
+    pub trusted_for: Duration,
+    /// How long ago the second factor may have been shown when a device is trusted.
+    pub within: Duration,
+    /// `SameSite` of the cookie (RFC 6265bis section 5.6.7).
+    pub same_site: SameSite,
+}
+
+/// To which requests browsers add a cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameSite {
+    /// Requests of pages of the same site.
+    Strict,
+    /// These, and links that lead to the site.
+    Lax,
+    /// All.
+    None,
 }
 
 /// One issuer of tokens.

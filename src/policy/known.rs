@@ -10,6 +10,7 @@ use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::session::{LastUse, Standing};
+use crate::domain::trusted::TrustedDevice;
 
 use super::identity::KeySet;
 
@@ -38,6 +39,9 @@ pub trait Known: Send + Sync {
 
     /// Whether a verified token still counts. Asked at each use.
     fn standing(&self, token: &VerifiedToken) -> Standing;
+
+    /// Whether a device that the user showed is still trusted.
+    fn trusts(&self, user: &UserId, device: TrustedDevice) -> bool;
 
     /// When the token's session was last used, or may have been without this node's knowledge.
     fn last_use(&self, token: &VerifiedToken) -> LastUse;

@@ -76,7 +76,13 @@ pub(super) async fn admit(
         ctx.request_body.collect(session, passed.body(), announced, grace, in_time).await?;
         ctx.resumed = gateway.now();
     }
-    if let Some(Principal::User { token, .. }) = &ctx.trace.principal {
+    if let Some(Principal::User { id, token }) = &ctx.trace.principal {
+        let generation = &ctx.generation;
+        if ctx.trace.trust.as_ref().is_some_and(|trust| trust.forgets)
+            && let Some(devices) = &generation.snapshot.identity.devices
+        {
+            generation.node.sessions().forget_devices(id, devices.trusted_for);
+        }
         gateway.sockets.refreshed(token, ctx.resumed);
     }
     if passed.websocket() {

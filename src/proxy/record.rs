@@ -134,8 +134,8 @@ fn audit(
     // What no route was found for is refused, and refusals are always recorded.
     let rule = trace.route.as_ref().map_or(AuditRule::Refusals, |route| route.audit);
     let wanted = match rule {
-        // Whoever acts as somebody else is on record with all of it.
-        _ if trace.impersonated.is_some() => true,
+        // Whoever acts as somebody else is on record with all of it, and so is all trust.
+        _ if trace.impersonated.is_some() || trace.trust.is_some() => true,
         AuditRule::All => true,
         AuditRule::WritesAndRefusals => refused || !request.method.is_safe(),
         AuditRule::Refusals => refused,
@@ -153,6 +153,7 @@ fn audit(
         user: trace.principal.as_ref().and_then(Principal::user).cloned(),
         impersonated: trace.impersonated.as_ref().map(|of| of.user.clone()),
         impersonation_reason: trace.impersonated.as_ref().map(|of| Arc::clone(&of.reason)),
+        device: trace.device.map(|device| device.id),
         api_key: trace.api_key.clone(),
         organization: trace.organization.as_ref().map(|organization| organization.id),
         role: trace.role.as_ref().map(|role| Arc::clone(&role.name)),

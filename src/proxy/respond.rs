@@ -89,7 +89,12 @@ pub(super) fn edit(head: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
     }
     fields.reserve(edits.set.len());
     for (name, value) in edits.set {
-        fields.insert(name, value);
+        if name == header::SET_COOKIE {
+            // Beside those of the upstream.
+            fields.append(name, value);
+        } else {
+            fields.insert(name, value);
+        }
     }
     if edits.vary_origin {
         fields.append(header::VARY, HeaderValue::from_static("Origin"));

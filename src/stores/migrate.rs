@@ -60,6 +60,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "0005_session_idle.sql",
         sql: include_str!("../../deploy/sql/0005_session_idle.sql"),
     },
+    Migration {
+        name: "0006_trusted_device.sql",
+        sql: include_str!("../../deploy/sql/0006_trusted_device.sql"),
+    },
 ];
 
 /// What became of one file.

@@ -16,6 +16,7 @@ use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::refusal::Refusal;
 use crate::domain::session::{LastUse, Standing};
+use crate::domain::trusted::TrustedDevice;
 use crate::policy::identity::KeySet;
 use crate::policy::known::{Keys, Known};
 use crate::telemetry::labels::{CacheLabel, CacheOutcome};
@@ -190,6 +191,10 @@ impl Known for Facts<'_> {
 
     fn standing(&self, token: &VerifiedToken) -> Standing {
         self.node.sessions.standing(token, self.now)
+    }
+
+    fn trusts(&self, user: &UserId, device: TrustedDevice) -> bool {
+        self.node.sessions.trusts(user, device, self.now)
     }
 
     fn last_use(&self, token: &VerifiedToken) -> LastUse {

@@ -104,7 +104,7 @@ fn a_gate_closes_a_permission_on_every_way_to_it() {
     assert_eq!(code(&world, &asked), "mfa_required");
     assert_eq!(code(&world, &aal2(asked)), "passed");
     let refused = world.decide(&request("GET", "/rest/v1/contracts").user("viewer")).to_string();
-    assert_eq!(refused, "403 feature_disabled policy.yaml:102");
+    assert_eq!(refused, "403 feature_disabled policy.yaml:114");
 }
 
 #[test]

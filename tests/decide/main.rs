@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod devices;
 mod machines;
 mod world;
 

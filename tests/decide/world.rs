@@ -20,7 +20,8 @@ use tollgate::domain::organization::{
 use tollgate::domain::principal::VerifiedToken;
 use tollgate::domain::refusal::Refusal;
 use tollgate::domain::session::{LastUse, Standing};
-use tollgate::pipeline::{self, Chargeable, Settled, Stop, Trace};
+use tollgate::domain::trusted::{DeviceId, TrustedDevice};
+use tollgate::pipeline::{self, Chargeable, Passed, Settled, Stop, Trace};
 use tollgate::policy::Snapshot;
 use tollgate::policy::known::{Keys, Known};
 
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) directory_away: bool,
     pub(crate) keys_away: bool,
     pub(crate) standing: Standing,
+    /// Devices that were taken back, of whom.
+    pub(crate) forgotten: Vec<(UserId, DeviceId)>,
     pub(crate) last_use: LastUse,
 }
 
@@ -187,6 +190,7 @@ impl World {
             directory_away: false,
             keys_away: false,
             standing: Standing::Good,
+            forgotten: Vec::new(),
             last_use: LastUse::default(),
         }
     }
@@ -241,6 +245,17 @@ impl World {
         Ok(String::from_utf8(whole.to_vec()).unwrap())
     }
 
+    /// What became known of a request that passes, and what is sent on of it.
+    pub(crate) fn passed(&self, request: &Request) -> (Trace, Box<Passed>) {
+        let mut trace = Trace::new();
+        let chargeable = self.chargeable(request, &mut trace).unwrap();
+        let answer = ChargeAnswer::Granted { balances: Default::default() };
+        match chargeable.settle(answer, &mut trace).unwrap() {
+            Settled::Passed(passed) => (trace, passed),
+            Settled::ChargeHere(_) => panic!("the store is there"),
+        }
+    }
+
     fn chargeable(&self, request: &Request, trace: &mut Trace) -> Result<Chargeable, Stop> {
         let headers = request.finished();
         let arrival = Arrival {
@@ -282,6 +297,10 @@ impl Known for World {
 
     fn standing(&self, _token: &VerifiedToken) -> Standing {
         self.standing
+    }
+
+    fn trusts(&self, user: &UserId, device: TrustedDevice) -> bool {
+        !self.forgotten.contains(&(user.clone(), device.id))
     }
 
     fn last_use(&self, _token: &VerifiedToken) -> LastUse {

@@ -126,6 +126,7 @@ identity:
     - {{ name: users, iss: {ISSUER}, audience: authenticated, keys: [{{ hs256: {USER_SECRET} }}] }}
   api_keys:
     - {{ name: web, publishable: {PUBLISHABLE} }}
+  devices: {{ keys: [{USER_SECRET}] }}
 directory: {{ file: directory.yaml }}
 sessions: {{ store: {{ redis: {{ url: '{redis}' }} }} }}
 upstreams:
@@ -144,6 +145,7 @@ roles:
   editor: { inherits: [viewer] }
 routes:
   - { name: events, match: { path: /api/events }, upstream: api, credential: user, tenant: [default], permission: 'events:read', require: [{ session_idle: 30m }] }
+  - { name: careful, match: { path: /api/careful }, upstream: api, credential: user, tenant: [default], permission: 'events:read', require: [{ aal: aal2, device: 7d }] }
   - { name: socket, match: { path: /socket }, upstream: api, credential: user, tenant: none, websocket: true }
   - { name: api, match: { path: /api/me }, upstream: api, credential: user, tenant: none }
   - name: auth
@@ -334,4 +336,75 @@ async fn uses_are_listed_and_a_session_that_rested_too_long_is_refused_until_it_
         let answer = events(gateway, &[("Authorization", again.as_str())]).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
+}
+
+/// Whether a device stands in for the second factor at each gateway.
+async fn careful(world: &World, token: &str, cookie: &str) -> [u16; 2] {
+    let bearer = format!("Bearer {token}");
+    let headers = [("Authorization", bearer.as_str()), ("Cookie", cookie)];
+    let ask = async |gateway: &Gateway| {
+        http::get(gateway.listen(), "/api/careful", &headers).await.unwrap().status
+    };
+    [ask(&world.one).await, ask(&world.other).await]
+}
+
+#[tokio::test]
+async fn a_device_that_is_trusted_at_one_gateway_is_at_the_other_until_it_is_taken_back_at_either()
+{
+    let mut world = World::start().await;
+    let token = token(ALICE, "laptop");
+    assert_eq!(careful(&world, &token, "a=1").await, [403, 403]);
+    let mut shown = claims(ALICE);
+    shown["aal"] = json!("aal2");
+    shown["amr"] = json!([{ "method": "totp", "timestamp": shown["iat"] }]);
+    let shown = Key::hs256("users", USER_SECRET).mint(&shown);
+    let trust = async |gateway: &Gateway, token: &str, wish: &str| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("Authorization", bearer.as_str()), ("X-Trust-Device", wish)];
+        http::get(gateway.listen(), "/api/me", &headers).await.unwrap()
+    };
+    let made = async |world: &World| {
+        let answer = trust(&world.one, &shown, "cookie").await;
+        let set = answer.header("set-cookie").expect("a cookie").to_owned();
+        let cookie = set.split(';').next().unwrap().to_owned();
+        assert_eq!(careful(world, &token, &format!("a=1; {cookie}; b=2")).await, [200, 200]);
+        cookie
+    };
+    let gone = async |world: &World, cookie: &str| {
+        eventually("a device that is not trusted", async || {
+            (careful(world, &token, cookie).await == [403, 403]).then_some(())
+        })
+        .await;
+    };
+
+    // The id in the audit log takes one device back.
+    let cookie = made(&world).await;
+    let id = eventually("the record", async || {
+        let audit = std::fs::read_to_string(world.one.dir().join("audit.jsonl")).ok()?;
+        let mut lines = audit.lines().rev().filter_map(|line| serde_json::from_str(line).ok());
+        lines.find_map(|line: Value| Some(line["device"].as_str()?.to_owned()))
+    })
+    .await;
+    let config = world.one.dir().join("gateway.yaml").display().to_string();
+    let said = tollgate(&["sessions", "revoke", "--device", &id, "--config", &config]).await;
+    assert_eq!(said, format!("revoked the device `{id}`\n"));
+    gone(&world, &cookie).await;
+
+    // The user takes all of them back. What is trusted in the same second ends with them.
+    let cookie = made(&world).await;
+    let answer = trust(&world.other, &token, "forget").await;
+    assert!(answer.header("set-cookie").unwrap().contains("; Max-Age=0;"), "{answer:?}");
+    gone(&world, &cookie).await;
+
+    let cookies: Vec<String> = world
+        .upstream
+        .requests("/api/careful")
+        .iter()
+        .flat_map(|request| {
+            request.all("cookie").into_iter().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(!cookies.is_empty() && cookies.iter().all(|line| line == "a=1; b=2"), "{cookies:?}");
+    assert!(world.one.terminate().await.success(), "{}", world.one.log());
+    assert!(!world.one.log().contains("tgd_"), "{}", world.one.log());
 }

@@ -94,6 +94,7 @@ fn identity(url: &str) -> IdentityPolicy {
         anonymous_claims: Vec::new(),
         service_role: None,
         service_addresses: Vec::new(),
+        devices: None,
         machines: None,
         anonymous_role: None,
     }

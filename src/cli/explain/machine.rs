@@ -14,6 +14,7 @@ use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::secret::Secret;
 use crate::domain::session::{LastUse, Standing};
+use crate::domain::trusted::TrustedDevice;
 use crate::policy::Snapshot;
 use crate::policy::known::{Keys, Known};
 use crate::stores::node::{Facts, NodeKnowledge};
@@ -82,6 +83,10 @@ impl Known for Beside<'_> {
 
     fn standing(&self, token: &VerifiedToken) -> Standing {
         self.facts.standing(token)
+    }
+
+    fn trusts(&self, user: &UserId, device: TrustedDevice) -> bool {
+        self.facts.trusts(user, device)
     }
 
     fn last_use(&self, token: &VerifiedToken) -> LastUse {

@@ -18,8 +18,15 @@ use super::report::UpstreamReport;
 use super::request::Request;
 
 /// Fields whose values are secrets, whoever sent them.
-const SECRET: [&str; 6] =
-    ["authorization", "apikey", "cookie", "proxy-authorization", "x-api-key", "set-cookie"];
+const SECRET: [&str; 7] = [
+    "authorization",
+    "apikey",
+    "cookie",
+    "x-trusted-device",
+    "proxy-authorization",
+    "x-api-key",
+    "set-cookie",
+];
 
 /// The request as it would be sent, or why its body would be refused.
 pub(super) fn request(

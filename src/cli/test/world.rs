@@ -24,6 +24,7 @@ use crate::domain::principal::VerifiedToken;
 use crate::domain::refusal::Refusal;
 use crate::domain::session::{LastUse, Standing};
 use crate::domain::source::Source;
+use crate::domain::trusted::TrustedDevice;
 use crate::pipeline::body::Announced;
 use crate::pipeline::tenant::ORGANIZATION_HEADER;
 use crate::pipeline::{Chargeable, Settled, Stage, Stop, Trace, decide};
@@ -352,6 +353,10 @@ impl Known for CaseKnown<'_> {
     /// A test makes its own tokens, and nobody signs out in it.
     fn standing(&self, _token: &VerifiedToken) -> Standing {
         Standing::Good
+    }
+
+    fn trusts(&self, _: &UserId, _: TrustedDevice) -> bool {
+        true
     }
 
     fn last_use(&self, _: &VerifiedToken) -> LastUse {

@@ -16,6 +16,7 @@ use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::refusal::Refusal;
 use crate::domain::session::LastUse;
 use crate::domain::source::Source;
+use crate::domain::trusted::TrustedDevice;
 use crate::policy::identity::{
     Algorithm, ApiKey, ApiKeys, Issuer, JwksSource, KeySet, VerifyingKey,
 };
@@ -74,6 +75,10 @@ impl Known for Node {
 
     fn standing(&self, _: &VerifiedToken) -> Standing {
         *self.standing.lock().unwrap()
+    }
+
+    fn trusts(&self, _: &UserId, _: TrustedDevice) -> bool {
+        true
     }
 
     fn last_use(&self, _: &VerifiedToken) -> LastUse {
@@ -152,6 +157,7 @@ fn identity() -> IdentityPolicy {
         anonymous_claims: vec!["anon".into()],
         service_role: None,
         service_addresses: vec!["10.0.0.0/8".parse().unwrap()],
+        devices: None,
         machines: None,
         anonymous_role: None,
     }

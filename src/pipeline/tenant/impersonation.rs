@@ -101,7 +101,7 @@ fn may(
     let role = Some(Arc::clone(role));
     let plan_level = plan.level;
     let tenancy = Tenancy { organization, role, rights, own_limit: None, team: None, plan_level };
-    let here = Circumstances::of(&tenancy, authenticated, known, now);
+    let here = Circumstances::of(&tenancy, authenticated, None, known, now);
     if !here.permits(policy.permission, &snapshot.roles.name(policy.permission)) {
         return Err(not_allowed());
     }
@@ -110,7 +110,7 @@ fn may(
         return Err(Refusal::Condition(refusal).into());
     }
     here.demands().map_err(Refusal::Condition)?;
-    here.second_factor(Some(policy.within)).map_err(Refusal::Condition)?;
+    here.second_factor(Some(policy.within), None).map_err(Refusal::Condition)?;
     Ok(())
 }
 

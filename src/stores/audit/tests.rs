@@ -44,6 +44,7 @@ fn record(path: &str) -> AuditRecord {
         user: None,
         impersonated: None,
         impersonation_reason: None,
+        device: None,
         api_key: None,
         organization: None,
         role: None,

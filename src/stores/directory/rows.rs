@@ -33,8 +33,8 @@ pub(super) enum RowError {
 
 /// `id uuid, slug, status, plan, features text[]`; where the query brings them, also
 /// `feature_settings jsonb` (texts by name, by feature), `stage`, `addresses text[]`,
-/// `second_factor text[]` (roles, `*` for everybody) and `session_age bigint` and
-/// `session_idle bigint` (seconds).
+/// `second_factor text[]` (roles, `*` for everybody) and `trusted_device bigint`,
+/// `session_age bigint` and `session_idle bigint` (seconds).
 pub(super) fn organization(row: &Row) -> Result<Organization, RowError> {
     let names: Vec<String> = column(row, "features")?;
     let mut settings: Settings = match optional(row, "feature_settings")? {
@@ -83,6 +83,7 @@ fn demands(row: &Row) -> Result<Demands, RowError> {
     Ok(Demands {
         addresses: addresses.iter().map(network).collect::<Result<_, _>>()?,
         second_factor,
+        trusted_device: span("trusted_device")?,
         session_age: span("session_age")?,
         session_idle: span("session_idle")?,
     })

@@ -20,8 +20,10 @@ use std::time::Duration;
 
 use crate::config::settings::{SessionSettings, SessionStoreSettings, WithoutStore};
 use crate::domain::clock::{Clock, Now};
+use crate::domain::ids::UserId;
 use crate::domain::principal::VerifiedToken;
-use crate::domain::session::{LastUse, Revocation, SignOut, Standing, Use};
+use crate::domain::session::{Cutoff, LastUse, Mark, Revocation, SignOut, Standing, Use};
+use crate::domain::trusted::TrustedDevice;
 
 use self::redis::SharedLog;
 pub use self::redis::{BadSessionUrl, PublishError, publish};
@@ -129,6 +131,24 @@ impl Sessions {
                 }
             }
         }
+    }
+
+    /// Whether a user's device is still trusted.
+    pub fn trusts(&self, user: &UserId, device: TrustedDevice, now: Now) -> bool {
+        let away = match (&self.place, self.without) {
+            (Place::Redis(shared), WithoutStore::Refuse) => shared.log.is_away(now),
+            (Place::Redis(_) | Place::Memory, _) => false,
+        };
+        let marks = [Mark::devices(user), Mark::device(device.id)];
+        !away && !self.revocations.ended(marks, device.trusted_at)
+    }
+
+    /// None of the user's devices is trusted any more; none was trusted for longer than that.
+    pub fn forget_devices(&self, user: &UserId, trusted_for: Duration) {
+        let now = self.clock.now().unix_secs();
+        let until = now.saturating_add(trusted_for.as_secs().max(self.keep));
+        let (mark, cutoff) = (Mark::devices(user), Cutoff::through(now));
+        self.revoke(Revocation { mark, cutoff, at: now, until });
     }
 
     /// Takes something back: here at once, on the other nodes as soon as they hear of it.

@@ -74,6 +74,15 @@ impl Revocations {
         ended(marks.user).is_some_and(|by| !spared(by))
     }
 
+    /// Whether what was made in that second counts no more, for one of these marks.
+    pub(super) fn ended(&self, marks: [Mark; 2], secs: u64) -> bool {
+        let floor = self.floor.load(Ordering::Relaxed);
+        (floor > 0 && secs <= floor)
+            || marks
+                .into_iter()
+                .any(|mark| self.get(mark).is_some_and(|entry| entry.cutoff.covers_second(secs)))
+    }
+
     /// Adds one. What it says of a mark never takes back what is known of it.
     pub(super) fn add(&self, revocation: Revocation) {
         let Revocation { mark, cutoff, at, until } = revocation;
