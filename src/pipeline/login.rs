@@ -43,6 +43,7 @@ pub fn spared(refusal: &Refusal) -> Option<Refusal> {
         | Refusal::Forbidden { .. }
         | Refusal::Condition(_)
         | Refusal::Impersonation(_)
+        | Refusal::TrustDevice
         | Refusal::Isolation { .. }
         | Refusal::BodyTooLarge { .. } => return None,
     };
