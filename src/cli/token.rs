@@ -239,6 +239,7 @@ mod tests {
             required_claims: required.iter().map(|name| Box::from(*name)).collect(),
             leeway_secs: 0,
             max_lifetime_secs: Some(7_200),
+            sign_on: Default::default(),
             source: Source::built_in(),
         };
         IdentityPolicy {

@@ -476,7 +476,8 @@ fn grants_nothing(
 }
 
 fn identity(fields: IdentityFields, joined: &Joined, cx: &mut Context<'_>) -> IdentityPolicy {
-    for role in [&fields.service_role, &fields.anonymous_role].into_iter().flatten() {
+    let stated = [&fields.service_role, &fields.anonymous_role].into_iter().flatten();
+    for role in stated.chain(&fields.mapped_roles) {
         if !joined.roles.contains_key(&role.value) {
             unknown("role", role, joined.roles.keys(), cx);
         }

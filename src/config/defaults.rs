@@ -158,6 +158,16 @@ pub(super) const REQUIRED_CLAIMS: Preset = Preset::new(
     "[sub]",
     "a token without a subject proves nobody; legacy Supabase keys have none, so list `role` for them",
 );
+pub(super) const ISSUER_MEMBERSHIP: Preset =
+    Preset::new("issuer", "membership", "require", "whoever vouches for somebody invites nobody");
+pub(super) const ISSUER_CHOOSE: Preset =
+    Preset::new("issuer roles", "choose", "first", "one role is what most members have");
+pub(super) const ISSUER_OTHERWISE: Preset = Preset::new(
+    "issuer roles",
+    "otherwise",
+    "refuse",
+    "groups that nobody thought of give nothing",
+);
 pub(super) const LEEWAY: Preset =
     Preset::new("issuer", "leeway", "10s", "clocks of synchronised machines differ by less");
 pub(super) const FILE_ALGORITHMS: Preset = Preset::new(
@@ -477,6 +487,9 @@ pub const ALL: &[Preset] = &[
     CONNECTIONS_PER_ADDRESS,
     MAX_TOKEN_BYTES,
     REQUIRED_CLAIMS,
+    ISSUER_MEMBERSHIP,
+    ISSUER_CHOOSE,
+    ISSUER_OTHERWISE,
     LEEWAY,
     FILE_ALGORITHMS,
     JWKS_REFRESH,

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use crate::domain::organization::OrgSelector;
 use crate::domain::secret::Secret;
 use crate::policy::identity::{
     Algorithm, ApiKey, ApiKeyKind, ApiKeys, IdentityPolicy, Issuer, JwksSource, KeySet,
     VerifyingKey,
 };
+use crate::policy::sign_on::SignOn;
 
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table};
@@ -22,6 +24,7 @@ use super::devices::{DeviceFields, Trusting};
 use super::foreign::Url;
 use super::leaf::{Block, FilePath, Seconds, SmallSize, Text};
 use super::machines::MachineFields;
+use super::sign_on::{Beside, SignOnFields};
 use super::yaml::{Kind, Node, Span};
 
 /// What the file says of identity.
@@ -29,6 +32,10 @@ pub(super) struct IdentityFields {
     pub(super) policy: IdentityPolicy,
     pub(super) service_role: Option<At<Name>>,
     pub(super) anonymous_role: Option<At<Name>>,
+    /// Roles that issuers' claims come to.
+    pub(super) mapped_roles: Vec<At<Name>>,
+    /// Organizations that issuers name.
+    pub(super) organizations: Vec<At<OrgSelector>>,
     pub(super) token_span: Span,
     /// Whether devices are trusted.
     pub(super) trusting: Trusting,
@@ -47,7 +54,7 @@ impl Fields for IdentityFields {
             "Cap on the bytes of a bearer token.",
         );
         let issuers =
-            table.required::<Filled<At<Issuer>>>("issuers", "Those who issue users' tokens.");
+            table.required::<Filled<At<IssuerFields>>>("issuers", "Those who issue users' tokens.");
         let api_keys =
             table.some::<Vec<At<ApiKeyFields>>>("api_keys", "Supabase keys of the `sb_…` kind.");
         let machines = table
@@ -75,9 +82,17 @@ impl Fields for IdentityFields {
         let issuers = issuers?.0;
         distinct_issuers(&issuers, table);
         let api_keys = keys_by_hash(api_keys, table);
+        let (mut mapped_roles, mut organizations) = (Vec::new(), Vec::new());
+        let mut whole = Vec::new();
+        for At { value: IssuerFields { mut issuer, sign_on }, .. } in issuers {
+            issuer.sign_on = sign_on.policy;
+            mapped_roles.extend(sign_on.roles);
+            organizations.extend(sign_on.organizations);
+            whole.push(Arc::new(issuer));
+        }
         Some(Self {
             policy: IdentityPolicy {
-                issuers: issuers.into_iter().map(|at| Arc::new(at.value)).collect(),
+                issuers: whole,
                 api_keys,
                 // Routes state them.
                 organization_claims: Vec::new(),
@@ -92,6 +107,8 @@ impl Fields for IdentityFields {
             },
             service_role: service.role,
             anonymous_role: anonymous.role,
+            mapped_roles,
+            organizations,
             token_span: table.key_span("max_token_bytes"),
             trusting,
             machines: table.has("machines"),
@@ -100,10 +117,10 @@ impl Fields for IdentityFields {
 }
 
 /// A token's `iss` must lead to one issuer.
-fn distinct_issuers(issuers: &[At<Issuer>], table: &mut Table<'_, '_>) {
+fn distinct_issuers(issuers: &[At<IssuerFields>], table: &mut Table<'_, '_>) {
     for (index, issuer) in issuers.iter().enumerate() {
         for earlier in issuers.iter().take(index) {
-            let (a, b) = (&earlier.value, &issuer.value);
+            let (a, b) = (&earlier.value.issuer, &issuer.value.issuer);
             let message = if a.name == b.name {
                 format!("a second issuer is called `{}`", b.name)
             } else if a.iss.is_empty() && b.iss.is_empty() {
@@ -230,7 +247,13 @@ impl Fields for AnonymousFields {
     }
 }
 
-impl Fields for Issuer {
+/// An issuer, and what is to be looked up of it.
+struct IssuerFields {
+    issuer: Issuer,
+    sign_on: SignOnFields,
+}
+
+impl Fields for IssuerFields {
     const NAME: &'static str = "issuer";
     const ABOUT: &'static str = "One who issues tokens, and the keys that prove it.";
 
@@ -267,11 +290,13 @@ impl Fields for Issuer {
                 "synchronise the clocks",
             );
         }
+        let beside = Beside { iss: &iss.0, audience: &audience.0 };
+        let sign_on = SignOnFields::read(&beside, table);
         let keys = keys?.0;
         let span = table.span;
         let source = table.context()?.source(span);
         let (keys, jwks) = gather(keys, table)?;
-        Some(Self {
+        let issuer = Issuer {
             name: name?,
             iss: iss.0,
             audiences: audience.0,
@@ -280,8 +305,10 @@ impl Fields for Issuer {
             required_claims: boxed(required?),
             leeway_secs: leeway?.0,
             max_lifetime_secs: max_lifetime.map(|lifetime| lifetime.0),
+            sign_on: SignOn::default(),
             source,
-        })
+        };
+        Some(Self { issuer, sign_on: sign_on? })
     }
 }
 

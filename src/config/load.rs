@@ -24,6 +24,7 @@ use super::machines::Keys;
 use super::policies::PolicyFile;
 use super::problem::{Problem, Problems};
 use super::settings::{DirectorySettings, Listener, PostgresDirectory, Settings};
+use super::sign_on::organizations_exist;
 use super::yaml::Span;
 
 /// A configuration that can be used.
@@ -134,6 +135,8 @@ pub(super) fn read(
     let directory = match directory? {
         Directory::File(file) => {
             let (data, places) = file.compile(&names, cx);
+            let named = gateway.identity.as_ref().map(|identity| &*identity.organizations);
+            organizations_exist(named.unwrap_or_default(), &data, cx);
             let data = Arc::new(data);
             stated = Some((Arc::clone(&data), places));
             DirectorySettings::File(data)

@@ -30,6 +30,7 @@ mod routes;
 pub mod schema;
 mod sessions;
 pub mod settings;
+mod sign_on;
 pub mod suite;
 mod units;
 mod upstreams;

@@ -18,7 +18,7 @@ use super::conditions::ConditionFields;
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table, expected, shown};
 use super::defaults as preset;
-use super::leaf::{Size, refuse, text, word, words};
+use super::leaf::{Size, Text, refuse, text, word, words};
 use super::machines::CredentialFields;
 use super::policies::plain_permission;
 use super::upstreams::{PathPrefix, is_host};
@@ -462,26 +462,37 @@ impl Fields for TeamFields {
     }
 }
 
-struct ClaimPath(Vec<Box<str>>);
+/// A claim, as a path of keys.
+pub(super) struct ClaimPath(pub(super) Vec<Box<str>>);
 
 impl Decode for ClaimPath {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        let stated = text(node, cx)?;
-        let keys: Vec<Box<str>> = stated.split('.').map(Box::from).collect();
+        let keys: Vec<Box<str>> = match &node.kind {
+            // A key may have a dot in it.
+            Kind::List(_) => {
+                let Filled(keys) = Filled::<Text>::decode(node, cx)?;
+                keys.into_iter().map(|key| key.0.into()).collect()
+            }
+            _ => text(node, cx)?.split('.').map(Box::from).collect(),
+        };
         if keys.iter().any(|key| key.is_empty()) || keys.len() > 8 {
-            return refuse(node, "a claim path", stated, "write `app_metadata.org_id`", cx);
+            let stated = keys.join(".");
+            return refuse(node, "a claim path", &stated, "write `app_metadata.org_id`", cx);
         }
         let writable = ["user_metadata", "raw_user_meta_data"];
         if let Some(key) = keys.iter().find(|key| writable.contains(&&***key)) {
             cx.error(node.span, format!("users can write `{key}` themselves"))
-                .hint("take the organization from `app_metadata`, which only the server writes");
+                .hint("take it from `app_metadata`, which only the server writes");
             return None;
         }
         Some(Self(keys))
     }
 
-    fn shape(_: &mut Shapes) -> Value {
-        json!({ "title": "claim path", "type": "string", "examples": ["app_metadata.org_id"] })
+    fn shape(shapes: &mut Shapes) -> Value {
+        let dotted = json!({
+            "title": "claim path", "type": "string", "examples": ["app_metadata.org_id"],
+        });
+        json!({ "anyOf": [dotted, Filled::<Text>::shape(shapes)] })
     }
 }
 

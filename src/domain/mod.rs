@@ -17,6 +17,7 @@ pub mod ids;
 pub mod known;
 pub mod login;
 pub mod machine;
+pub mod mail;
 pub mod organization;
 pub mod permission;
 pub mod principal;

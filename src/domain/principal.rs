@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::ids::UserId;
 use super::known::IssuerIndex;
 use super::machine::MachineKey;
@@ -127,6 +129,17 @@ pub struct VerifiedToken {
     /// What it says in the claims in which the policy looks for an organization, in the policy's
     /// order. The other claims are not kept: they would be most of what a user costs in memory.
     pub organizations: Box<[ClaimedOrganization]>,
+    /// What it says of roles and of where its user belongs, where the policy reads that.
+    pub vouched: Option<Box<Vouched>>,
+}
+
+/// What a token says of its user's role and organization, by the places of the policy's lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouched {
+    /// The lines of the mapping of roles that its claim matches, in the order of the file.
+    pub lines: SmallVec<[u16; 4]>,
+    /// The line of the mail domain of its user.
+    pub domain: Option<u16>,
 }
 
 impl VerifiedToken {

@@ -192,6 +192,12 @@ pub enum CredentialFault {
     /// `aud` is not one of the issuer's audiences.
     #[error("wrong audience")]
     Audience,
+    /// It is an ID token, or does not say that it is an access token where the issuer's must.
+    #[error("not an access token")]
+    NotAnAccessToken,
+    /// It was issued to a client whose tokens do not count.
+    #[error("token of another client")]
+    Client,
     /// A claim that the issuer must state is missing or of the wrong type.
     #[error("required claim missing")]
     RequiredClaim,
@@ -227,6 +233,12 @@ pub enum TenantRefusal {
     /// The user is not a member.
     #[error("not a member")]
     NotAMember,
+    /// The tokens of the issuer do not count for the organization, or for none at all.
+    #[error("the issuer may not vouch for members of this organization")]
+    Issuer,
+    /// The token's claims come to no role.
+    #[error("the token's claims come to no role")]
+    NoRole,
     /// The membership is suspended.
     #[error("membership suspended")]
     MemberSuspended,
@@ -533,6 +545,8 @@ impl CredentialFault {
             | Self::Signature
             | Self::NotYetValid
             | Self::Audience
+            | Self::NotAnAccessToken
+            | Self::Client
             | Self::RequiredClaim => (401, "invalid_token", "the token is invalid"),
         }
     }
@@ -548,6 +562,12 @@ impl TenantRefusal {
             Self::Unknown | Self::NotAMember => {
                 (403, "not_a_member", "you are not a member of this organization")
             }
+            Self::Issuer => (
+                403,
+                "issuer_not_accepted",
+                "your identity provider does not count for this organization",
+            ),
+            Self::NoRole => (403, "no_role", "your identity provider gives you no role here"),
             Self::MemberSuspended => (403, "member_suspended", "your membership is suspended"),
             Self::MemberInvited => (403, "member_invited", "your membership is not accepted yet"),
             Self::OrgSuspended => (403, "org_suspended", "the organization is suspended"),

@@ -305,6 +305,7 @@ mod tests {
             factor_at: None,
             signed_in_at,
             organizations: Box::default(),
+            vouched: None,
         }
     }
 

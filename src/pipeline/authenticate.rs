@@ -28,6 +28,7 @@ mod claims;
 mod credentials;
 mod json;
 mod machine;
+mod sign_on;
 mod token;
 mod verify;
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 use crate::domain::clock::Now;
-use crate::domain::ids::UserId;
+use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::{Lookup, Question};
 use crate::domain::machine::MachineKey;
 use crate::domain::organization::{
@@ -31,6 +31,9 @@ use super::authenticate::Authenticated;
 use super::trace::{Stage, Trace};
 
 mod impersonation;
+mod sign_on;
+
+use sign_on::SignedOn;
 
 /// The header that names an organization.
 pub const ORGANIZATION_HEADER: HeaderName = HeaderName::from_static("x-organization-id");
@@ -127,6 +130,14 @@ pub fn settle<'h>(
             // There it would change nothing, and look as if it had.
             return Err(Refusal::Impersonation(ImpersonationRefusal::NoOrganization).into());
         }
+        if let Principal::User { token, .. } = authenticated.principal() {
+            let issuer = sign_on::issuer(token, &snapshot.identity)?;
+            if issuer.sign_on.is_bound() {
+                // It vouches for members of its organizations, and says nothing about anything else.
+                trace.decided_by = Some(issuer.source.clone());
+                return Err(refuse(TenantRefusal::Issuer));
+            }
+        }
         trace.note(Some(&route.source), || "the route belongs to no organization".into());
         return Ok(Tenanted { authenticated, tenancy: None, acts_as: None });
     };
@@ -136,27 +147,36 @@ pub fn settle<'h>(
             // A token's organization is that of the caller.
             acts_as.is_none() || !matches!(source, TenantSource::Claim(_))
         });
-        named_organization(own, &authenticated, snapshot, known, trace)?
+        named_organization(own, &authenticated, snapshot, known, trace)
     };
     let team = named_team(&route.team, &authenticated)?;
     let (organization, standing) = match authenticated.principal() {
-        Principal::User { id, .. } => {
-            let subject = acts_as.as_ref().unwrap_or(id);
-            let (organization, membership) = member(subject, named, sources, known)?;
-            (organization, Standing::Member(membership))
+        Principal::User { id, token } => {
+            let issuer = sign_on::issuer(token, &snapshot.identity)?;
+            let named = named.map_err(|stop| sign_on::unknown_too(stop, &issuer.sign_on))?;
+            let signed_on = SignedOn { user: id, token, issuer };
+            match &acts_as {
+                None => signed_on.settle(named, sources, known, trace)?,
+                Some(other) => {
+                    // What the caller's token says of roles is not said of somebody else.
+                    let (organization, membership) = member(other, named, sources, known)?;
+                    signed_on.admitted(&organization, trace)?;
+                    (organization, Standing::Member(membership))
+                }
+            }
         }
         Principal::Service { .. } => {
             let role = snapshot.identity.service_role.clone();
             let role = role.ok_or_else(|| credential(CredentialFault::Kind))?;
-            (named.ok_or_else(missing)?, Standing::Role(role))
+            (named?.ok_or_else(missing)?, Standing::Role(role))
         }
         Principal::Machine { key, .. } => {
-            (named.ok_or_else(missing)?, Standing::Machine(Arc::clone(key)))
+            (named?.ok_or_else(missing)?, Standing::Machine(Arc::clone(key)))
         }
         Principal::Anonymous => {
             let role = snapshot.identity.anonymous_role.clone();
             let role = role.ok_or_else(|| credential(CredentialFault::Missing))?;
-            (named.ok_or_else(missing)?, Standing::Role(role))
+            (named?.ok_or_else(missing)?, Standing::Role(role))
         }
     };
     trace.organization = Some(Arc::clone(&organization));
@@ -373,26 +393,36 @@ fn member(
     known: &dyn Known,
 ) -> Result<(Arc<Organization>, Arc<Membership>), Stop> {
     let (organization, membership) = match named {
-        Some(organization) => {
-            let membership = match known.membership(user, organization.id) {
-                Some(Lookup::Found(membership)) => membership,
-                Some(Lookup::Absent) => return Err(refuse(TenantRefusal::NotAMember)),
-                Some(Lookup::Away(outage)) => return Err(Refusal::Unavailable(outage).into()),
-                None => {
-                    return Err(Stop::Ask(Question::Membership(user.clone(), organization.id)));
-                }
-            };
-            (organization, membership)
-        }
+        Some(organization) => match membership(user, organization.id, known)? {
+            Lookup::Found(membership) => (organization, membership),
+            Lookup::Absent => return Err(refuse(TenantRefusal::NotAMember)),
+            Lookup::Away(outage) => return Err(Refusal::Unavailable(outage).into()),
+        },
         None if sources.contains(&TenantSource::Default) => default_member(user, known)?,
         None => return Err(missing()),
     };
+    in_force(&membership, user, organization.id)?;
+    Ok((organization, membership))
+}
+
+/// What is known of a membership, or the question.
+fn membership(
+    user: &UserId,
+    organization: OrgId,
+    known: &dyn Known,
+) -> Result<Lookup<Arc<Membership>>, Stop> {
+    let found = known.membership(user, organization);
+    found.ok_or_else(|| Stop::Ask(Question::Membership(user.clone(), organization)))
+}
+
+/// Whether a membership is that of the user there, and active.
+fn in_force(membership: &Membership, user: &UserId, organization: OrgId) -> Result<(), Stop> {
     // What the directory answers must be what was asked: a mix-up there stops here.
-    if membership.user != *user || membership.organization != organization.id {
+    if membership.user != *user || membership.organization != organization {
         return Err(Refusal::Internal("the directory answered for somebody else").into());
     }
     match membership.status {
-        MemberStatus::Active => Ok((organization, membership)),
+        MemberStatus::Active => Ok(()),
         MemberStatus::Suspended => Err(refuse(TenantRefusal::MemberSuspended)),
         MemberStatus::Invited => Err(refuse(TenantRefusal::MemberInvited)),
     }

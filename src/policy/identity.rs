@@ -10,6 +10,8 @@ use crate::domain::machine::KeyPepper;
 use crate::domain::source::Source;
 use crate::domain::trusted::DeviceKey;
 
+use super::sign_on::SignOn;
+
 pub use jsonwebtoken::Algorithm;
 
 /// Who may vouch for callers.
@@ -82,6 +84,8 @@ pub struct Issuer {
     pub leeway_secs: u64,
     /// How far ahead `exp` may lie, in seconds; a token that lives for longer is refused.
     pub max_lifetime_secs: Option<u64>,
+    /// What it may vouch for besides who somebody is.
+    pub sign_on: SignOn,
     /// Where it was written.
     pub source: Source,
 }

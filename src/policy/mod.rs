@@ -19,6 +19,7 @@ pub mod response;
 pub mod rights;
 pub mod roles;
 pub mod route;
+pub mod sign_on;
 pub mod snapshot;
 pub mod upstream;
 

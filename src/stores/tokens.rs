@@ -198,6 +198,7 @@ mod tests {
             signed_in_at: None,
             issued_at: None,
             organizations: Box::default(),
+            vouched: None,
         })
     }
 

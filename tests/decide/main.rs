@@ -11,6 +11,7 @@
 mod access;
 mod devices;
 mod machines;
+mod sign_on;
 mod world;
 
 use http::StatusCode;

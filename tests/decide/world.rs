@@ -52,6 +52,7 @@ pub(crate) struct Request {
     peer: String,
     user: Option<String>,
     claims: serde_json::Map<String, serde_json::Value>,
+    signed: (&'static str, jsonwebtoken::Header),
 }
 
 pub(crate) fn request(method: &str, target: &str) -> Request {
@@ -63,6 +64,7 @@ pub(crate) fn request(method: &str, target: &str) -> Request {
         peer: "192.0.2.1".to_owned(),
         user: None,
         claims: serde_json::Map::new(),
+        signed: (SECRET, jsonwebtoken::Header::default()),
     }
 }
 
@@ -78,6 +80,12 @@ impl Request {
 
     pub(crate) fn claim(mut self, name: &str, value: serde_json::Value) -> Self {
         self.claims.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Signed with that secret, under that head.
+    pub(crate) fn signed(mut self, secret: &'static str, header: jsonwebtoken::Header) -> Self {
+        self.signed = (secret, header);
         self
     }
 
@@ -108,9 +116,9 @@ impl Request {
             for (name, value) in &self.claims {
                 claims[name] = value.clone();
             }
-            let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-            let token =
-                jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+            let (secret, header) = &self.signed;
+            let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+            let token = jsonwebtoken::encode(header, &claims, &key).unwrap();
             let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
             headers.insert("authorization", value);
         }
@@ -175,8 +183,12 @@ impl World {
     }
 
     pub(crate) fn of(policy: &str, directory: &str) -> Self {
+        Self::behind(include_str!("gateway.yaml"), policy, directory)
+    }
+
+    pub(crate) fn behind(gateway: &str, policy: &str, directory: &str) -> Self {
         let files = config::Memory::new()
-            .with("gateway.yaml", include_str!("gateway.yaml"))
+            .with("gateway.yaml", gateway)
             .with("directory.yaml", directory)
             .with("policy.yaml", policy);
         let loaded = config::load_from(&files, Path::new("gateway.yaml"), &|_| None)
@@ -254,6 +266,17 @@ impl World {
             Settled::Passed(passed) => (trace, passed),
             Settled::ChargeHere(_) => panic!("the store is there"),
         }
+    }
+
+    /// The notes of an explanation, each with its line.
+    pub(crate) fn explained(&self, request: &Request) -> Vec<String> {
+        let mut trace = Trace::explaining();
+        drop(self.chargeable(request, &mut trace));
+        let shown = |note: &pipeline::Note| match &note.source {
+            Some(source) => format!("{} ({source})", note.text),
+            None => note.text.clone(),
+        };
+        trace.notes().iter().map(shown).collect()
     }
 
     fn chargeable(&self, request: &Request, trace: &mut Trace) -> Result<Chargeable, Stop> {

@@ -83,6 +83,7 @@ fn identity(url: &str) -> IdentityPolicy {
         required_claims: Vec::new(),
         leeway_secs: 0,
         max_lifetime_secs: None,
+        sign_on: Default::default(),
         source: Source::built_in(),
     };
     IdentityPolicy {

@@ -116,6 +116,7 @@ fn token(user: &str, session: &str, issued_at: u64) -> VerifiedToken {
         factor_at: None,
         signed_in_at: None,
         organizations: Box::default(),
+        vouched: None,
     }
 }
 

@@ -10,7 +10,10 @@ use crate::domain::known::IssuerIndex;
 use crate::domain::principal::{ClaimedOrganization, VerifiedToken};
 use crate::domain::refusal::CredentialFault;
 use crate::domain::session::{Marks, Noted};
-use crate::policy::identity::Issuer;
+use crate::policy::identity::{IdentityPolicy, Issuer};
+
+use super::sign_on;
+use super::token::Jwt;
 
 /// The issuer that a token names: byte for byte, or the one for tokens that name none.
 pub(super) fn issuer<'i, I>(
@@ -38,25 +41,29 @@ where
 
 /// Checks what does not change with time, and takes out what later stages read.
 pub(super) fn check(
-    claims: &Map<String, Value>,
     index: IssuerIndex,
     issuer: &Issuer,
-    organizations: &[Vec<Box<str>>],
-    signed: &str,
+    identity: &IdentityPolicy,
+    jwt: &Jwt<'_>,
 ) -> Result<VerifiedToken, CredentialFault> {
+    let claims = &jwt.claims;
     let required = |name: &str| claims.get(name).is_some_and(|value| !value.is_null());
     if !issuer.required_claims.iter().all(|name| required(name)) {
         return Err(CredentialFault::RequiredClaim);
     }
     audience(claims.get("aud"), issuer)?;
-    let subject = text(claims, "sub")?.and_then(|sub| sub.parse().ok());
-    let session = text(claims, "session_id")?;
+    sign_on::usable(claims, jwt.at_jwt, issuer)?;
+    let subject = sign_on::subject(claims, issuer, identity)?;
+    let session = text(claims, "session_id")?.map(|id| sign_on::session(id, issuer));
+    // What makes a bearer a service, or nobody, is the platform's to say, and no organization's.
+    let role = text(claims, "role")?.filter(|_| !issuer.sign_on.is_bound());
+    let organizations = &identity.organization_claims;
     Ok(VerifiedToken {
         issuer: index,
-        marks: Marks::new(subject.as_ref(), session, signed),
+        marks: Marks::new(subject.as_ref(), session.as_deref(), jwt.signed),
         noted: Noted::default(),
         subject,
-        role: text(claims, "role")?.map(Into::into),
+        role: role.map(Into::into),
         session_id: session.map(Into::into),
         expires_at: date(claims, "exp")?.ok_or(CredentialFault::RequiredClaim)?,
         not_before: date(claims, "nbf")?,
@@ -65,6 +72,7 @@ pub(super) fn check(
         factor_at: shown(claims, is_second_factor).max(),
         signed_in_at: shown(claims, |_| true).min().or(date(claims, "auth_time")?),
         organizations: organizations.iter().map(|path| organization(claims, path)).collect(),
+        vouched: sign_on::vouched(claims, issuer),
     })
 }
 
@@ -86,12 +94,7 @@ fn is_second_factor(method: &str) -> bool {
 }
 
 fn organization(claims: &Map<String, Value>, path: &[Box<str>]) -> ClaimedOrganization {
-    let Some((first, rest)) = path.split_first() else { return ClaimedOrganization::None };
-    let mut value = claims.get(first.as_ref());
-    for key in rest {
-        value = value.and_then(|value| value.as_object()).and_then(|map| map.get(key.as_ref()));
-    }
-    match value {
+    match sign_on::at(claims, path) {
         None | Some(Value::Null) => ClaimedOrganization::None,
         Some(Value::String(text)) => match text.parse() {
             Ok(selector) => ClaimedOrganization::Named(selector),

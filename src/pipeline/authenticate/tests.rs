@@ -112,6 +112,7 @@ fn issuer(name: &str, iss: &[&str], audiences: &[&str], keys: Vec<VerifyingKey>)
         required_claims: Vec::new(),
         leeway_secs: 5,
         max_lifetime_secs: Some(86_400),
+        sign_on: Default::default(),
         source: Source::built_in(),
     }
 }

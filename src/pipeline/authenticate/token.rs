@@ -30,6 +30,8 @@ pub(super) struct Jwt<'t> {
     pub(super) algorithm: Algorithm,
     /// The key it names.
     pub(super) kid: Option<Box<str>>,
+    /// Whether it says of itself that it is an access token (RFC 9068 section 2.1).
+    pub(super) at_jwt: bool,
     /// Its claims.
     pub(super) claims: Map<String, Value>,
 }
@@ -43,11 +45,11 @@ impl<'t> Jwt<'t> {
             return Err(CredentialFault::Malformed);
         }
         let header = part(header)?;
-        let (algorithm, kid) = head(&header)?;
+        let Head { algorithm, kid, at_jwt } = head(&header)?;
         if signature.is_empty() || URL_SAFE_NO_PAD.decode(signature).is_err() {
             return Err(CredentialFault::Malformed);
         }
-        Ok(Self { signed, signature, algorithm, kid, claims: part(payload)? })
+        Ok(Self { signed, signature, algorithm, kid, at_jwt, claims: part(payload)? })
     }
 
     /// Whether the key signed it. The key's own algorithm is used, never the header's.
@@ -69,14 +71,21 @@ fn part(text: &str) -> Result<Map<String, Value>, CredentialFault> {
     json::object(&bytes).ok_or(CredentialFault::Malformed)
 }
 
-fn head(header: &Map<String, Value>) -> Result<(Algorithm, Option<Box<str>>), CredentialFault> {
+/// What counts of a header.
+struct Head {
+    algorithm: Algorithm,
+    kid: Option<Box<str>>,
+    at_jwt: bool,
+}
+
+fn head(header: &Map<String, Value>) -> Result<Head, CredentialFault> {
     if FORBIDDEN.iter().any(|name| header.contains_key(*name)) {
         return Err(CredentialFault::Malformed);
     }
-    let typ = match header.get("typ") {
-        None => true,
-        Some(Value::String(typ)) => is_jwt_type(typ),
-        Some(_) => false,
+    let at_jwt = match header.get("typ") {
+        None => Some(false),
+        Some(Value::String(typ)) => access_type(typ),
+        Some(_) => None,
     };
     let kid = match header.get("kid") {
         None => None,
@@ -86,16 +95,19 @@ fn head(header: &Map<String, Value>) -> Result<(Algorithm, Option<Box<str>>), Cr
     let Some(Value::String(algorithm)) = header.get("alg") else {
         return Err(CredentialFault::Malformed);
     };
-    if !typ {
-        return Err(CredentialFault::Malformed);
-    }
+    let at_jwt = at_jwt.ok_or(CredentialFault::Malformed)?;
     // Names are case-sensitive (RFC 7515 section 4.1.1); `none` is not a name in any case.
     let algorithm = algorithm.parse().map_err(|_| CredentialFault::Algorithm)?;
-    Ok((algorithm, kid))
+    Ok(Head { algorithm, kid, at_jwt })
 }
 
-/// `JWT` (RFC 7519 section 5.1) or `at+jwt` (RFC 9068 section 2.1), as media types are compared.
-fn is_jwt_type(typ: &str) -> bool {
+/// `JWT` (RFC 7519 section 5.1), or `true` for `at+jwt` (RFC 9068 section 2.1), as media types are
+/// compared.
+fn access_type(typ: &str) -> Option<bool> {
     let lower = typ.to_ascii_lowercase();
-    matches!(lower.strip_prefix("application/").unwrap_or(&lower), "jwt" | "at+jwt")
+    match lower.strip_prefix("application/").unwrap_or(&lower) {
+        "jwt" => Some(false),
+        "at+jwt" => Some(true),
+        _ => None,
+    }
 }

@@ -42,12 +42,10 @@ pub(super) fn verify(
     if !issuer_uses(issuer, jwt.algorithm) {
         return Err(fault(CredentialFault::Algorithm));
     }
-    let paths = &identity.organization_claims;
-    let checked =
-        claims::check(&jwt.claims, index, issuer, paths, jwt.signed).and_then(|verified| {
-            claims::in_time(&verified, issuer, now)?;
-            Ok(Arc::new(verified))
-        });
+    let checked = claims::check(index, issuer, identity, &jwt).and_then(|verified| {
+        claims::in_time(&verified, issuer, now)?;
+        Ok(Arc::new(verified))
+    });
     signature(&jwt, index, issuer, known, checked.as_ref().err().copied())?;
     // Only now: what an unsigned token claims decides nothing, not even its own refusal.
     let verified = checked.map_err(fault)?;

@@ -221,6 +221,7 @@ mod tests {
             factor_at: None,
             signed_in_at: None,
             organizations: Box::default(),
+            vouched: None,
         }
     }
 
