@@ -295,7 +295,7 @@ impl Fields for IssuerFields {
         let keys = keys?.0;
         let span = table.span;
         let source = table.context()?.source(span);
-        let (keys, jwks) = gather(keys, table)?;
+        let (keys, jwks) = gather(keys, &iss.0, table)?;
         let issuer = Issuer {
             name: name?,
             iss: iss.0,
@@ -312,9 +312,20 @@ impl Fields for IssuerFields {
     }
 }
 
+/// The issuer that a discovery document has to name.
+fn of_document(iss: &[Box<str>], at: Span, table: &mut Table<'_, '_>) -> Option<Box<str>> {
+    if let [one] = iss {
+        return Some(one.clone());
+    }
+    let hint = "state `iss` once, byte for byte as the document has it under `issuer`";
+    table.error(at, "a discovery document is that of one `iss`", hint);
+    None
+}
+
 /// Joins what the list of keys states.
 fn gather(
     fields: Vec<KeyFields>,
+    iss: &[Box<str>],
     table: &mut Table<'_, '_>,
 ) -> Option<(KeySet, Option<JwksSource>)> {
     let mut set = KeySet::default();
@@ -331,12 +342,17 @@ fn gather(
                 }
                 set.keys.extend(value.keys);
             }
-            KeyFields::Fetched(at) => match &jwks {
-                None => jwks = Some(at),
+            KeyFields::Fetched { mut source, discovers } => match &jwks {
+                None => {
+                    if discovers {
+                        source.value.discovers = of_document(iss, source.span, table);
+                    }
+                    jwks = Some(source);
+                }
                 Some(first) => {
                     let first = first.span;
                     if let Some(cx) = table.context() {
-                        cx.error(at.span, "an issuer has one `jwks`")
+                        cx.error(source.span, "an issuer has one `jwks` or `discovery`")
                             .related(first, "the first one")
                             .hint("make it an issuer of its own, or list the key in a file");
                     }
@@ -350,7 +366,11 @@ fn gather(
 /// One element of an issuer's `keys`.
 enum KeyFields {
     Fixed(At<KeySet>),
-    Fetched(At<JwksSource>),
+    Fetched {
+        source: At<JwksSource>,
+        /// By a discovery document, which has to name the issuer.
+        discovers: bool,
+    },
 }
 
 const HMAC: [(&str, Algorithm); 3] =
@@ -361,7 +381,7 @@ impl Fields for KeyFields {
     const ABOUT: &'static str = "A key, or a set of keys, of an issuer.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let which = table.one_of(&["hs256", "hs384", "hs512", "pem", "file", "jwks"]);
+        let which = table.one_of(&["hs256", "hs384", "hs512", "pem", "file", "jwks", "discovery"]);
         let [hs256, hs384, hs512] = HMAC.map(|(key, algorithm)| {
             table.optional::<At<Secret>>(key, &format!("A shared secret for {algorithm:?}."))
         });
@@ -372,20 +392,30 @@ impl Fields for KeyFields {
         let file =
             table.optional::<At<FilePath>>("file", "A file with a JSON Web Key Set (RFC 7517).");
         let jwks = table.optional::<At<Url>>("jwks", "The URL of a JSON Web Key Set.");
+        let discovery = table.optional::<At<Url>>(
+            "discovery",
+            "The URL of the issuer's discovery document, \
+             `https://…/.well-known/openid-configuration`, which must name the issuer's `iss` and \
+             says where its key set is.",
+        );
         let kid = table.optional::<Text>("kid", "The key's id (`hs…`, `pem`).");
         let algorithm = table.optional::<Algorithm>("algorithm", "The key's algorithm (`pem`).");
         let algorithms = table.or::<Vec<Algorithm>>(
             "algorithms",
             &preset::FILE_ALGORITHMS,
-            "The algorithms that keys of the set may be used with (`file`, `jwks`).",
+            "The algorithms that keys of the set may be used with (`file`, `jwks`, `discovery`).",
         );
-        let refresh =
-            table.or("refresh", &preset::JWKS_REFRESH, "Time between two fetches (`jwks`).");
-        let timeout = table.or("timeout", &preset::JWKS_TIMEOUT, "Time for an answer (`jwks`).");
+        let refresh = table.or(
+            "refresh",
+            &preset::JWKS_REFRESH,
+            "Time between two fetches (`jwks`, `discovery`).",
+        );
+        let timeout =
+            table.or("timeout", &preset::JWKS_TIMEOUT, "Time for an answer (`jwks`, `discovery`).");
         let unknown_key_window = table.or(
             "unknown_key_window",
             &preset::JWKS_WINDOW,
-            "At most one fetch for unknown key ids in this time (`jwks`).",
+            "At most one fetch for unknown key ids in this time (`jwks`, `discovery`).",
         );
         let which = which?;
         refuse_others(which, table);
@@ -415,8 +445,9 @@ impl Fields for KeyFields {
                 };
                 fixed(KeySet::from_jwks(&text, &algorithms), file.span, table)
             }
-            "jwks" => {
-                let (url, algorithms) = (jwks?, algorithms?);
+            "jwks" | "discovery" => {
+                let discovers = which == "discovery";
+                let (url, algorithms) = (if discovers { discovery? } else { jwks? }, algorithms?);
                 let span = url.span;
                 let symmetric = |a: &&Algorithm| HMAC.iter().any(|(_, hmac)| hmac == *a);
                 if algorithms.is_empty() || algorithms.iter().any(|a| symmetric(&a)) {
@@ -432,12 +463,13 @@ impl Fields for KeyFields {
                 }
                 let source = JwksSource {
                     url: url.value.0.into(),
+                    discovers: None,
                     algorithms,
                     refresh: refresh?,
                     timeout: timeout?,
                     unknown_key_window: unknown_key_window?,
                 };
-                Some(Self::Fetched(At { value: source, span }))
+                Some(Self::Fetched { source: At { value: source, span }, discovers })
             }
             hmac => {
                 let (_, algorithm) = HMAC.into_iter().find(|(key, _)| *key == hmac)?;
@@ -472,7 +504,7 @@ fn refuse_others(which: &str, table: &mut Table<'_, '_>) {
     let allowed: &[&str] = match which {
         "pem" => &["kid", "algorithm"],
         "file" => &["algorithms"],
-        "jwks" => &["algorithms", "refresh", "timeout", "unknown_key_window"],
+        "jwks" | "discovery" => &["algorithms", "refresh", "timeout", "unknown_key_window"],
         _ => &["kid"],
     };
     let all = ["kid", "algorithm", "algorithms", "refresh", "timeout", "unknown_key_window"];

@@ -95,6 +95,9 @@ pub struct Issuer {
 pub struct JwksSource {
     /// `https://…` (`http://` is for development; `tollgate check` warns).
     pub url: Box<str>,
+    /// Where the URL is that of a discovery document (OpenID Connect Discovery section 4): the
+    /// issuer that it must name, byte for byte. The keys are where the document says.
+    pub discovers: Option<Box<str>>,
     /// Algorithms that its keys may be used with.
     pub algorithms: Vec<Algorithm>,
     /// Time between two background fetches.

@@ -23,7 +23,7 @@ use tollgate::telemetry::metrics::Metrics;
 
 use crate::clock::TestClock;
 use crate::support::eventually;
-use crate::support::jwks::{Behaviour, Jwks};
+use crate::support::jwks::{Behaviour, Jwks, key_set};
 use crate::support::keys::Key;
 
 const WINDOW: Duration = Duration::from_secs(30);
@@ -43,7 +43,13 @@ impl World {
     }
 
     fn follow(&self, url: &str) -> Arc<RemoteKeys> {
-        let mut sets = self.store.follow(&identity(url));
+        let mut sets = self.store.follow(&identity(url, None));
+        sets.remove(0).unwrap()
+    }
+
+    /// By a discovery document.
+    fn discover(&self, url: &str, issuer: &str) -> Arc<RemoteKeys> {
+        let mut sets = self.store.follow(&identity(url, Some(issuer)));
         sets.remove(0).unwrap()
     }
 
@@ -66,9 +72,10 @@ impl World {
     }
 }
 
-fn identity(url: &str) -> IdentityPolicy {
+fn identity(url: &str, discovers: Option<&str>) -> IdentityPolicy {
     let jwks = JwksSource {
         url: url.into(),
+        discovers: discovers.map(Box::from),
         algorithms: vec![Algorithm::ES256, Algorithm::EdDSA],
         refresh: Duration::from_secs(3600),
         timeout: Duration::from_millis(500),
@@ -168,6 +175,47 @@ async fn a_rotated_key_is_found_by_the_first_token_that_names_it() {
     keys.look_up().await;
     assert!(!has(&keys.settled(), "old"));
     assert_ne!(keys.generation(), generation, "what the old key verified counts no more");
+}
+
+/// One document that is both: what the endpoint says of itself, and its keys.
+fn document(issuer: &str, url: &str, keys: &[&Key]) -> Behaviour {
+    let mut both: serde_json::Value = serde_json::from_str(&key_set(keys)).unwrap();
+    both["issuer"] = issuer.into();
+    both["jwks_uri"] = url.into();
+    Behaviour::Serve(both.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_discovery_document_leads_to_the_keys_while_it_names_the_very_issuer() {
+    const ISSUER: &str = "https://id.example";
+    let world = World::new();
+    let (old, new) = (Key::es256("old"), Key::eddsa("new"));
+    let jwks = Jwks::serving(&[&old]).await;
+    let url = jwks.url();
+    let keys = world.discover(&url, ISSUER);
+    eventually("a fetch", async || (jwks.fetches() > 0).then_some(())).await;
+    assert!(!keys.is_ready(), "it is a key set, and no discovery document");
+
+    jwks.behave(document(ISSUER, &url, &[&old]));
+    world.clock.advance(WINDOW);
+    keys.look_up().await;
+    ready(&keys).await;
+    assert!(has(&keys.settled(), "old"));
+    for (issuer, at) in [
+        ("https://id.example/", url.as_str()),
+        ("https://evil.example", url.as_str()),
+        (ISSUER, "http://127.0.0.1:1/"),
+        (ISSUER, "file:///etc/passwd"),
+    ] {
+        jwks.behave(document(issuer, at, &[&new]));
+        world.clock.advance(WINDOW);
+        keys.look_up().await;
+        assert!(has(&keys.settled(), "old") && !has(&keys.settled(), "new"), "{issuer} {at}");
+    }
+    jwks.behave(document(ISSUER, &url, &[&new]));
+    world.clock.advance(WINDOW);
+    keys.look_up().await;
+    assert!(has(&keys.settled(), "new"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

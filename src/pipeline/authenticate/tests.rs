@@ -126,6 +126,7 @@ fn identity() -> IdentityPolicy {
     let mut fleet = issuer("fleet", &["https://fleet.example"], &[], vec![]);
     fleet.jwks = Some(JwksSource {
         url: "https://fleet.example/jwks.json".into(),
+        discovers: None,
         algorithms: vec![Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
         refresh: std::time::Duration::from_secs(600),
         timeout: std::time::Duration::from_secs(5),

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
+use reqwest::Url;
 use reqwest::redirect::{Attempt, Policy};
+use serde::Deserialize;
 
 use crate::policy::identity::{JwksSource, KeySet};
 use crate::policy::keys::KeySetError;
@@ -29,6 +31,9 @@ pub enum FetchError {
     /// Too long.
     #[error("the answer is longer than {MAX_BYTES} bytes")]
     TooLarge,
+    /// The discovery document cannot be used.
+    #[error("the discovery document {0}")]
+    Discovery(&'static str),
     /// Not a usable key set.
     #[error(transparent)]
     Keys(#[from] KeySetError),
@@ -62,10 +67,26 @@ impl Fetcher {
         Ok(Self { client })
     }
 
-    /// Fetches and reads a key set.
+    /// Fetches and reads a key set, from where a discovery document says if the source is one.
+    /// Both together have the source's time.
     pub async fn fetch(&self, source: &JwksSource) -> Result<KeySet, FetchError> {
-        let get = self.client.get(source.url.as_ref()).timeout(source.timeout);
-        let mut answer = get.send().await.map_err(transport)?;
+        let both = async {
+            let stated = source.url.as_ref();
+            let body = match &source.discovers {
+                None => self.get(stated).await?,
+                Some(issuer) => {
+                    let found = keys_of(&self.get(stated).await?, issuer, stated)?;
+                    self.get(found.as_str()).await?
+                }
+            };
+            Ok(KeySet::from_jwks(&body, &source.algorithms)?)
+        };
+        let late = |_| FetchError::Transport("no answer in time".to_owned());
+        tokio::time::timeout(source.timeout, both).await.map_err(late)?
+    }
+
+    async fn get(&self, url: &str) -> Result<String, FetchError> {
+        let mut answer = self.client.get(url).send().await.map_err(transport)?;
         if answer.status() != http::StatusCode::OK {
             return Err(FetchError::Status(answer.status().as_u16()));
         }
@@ -76,10 +97,36 @@ impl Fetcher {
             }
             body.extend_from_slice(&chunk);
         }
-        let text = std::str::from_utf8(&body)
-            .map_err(|_| KeySetError::Json("it is not UTF-8".to_owned()))?;
-        Ok(KeySet::from_jwks(text, &source.algorithms)?)
+        let text = String::from_utf8(body);
+        Ok(text.map_err(|_| KeySetError::Json("it is not UTF-8".to_owned()))?)
     }
+}
+
+/// What counts of a discovery document (OpenID Connect Discovery section 3, RFC 8414 section 2).
+#[derive(Deserialize)]
+struct Discovered {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// Where the keys are, by a document that names the right issuer (OpenID Connect Discovery section
+/// 4.3). They are no worse protected on their way than the document was.
+fn keys_of(document: &str, issuer: &str, from: &str) -> Result<Url, FetchError> {
+    let found: Discovered = serde_json::from_str(document)
+        .map_err(|_| FetchError::Discovery("is not JSON with `issuer` and `jwks_uri`"))?;
+    if found.issuer != issuer {
+        return Err(FetchError::Discovery("names another issuer than `iss`"));
+    }
+    let url = Url::parse(&found.jwks_uri)
+        .map_err(|_| FetchError::Discovery("has a `jwks_uri` that is no URL"))?;
+    let plain = Url::parse(from).is_ok_and(|from| from.scheme() == "http");
+    if url.scheme() != "https" && !(plain && url.scheme() == "http") {
+        return Err(FetchError::Discovery("has a `jwks_uri` without TLS"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(FetchError::Discovery("has a `jwks_uri` with a password"));
+    }
+    Ok(url)
 }
 
 /// A redirect may tidy up a path; it may not lead to another scheme, host or port.
@@ -104,4 +151,51 @@ fn transport(error: reqwest::Error) -> FetchError {
         cause = inner.source();
     }
     FetchError::Transport(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ISSUER: &str = "https://id.example/realms/crm";
+    const FROM: &str = "https://id.example/realms/crm/.well-known/openid-configuration";
+
+    fn keys(document: &str, from: &str) -> Result<String, String> {
+        let found = keys_of(document, ISSUER, from);
+        found.map(|url| url.to_string()).map_err(|error| error.to_string())
+    }
+
+    fn naming(issuer: &str, keys: &str) -> String {
+        serde_json::json!({ "issuer": issuer, "jwks_uri": keys, "other": [1] }).to_string()
+    }
+
+    #[test]
+    fn a_document_of_the_very_issuer_says_where_the_keys_are() {
+        let document = naming(ISSUER, "https://keys.example/crm");
+        assert_eq!(keys(&document, FROM).as_deref(), Ok("https://keys.example/crm"));
+        let plain = naming(ISSUER, "http://127.0.0.1:9/keys");
+        assert!(keys(&plain, "http://127.0.0.1:9/.well-known/openid-configuration").is_ok());
+    }
+
+    #[test]
+    fn a_document_that_could_be_anothers_or_leads_astray_is_refused() {
+        for (document, wanted) in [
+            ("[]".to_owned(), "is not JSON"),
+            ("{\"issuer\":\"x\"}".to_owned(), "is not JSON"),
+            (
+                format!("{{\"issuer\":\"{ISSUER}\",\"issuer\":\"x\",\"jwks_uri\":\"https://x/\"}}"),
+                "is not JSON",
+            ),
+            (naming("https://id.example/realms/other", "https://keys.example/"), "another issuer"),
+            (naming(&format!("{ISSUER}/"), "https://keys.example/"), "another issuer"),
+            (naming("https://ID.example/realms/crm", "https://keys.example/"), "another issuer"),
+            (naming(ISSUER, "keys"), "no URL"),
+            (naming(ISSUER, "http://keys.example/"), "without TLS"),
+            (naming(ISSUER, "file:///etc/passwd"), "without TLS"),
+            (naming(ISSUER, "https://a:b@keys.example/"), "with a password"),
+        ] {
+            let refused = keys(&document, FROM).unwrap_err();
+            assert!(refused.contains(wanted), "{document}: {refused}");
+        }
+    }
 }
