@@ -16,6 +16,7 @@ use http::Version;
 use crate::config::{self, Loaded};
 use crate::domain::charge::Charge;
 use crate::domain::head::Arrival;
+use crate::domain::known::Question;
 use crate::domain::refusal::Refusal;
 use crate::pipeline::response::DirectAnswer;
 use crate::pipeline::{Chargeable, Passed, Settled, Stop, Trace, decide, response};
@@ -129,6 +130,7 @@ async fn ask_and_decide(
             Some(machine) => decide(arrival, snapshot, &machine.beside(facts), trace, now),
         };
         match decided {
+            Err(Stop::Ask(Question::Join(join))) => facts.suppose(join),
             Err(Stop::Ask(question)) => facts.find_out(question).await?,
             decided => return decided,
         }

@@ -160,6 +160,8 @@ pub(super) const REQUIRED_CLAIMS: Preset = Preset::new(
 );
 pub(super) const ISSUER_MEMBERSHIP: Preset =
     Preset::new("issuer", "membership", "require", "whoever vouches for somebody invites nobody");
+pub(super) const ISSUER_SYNC: Preset =
+    Preset::new("issuer", "sync", "never", "what administrators changed in the directory stays");
 pub(super) const ISSUER_CHOOSE: Preset =
     Preset::new("issuer roles", "choose", "first", "one role is what most members have");
 pub(super) const ISSUER_OTHERWISE: Preset = Preset::new(
@@ -488,6 +490,7 @@ pub const ALL: &[Preset] = &[
     MAX_TOKEN_BYTES,
     REQUIRED_CLAIMS,
     ISSUER_MEMBERSHIP,
+    ISSUER_SYNC,
     ISSUER_CHOOSE,
     ISSUER_OTHERWISE,
     LEEWAY,

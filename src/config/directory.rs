@@ -306,6 +306,7 @@ impl MemberFields {
             grants: self.grants.clone(),
             denials: self.denials.clone(),
             stage: self.stage.as_ref().map(|stage| stage.value.clone()),
+            role_as_of: None,
         };
         (more != MoreRights::default()).then(|| Box::new(more))
     }

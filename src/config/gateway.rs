@@ -314,12 +314,25 @@ impl Fields for DirectoryQueries {
                 fits.membership,
                 "`$1` text (user), `$2` uuid → `organization uuid, role text, status text, \
                  joined_at bigint`; optionally `roles`, `grants`, `denials` and `teams` \
-                 (`team:role`) as `text[]`, `stage text`.",
+                 (`team:role`) as `text[]`, `stage text`, `role_as_of bigint` (seconds since 1970).",
             ),
             default_membership: query(
                 "default_membership",
                 fits.default_membership,
                 "`$1` text (user) → the same columns, at most one row.",
+            ),
+            join: query(
+                "join",
+                fits.join,
+                "`$1` text (user), `$2` uuid, `$3` text (role), `$4` `text[]` (further roles), `$5` \
+                 bigint (seconds since 1970) → makes a membership where there is none; a row if it \
+                 did (`membership: create`).",
+            ),
+            change_role: query(
+                "change_role",
+                fits.change_role,
+                "The same parameters → sets the roles of an active membership whose `role_as_of` is \
+                 earlier or null; a row if it did (`sync: login`).",
             ),
             machine_key: query(
                 "machine_key",

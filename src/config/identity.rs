@@ -15,7 +15,7 @@ use crate::policy::identity::{
     Algorithm, ApiKey, ApiKeyKind, ApiKeys, IdentityPolicy, Issuer, JwksSource, KeySet,
     VerifyingKey,
 };
-use crate::policy::sign_on::SignOn;
+use crate::policy::sign_on::{SignOn, Sync};
 
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table};
@@ -36,6 +36,8 @@ pub(super) struct IdentityFields {
     pub(super) mapped_roles: Vec<At<Name>>,
     /// Organizations that issuers name.
     pub(super) organizations: Vec<At<OrgSelector>>,
+    /// Where issuers say that members are to be made.
+    pub(super) creates: Vec<Span>,
     pub(super) token_span: Span,
     /// Whether devices are trusted.
     pub(super) trusting: Trusting,
@@ -83,11 +85,18 @@ impl Fields for IdentityFields {
         distinct_issuers(&issuers, table);
         let api_keys = keys_by_hash(api_keys, table);
         let (mut mapped_roles, mut organizations) = (Vec::new(), Vec::new());
-        let mut whole = Vec::new();
+        let (mut whole, mut creates) = (Vec::new(), Vec::new());
         for At { value: IssuerFields { mut issuer, sign_on }, .. } in issuers {
             issuer.sign_on = sign_on.policy;
+            // What was said last is known by when it was said.
+            if issuer.sign_on.sync == Sync::Login
+                && !issuer.required_claims.iter().any(|claim| &**claim == "iat")
+            {
+                issuer.required_claims.push("iat".into());
+            }
             mapped_roles.extend(sign_on.roles);
             organizations.extend(sign_on.organizations);
+            creates.extend(sign_on.creates);
             whole.push(Arc::new(issuer));
         }
         Some(Self {
@@ -109,6 +118,7 @@ impl Fields for IdentityFields {
             anonymous_role: anonymous.role,
             mapped_roles,
             organizations,
+            creates,
             token_span: table.key_span("max_token_bytes"),
             trusting,
             machines: table.has("machines"),

@@ -137,6 +137,10 @@ pub(super) fn read(
             let (data, places) = file.compile(&names, cx);
             let named = gateway.identity.as_ref().map(|identity| &*identity.organizations);
             organizations_exist(named.unwrap_or_default(), &data, cx);
+            for place in identity.into_iter().flat_map(|identity| &identity.creates) {
+                cx.warning(*place, "members are made in memory: the directory is a file")
+                    .hint("they are gone after a restart or a reload; use PostgreSQL to keep them");
+            }
             let data = Arc::new(data);
             stated = Some((Arc::clone(&data), places));
             DirectorySettings::File(data)

@@ -27,6 +27,7 @@ impl Default for DirectoryQueries {
         const MEMBER: &str = "select m.organization_id as organization, m.role, m.status, \
              extract(epoch from m.joined_at)::bigint as joined_at, \
              m.roles, m.grants, m.denials, m.stage, \
+             extract(epoch from m.role_as_of)::bigint as role_as_of, \
              array(select t.team || ':' || t.role from tollgate.organization_team_members t \
              where t.organization_id = m.organization_id and t.user_id = m.user_id \
              order by t.team, t.role) as teams \
@@ -42,6 +43,19 @@ impl Default for DirectoryQueries {
                  where m.user_id = $1 and m.status = 'active' and o.status = 'active' \
                  order by m.joined_at desc, m.organization_id limit 1"
             )),
+            join: Arc::from(
+                "insert into tollgate.organization_members \
+                 (user_id, organization_id, role, roles, role_as_of) \
+                 select $1, o.id, $3, $4, to_timestamp($5) from tollgate.organizations o \
+                 where o.id = $2 and o.status = 'active' \
+                 on conflict do nothing returning user_id",
+            ),
+            change_role: Arc::from(
+                "update tollgate.organization_members \
+                 set role = $3, roles = $4, role_as_of = to_timestamp($5) \
+                 where user_id = $1 and organization_id = $2 and status = 'active' \
+                 and (role_as_of is null or role_as_of < to_timestamp($5)) returning user_id",
+            ),
             machine_key: Arc::from(
                 "select k.organization_id as organization, k.name, k.hash, k.scopes, k.status, \
                  k.addresses::text[] as addresses, k.limit_name, \

@@ -108,6 +108,11 @@ pub struct DirectoryQueries {
     pub membership: Arc<str>,
     /// `$1` text (user) → the same, at most one row.
     pub default_membership: Arc<str>,
+    /// `$1` text (user), `$2` uuid, `$3` text (role), `$4` `text[]` (further roles), `$5` bigint
+    /// (seconds) → a row, if it made a membership.
+    pub join: Arc<str>,
+    /// The same, if it changed the role of a membership that says an earlier time, or none.
+    pub change_role: Arc<str>,
     /// `$1` text (key id) → `organization uuid, name, hash, scopes text[], status`.
     pub machine_key: Arc<str>,
 }

@@ -9,7 +9,7 @@ use crate::domain::directory::DirectoryData;
 use crate::domain::mail::MailDomain;
 use crate::domain::organization::OrgSelector;
 use crate::policy::sign_on::{
-    Choose, DomainHome, MappingLine, MembershipRule, RoleMapping, SignOn, TokenUse, UserForm,
+    Choose, DomainHome, MappingLine, MembershipRule, RoleMapping, SignOn, Sync, TokenUse, UserForm,
     UserRule, names,
 };
 
@@ -18,7 +18,7 @@ use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table, expected, n
 use super::defaults as preset;
 use super::leaf::{Text, word, words};
 use super::routes::ClaimPath;
-use super::yaml::{Kind, Node};
+use super::yaml::{Kind, Node, Span};
 
 /// Lines of one mapping, or domains of one issuer.
 const MOST: usize = 4096;
@@ -29,6 +29,8 @@ pub(super) struct SignOnFields {
     pub(super) policy: SignOn,
     pub(super) roles: Vec<At<Name>>,
     pub(super) organizations: Vec<At<OrgSelector>>,
+    /// Where it says that members are to be made.
+    pub(super) creates: Option<Span>,
 }
 
 /// What else of the issuer it has to fit.
@@ -50,8 +52,10 @@ impl SignOnFields {
             "By which id the directory knows its users; if not stated, by `sub`, and where \
              `organizations` are stated, by the issuer's name, a vertical bar and `sub`.",
         );
-        let roles = table
-            .optional::<RoleFields>("roles", "Which role a claim comes to (`membership: token`).");
+        let roles = table.optional::<RoleFields>(
+            "roles",
+            "Which role a claim comes to (`membership: token` and `create`).",
+        );
         let domains = table.some::<DomainFields>(
             "domains",
             "The organization of users by the domain of their verified mail address: `acme.com: \
@@ -61,7 +65,15 @@ impl SignOnFields {
             "membership",
             &preset::ISSUER_MEMBERSHIP,
             "`require`: the directory has it and says the role; `token`: `roles` says the role, at \
-             each request.",
+             each request; `create`: who is not in the directory is made a member there, with the \
+             role that `roles` says.",
+        );
+        let sync = table.or::<Sync>(
+            "sync",
+            &preset::ISSUER_SYNC,
+            "Whose role counts once somebody is a member (`membership: create`): `never`: the \
+             directory's; `login`: that of the token that was issued last, which the directory is \
+             made to say, too.",
         );
         let tokens = table.optional::<TokenUse>(
             "tokens",
@@ -82,7 +94,8 @@ impl SignOnFields {
             None if table.has("user") => return None,
             None => UserRule { claim: Vec::new(), form: form(bound) },
         };
-        let membership = membership?;
+        let (membership, sync) = (membership?, sync?);
+        let creates = table.key_span("membership");
         meaningful(membership, table);
         let organizations = match organizations {
             Some(organizations) => organizations.0,
@@ -106,11 +119,13 @@ impl SignOnFields {
                 roles: mapping,
                 domains: domains.into_iter().map(|(home, _)| home).collect(),
                 membership,
+                sync,
                 tokens,
                 clients: clients.into_iter().map(|client| client.0.into()).collect(),
             },
             roles: roles.unwrap_or_default(),
             organizations: named,
+            creates: (membership == MembershipRule::Create).then_some(creates),
         })
     }
 }
@@ -133,15 +148,21 @@ fn pinned(beside: &Beside<'_>, table: &mut Table<'_, '_>) {
 
 /// Keys that would be read and ignored, and those without which others mean nothing.
 fn meaningful(membership: MembershipRule, table: &mut Table<'_, '_>) {
+    if membership != MembershipRule::Create && table.has("sync") {
+        let span = table.key_span("sync");
+        let message = "`sync` has no meaning where nobody is made a member";
+        table.error(span, message, "state `membership: create`, or remove it");
+    }
     match membership {
         MembershipRule::Require => {
             if table.has("roles") {
                 let span = table.key_span("roles");
                 let message = "`roles` has no meaning where the directory says the role";
-                table.error(span, message, "state `membership: token`, or remove it");
+                let hint = "state `membership: token` or `create`, or remove it";
+                table.error(span, message, hint);
             }
         }
-        MembershipRule::Token => {
+        MembershipRule::Token | MembershipRule::Create => {
             let span = table.key_span("membership");
             if !table.has("roles") {
                 let message = "nothing says which role tokens come to";
@@ -227,8 +248,23 @@ impl Decode for MembershipRule {
     }
 }
 
-const MEMBERSHIPS: &[(&str, MembershipRule)] =
-    &[("require", MembershipRule::Require), ("token", MembershipRule::Token)];
+const MEMBERSHIPS: &[(&str, MembershipRule)] = &[
+    ("require", MembershipRule::Require),
+    ("token", MembershipRule::Token),
+    ("create", MembershipRule::Create),
+];
+
+impl Decode for Sync {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        word(node, SYNCS, "time", cx)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        words(SYNCS)
+    }
+}
+
+const SYNCS: &[(&str, Sync)] = &[("never", Sync::Never), ("login", Sync::Login)];
 
 impl Decode for TokenUse {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {

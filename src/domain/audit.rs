@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::escape::{Resource, TenantEscape};
 use super::ids::{OrgId, RequestId, UserId};
+use super::known::MembershipChange;
 use super::principal::PrincipalKind;
 use super::source::Source;
 use super::trusted::DeviceId;
@@ -43,6 +44,8 @@ pub struct AuditRecord {
     pub organization: Option<OrgId>,
     /// The caller's role there.
     pub role: Option<Arc<str>>,
+    /// What it did to the caller's membership, by the word of an identity provider.
+    pub membership: Option<MembershipChange>,
     /// The method.
     pub method: Method,
     /// The path, without its query: that can hold secrets.
@@ -191,6 +194,7 @@ impl AuditRecord {
             api_key: self.api_key.as_deref(),
             organization: self.organization.map(|organization| *organization.as_uuid()),
             role: self.role.as_deref(),
+            membership: self.membership.map(MembershipChange::as_str),
             method: self.method.as_str(),
             path: &self.path,
             route: self.route.as_deref(),
@@ -234,6 +238,8 @@ pub struct AuditLine<'a> {
     organization: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    membership: Option<&'static str>,
     method: &'a str,
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -315,6 +321,7 @@ mod tests {
             api_key: None,
             organization: Some("7b0d3c1e-0000-4000-8000-00000000000a".parse().unwrap()),
             role: None,
+            membership: Some(MembershipChange::Created),
             method: Method::PATCH,
             path: Box::from("/rest/v1/\"events\""),
             route: Some(Arc::from("rest")),
@@ -334,7 +341,7 @@ mod tests {
             "{\"id\":\"00000000-0000-0000-0000-000000000000\",\
              \"time\":\"1970-01-01T00:00:00.000000Z\",\"node\":\"node-1\",\"seq\":42,\
              \"client\":\"2001:db8::1\",\"principal\":\"user\",\"user\":\"ann\",\
-             \"organization\":\"7b0d3c1e-0000-4000-8000-00000000000a\",\"method\":\"PATCH\",\
+             \"organization\":\"7b0d3c1e-0000-4000-8000-00000000000a\",\"membership\":\"created\",\"method\":\"PATCH\",\
              \"path\":\"/rest/v1/\\\"events\\\"\",\"route\":\"rest\",\"decision\":\"refused\",\
              \"status\":403,\"code\":\"permission_denied\",\"permission\":\"events:write\",\
              \"policy\":\"policies/base.yaml:7\",\"duration_micros\":181}"

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::ids::{OrgId, UserId};
 use super::machine::{KeyId, MachineKey};
-use super::organization::{Membership, OrgSelector, Organization};
+use super::organization::{MemberStatus, Membership, MoreRights, OrgSelector, Organization};
 
 /// The answer of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,63 @@ pub enum Question {
     DefaultMembership(UserId),
     /// The machine's key of that id.
     MachineKey(KeyId),
+    /// Make this membership, or bring it up to date, and say what it is now.
+    Join(Arc<Join>),
+}
+
+/// A membership that an identity provider vouches for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Join {
+    /// Whose.
+    pub user: UserId,
+    /// In which organization.
+    pub organization: OrgId,
+    /// The role.
+    pub role: Arc<str>,
+    /// Further roles.
+    pub further: Box<[Arc<str>]>,
+    /// When the provider said so, in seconds since 1970: what it said later counts.
+    pub as_of: u64,
+    /// What is to be done.
+    pub change: MembershipChange,
+}
+
+/// What an identity provider's word does to a membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MembershipChange {
+    /// It is made, where there is none.
+    Created,
+    /// Its role is brought up to date.
+    RoleChanged,
+}
+
+impl MembershipChange {
+    /// As the audit log writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::RoleChanged => "role_changed",
+        }
+    }
+}
+
+impl Join {
+    /// The membership as it is once it was made, for a user who joined then.
+    pub fn membership(&self, joined_at: u64) -> Membership {
+        let more = MoreRights {
+            roles: self.further.to_vec(),
+            role_as_of: Some(self.as_of),
+            ..MoreRights::default()
+        };
+        Membership {
+            organization: self.organization,
+            user: self.user.clone(),
+            role: Arc::clone(&self.role),
+            status: MemberStatus::Active,
+            joined_at,
+            more: Some(Box::new(more)),
+        }
+    }
 }
 
 /// The answer to a [`Question`] about the directory; key questions are answered by the key set.
@@ -77,6 +134,13 @@ pub enum Answer {
     Membership(Lookup<Arc<Membership>>),
     /// About a machine's key.
     MachineKey(Lookup<Arc<MachineKey>>),
+    /// About a membership that was to be made.
+    Joined {
+        /// What it is now.
+        membership: Lookup<Arc<Membership>>,
+        /// Whether this very question changed it.
+        changed: bool,
+    },
 }
 
 /// The place of an issuer in the snapshot's list.

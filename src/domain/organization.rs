@@ -107,6 +107,8 @@ pub struct MoreRights {
     pub denials: Vec<PermissionPattern>,
     /// The stage that the member has reached, as policies name stages.
     pub stage: Option<Arc<str>>,
+    /// When an identity provider said the role, in seconds since 1970, if one did.
+    pub role_as_of: Option<u64>,
 }
 
 /// A role in one team, or in all teams of a department.

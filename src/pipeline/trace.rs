@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::domain::ids::{RequestId, UserId};
+use crate::domain::known::MembershipChange;
 use crate::domain::organization::Organization;
 use crate::domain::principal::Principal;
 use crate::domain::source::Source;
@@ -129,6 +130,8 @@ pub struct Trace {
     pub organization: Option<Arc<Organization>>,
     /// The caller's role there.
     pub role: Option<Arc<Role>>,
+    /// What the request did to its caller's membership, by the word of an identity provider.
+    pub membership: Option<MembershipChange>,
     /// The permission that was looked at, `resource:action`.
     pub permission: Option<Arc<str>>,
     /// The limits that were charged, or looked at by a refusal.
@@ -164,6 +167,7 @@ impl Trace {
             trust: None,
             organization: None,
             role: None,
+            membership: None,
             permission: None,
             limits: SmallVec::new(),
             stage: Stage::Edge,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::domain::ids::{OrgId, UserId};
-use crate::domain::known::{IssuerIndex, Lookup};
+use crate::domain::known::{IssuerIndex, Join, Lookup};
 use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
@@ -57,4 +57,7 @@ pub trait Known: Send + Sync {
 
     /// The machine's key of that id.
     fn machine_key(&self, id: KeyId) -> Option<Lookup<Arc<MachineKey>>>;
+
+    /// What became of a membership that was to be made.
+    fn joined(&self, join: &Join) -> Option<Lookup<Arc<Membership>>>;
 }

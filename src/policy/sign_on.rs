@@ -28,6 +28,8 @@ pub struct SignOn {
     pub domains: Vec<DomainHome>,
     /// What becomes of a user without membership, and whose role counts.
     pub membership: MembershipRule,
+    /// Whether roles of members follow their tokens (`membership: create`).
+    pub sync: Sync,
     /// Which tokens it may be shown by.
     pub tokens: TokenUse,
     /// The clients whose tokens count, by `client_id` or `azp`. Empty: not checked.
@@ -111,6 +113,18 @@ pub enum MembershipRule {
     Require,
     /// The token says the role, at each request. The directory can only take away.
     Token,
+    /// Who has none is made a member of the directory, with the role that the token says.
+    Create,
+}
+
+/// Whose role counts once the directory has the membership.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// The directory's.
+    #[default]
+    Never,
+    /// That of the token that was issued last: the directory is brought up to date.
+    Login,
 }
 
 /// Which tokens count.

@@ -188,6 +188,7 @@ async fn decided(session: &Session, ctx: &mut Context, head: &Head) -> Result<Ch
             Err(Stop::Ask(question)) => facts.find_out(question).await?,
         }
         ctx.trace.restart();
+        ctx.trace.membership = facts.membership_change();
         ctx.resumed = facts.now();
     }
 }

@@ -136,6 +136,8 @@ fn audit(
     let wanted = match rule {
         // Whoever acts as somebody else is on record with all of it, and so is all trust.
         _ if trace.impersonated.is_some() || trace.trust.is_some() => true,
+        // Nobody becomes a member, or another one, unseen.
+        _ if trace.membership.is_some() => true,
         AuditRule::All => true,
         AuditRule::WritesAndRefusals => refused || !request.method.is_safe(),
         AuditRule::Refusals => refused,
@@ -157,6 +159,7 @@ fn audit(
         api_key: trace.api_key.clone(),
         organization: trace.organization.as_ref().map(|organization| organization.id),
         role: trace.role.as_ref().map(|role| Arc::clone(&role.name)),
+        membership: trace.membership,
         method: request.method.clone(),
         path: request.uri.path().into(),
         route: route.map(|route| Arc::clone(&route.name)),

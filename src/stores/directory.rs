@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::domain::clock::Now;
 use crate::domain::ids::{OrgId, UserId};
-use crate::domain::known::Lookup;
+use crate::domain::known::{Join, Lookup};
 use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 
@@ -16,6 +16,7 @@ mod connections;
 pub mod file;
 mod flights;
 mod invalidation;
+mod joining;
 pub mod postgres;
 mod rows;
 mod shelf;
@@ -108,6 +109,14 @@ impl Directory {
         match self {
             Self::File(file) => file.machine_key(id),
             Self::Postgres(postgres) => postgres.find_machine_key(id).await,
+        }
+    }
+
+    /// Makes a membership, or brings it up to date; what it is now, and whether this call changed it.
+    pub async fn join(&self, join: &Arc<Join>, now: Now) -> (Lookup<Arc<Membership>>, bool) {
+        match self {
+            Self::File(file) => file.join(join, now),
+            Self::Postgres(postgres) => postgres.join(join).await,
         }
     }
 

@@ -64,6 +64,7 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "0006_trusted_device.sql",
         sql: include_str!("../../deploy/sql/0006_trusted_device.sql"),
     },
+    Migration { name: "0007_sign_on.sql", sql: include_str!("../../deploy/sql/0007_sign_on.sql") },
 ];
 
 /// What became of one file.

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::{OrgId, UserId};
-use crate::domain::known::{Answer, IssuerIndex, Lookup, Question};
+use crate::domain::known::{Answer, IssuerIndex, Join, Lookup, MembershipChange, Question};
 use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
@@ -27,8 +27,8 @@ use super::keys::RemoteKeys;
 use super::sessions::Sessions;
 use super::tokens::{MINTED_BYTES, MintedTokens, TokenView};
 
-/// Questions that one request may have answered. The pipeline asks at most six: two keys, two
-/// organizations, a membership, the organization of a default membership; or the key of a machine
+/// Questions that one request may have answered. The pipeline asks at most seven: two keys, two
+/// organizations, a membership, the organization of a default membership, a membership to be made; or the key of a machine
 /// and five organizations.
 const MAX_QUESTIONS: usize = 8;
 
@@ -96,6 +96,10 @@ impl NodeKnowledge {
             Question::DefaultMembership(user) => {
                 Answer::Membership(self.directory.find_default_membership(user).await)
             }
+            Question::Join(join) => {
+                let (membership, changed) = self.directory.join(join, self.clock.now()).await;
+                Answer::Joined { membership, changed }
+            }
             Question::MachineKey(id) => {
                 Answer::MachineKey(self.directory.find_machine_key(*id).await)
             }
@@ -154,6 +158,20 @@ impl<'n> Facts<'n> {
         Ok(())
     }
 
+    /// Takes note of how it would be: for explanations, which change nothing.
+    pub fn suppose(&mut self, join: Arc<Join>) {
+        let membership = Lookup::Found(Arc::new(join.membership(self.now.unix_secs())));
+        self.answers.push((Question::Join(join), Answer::Joined { membership, changed: false }));
+    }
+
+    /// What this request did to a membership.
+    pub fn membership_change(&self) -> Option<MembershipChange> {
+        self.answer(|question, answer| match (question, answer) {
+            (Question::Join(join), Answer::Joined { changed: true, .. }) => Some(join.change),
+            _ => None,
+        })
+    }
+
     fn answer<T>(&self, pick: impl Fn(&Question, &Answer) -> Option<T>) -> Option<T> {
         self.answers.iter().find_map(|(question, answer)| pick(question, answer))
     }
@@ -174,7 +192,8 @@ impl Known for Facts<'_> {
             Question::Organization(_)
             | Question::Membership(..)
             | Question::DefaultMembership(_)
-            | Question::MachineKey(_) => None,
+            | Question::MachineKey(_)
+            | Question::Join(_) => None,
         });
         if looked_up.is_some() { remote.settled() } else { remote.keys(kid) }
     }
@@ -241,5 +260,14 @@ impl Known for Facts<'_> {
             _ => None,
         });
         told.or_else(|| self.looked(self.node.directory.machine_key(id, self.now)))
+    }
+
+    fn joined(&self, join: &Join) -> Option<Lookup<Arc<Membership>>> {
+        self.answer(|question, answer| match (question, answer) {
+            (Question::Join(asked), Answer::Joined { membership, .. }) if **asked == *join => {
+                Some(membership.clone())
+            }
+            _ => None,
+        })
     }
 }

@@ -3,14 +3,16 @@
 
 use jsonwebtoken::Header;
 use serde_json::{Value, json};
+use tollgate::domain::known::MembershipChange;
 
-use crate::world::{Request, World, request};
+use crate::world::{NOW, Request, World, request};
 use crate::{ACME, GLOBEX};
 
 const OKTA: &str = "acme-okta-secret-of-thirty-two-bytes";
 const ENTRA: &str = "acme-entra-secret-of-thirty-two-byte";
 const OF_GLOBEX: &str = "globex-secret-of-thirty-two-bytes-it";
 const GROUP: &str = "group-secret-of-thirty-two-bytes-and";
+const INITECH: &str = "initech-secret-of-thirty-two-bytes-and";
 const CLOSED: &str = "00000000-0000-4000-8000-00000000000c";
 
 fn world() -> World {
@@ -269,4 +271,58 @@ fn an_explanation_names_the_issuer_the_line_and_the_role() {
     has("the mail domain `acme.com` names `acme` (gateway.yaml:47)");
     let refused = world.decide(&okta("GET", "olga", json!("other"))).to_string();
     assert_eq!(refused, "403 no_role gateway.yaml:15");
+}
+
+fn initech(sub: &str, groups: Value) -> Request {
+    let request = request("GET", "/rest/v1/events?select=id").field("x-organization-id", "acme");
+    let request = with(request, sub, "https://initech.test", INITECH);
+    request.claim("groups", groups).claim("iat", json!(NOW.unix_secs() - 60))
+}
+
+#[test]
+fn who_is_vouched_for_and_in_no_directory_is_made_a_member_once_asked_for() {
+    let mut world = world();
+    let decided = world.decide(&initech("new", json!(["audit", "sales"])));
+    assert_eq!(decided.to_string(), to(ACME));
+    let joins = std::mem::take(&mut *world.joins.lock().unwrap());
+    let [join] = joins.as_slice() else { panic!("{joins:?}") };
+    assert_eq!(join.user.as_str(), "initech|new");
+    assert_eq!((join.organization.to_string().as_str(), join.role.as_ref()), (ACME, "member"));
+    assert_eq!(join.further.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["auditor"]);
+    assert_eq!(join.change, MembershipChange::Created);
+    assert_eq!(join.as_of, NOW.unix_secs() - 60);
+    // Nobody is made a member without a role, of another organization, or of a suspended one.
+    let nobody = [
+        (initech("new", json!(["other"])), "no_role"),
+        (initech("gone", json!(["sales"])), "member_suspended"),
+    ];
+    for (asked, wanted) in nobody {
+        assert_eq!(world.decide(&asked).code(), wanted);
+    }
+    let elsewhere = |organization: &str| {
+        let request = request("GET", "/rest/v1/events").field("x-organization-id", organization);
+        let request = with(request, "new", "https://initech.test", INITECH);
+        request.claim("groups", json!("sales")).claim("iat", json!(NOW.unix_secs()))
+    };
+    assert_eq!(world.decide(&elsewhere("globex")).code(), "issuer_not_accepted");
+    assert_eq!(world.decide(&elsewhere("closed")).code(), "org_suspended");
+    assert_eq!(*world.joins.lock().unwrap(), []);
+    world.directory_away = true;
+    assert_eq!(world.decide(&initech("new", json!(["sales"]))).status().as_u16(), 503);
+}
+
+#[test]
+fn a_member_whose_token_says_another_role_is_brought_up_to_date() {
+    let world = world();
+    assert_eq!(world.decide(&initech("same", json!("sales"))).code(), "passed");
+    assert_eq!(*world.joins.lock().unwrap(), [], "it says the same");
+    assert_eq!(world.decide(&initech("old", json!("sales"))).code(), "passed");
+    let joins = std::mem::take(&mut *world.joins.lock().unwrap());
+    let [join] = joins.as_slice() else { panic!("{joins:?}") };
+    assert_eq!((join.change, join.role.as_ref()), (MembershipChange::RoleChanged, "member"));
+    // Who lost every group is out, though the directory still has a role.
+    assert_eq!(world.decide(&initech("same", json!([]))).code(), "no_role");
+    // When it was said is part of it.
+    let undated = initech("old", json!("sales")).claim("iat", Value::Null);
+    assert_eq!(world.decide(&undated).code(), "invalid_token");
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use tollgate::config;
@@ -12,7 +12,7 @@ use tollgate::domain::clock::Now;
 use tollgate::domain::directory::DirectoryData;
 use tollgate::domain::head::Arrival;
 use tollgate::domain::ids::{OrgId, UserId};
-use tollgate::domain::known::{IssuerIndex, Lookup, Outage};
+use tollgate::domain::known::{IssuerIndex, Join, Lookup, Outage};
 use tollgate::domain::machine::{KeyId, MachineKey};
 use tollgate::domain::organization::{
     MemberStatus, Membership, OrgSelector, OrgStatus, Organization,
@@ -35,6 +35,8 @@ pub(crate) struct World {
     snapshot: Snapshot,
     directory: Arc<DirectoryData>,
     pub(crate) directory_away: bool,
+    /// Memberships that were to be made.
+    pub(crate) joins: Mutex<Vec<Join>>,
     pub(crate) keys_away: bool,
     pub(crate) standing: Standing,
     /// Devices that were taken back, of whom.
@@ -200,6 +202,7 @@ impl World {
             snapshot: loaded.snapshot,
             directory,
             directory_away: false,
+            joins: Mutex::default(),
             keys_away: false,
             standing: Standing::Good,
             forgotten: Vec::new(),
@@ -361,5 +364,10 @@ impl Known for World {
 
     fn machine_key(&self, id: KeyId) -> Option<Lookup<Arc<MachineKey>>> {
         self.look_up(self.directory.machine_keys.iter().find(|key| key.id == id).cloned())
+    }
+
+    fn joined(&self, join: &Join) -> Option<Lookup<Arc<Membership>>> {
+        self.joins.lock().unwrap().push(join.clone());
+        self.look_up(Some(join.membership(NOW.unix_secs())))
     }
 }

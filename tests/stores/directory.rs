@@ -30,8 +30,9 @@ const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 
 /// A database of its own in the server of the fixture: it has no part in the application.
 const DATABASE: &str = "postgres";
-const ACME: &str = "11111111-1111-4111-8111-111111111111";
-const GLOBEX: &str = "22222222-2222-4222-8222-222222222222";
+pub(crate) const ACME: &str = "11111111-1111-4111-8111-111111111111";
+pub(crate) const GLOBEX: &str = "22222222-2222-4222-8222-222222222222";
+pub(crate) const INITECH: &str = "33333333-3333-4333-8333-333333333333";
 
 const SEED: &str = "
     insert into tollgate.organizations (id, slug, status, plan) values
@@ -64,16 +65,16 @@ const MORE: &str = "
         ('11111111-1111-4111-8111-111111111111', 'ann', 'sales.north', 'manager');
 ";
 
-struct World {
-    postgres: Postgres,
+pub(crate) struct World {
+    pub(crate) postgres: Postgres,
     clock: Arc<TestClock>,
     metrics: Arc<Metrics>,
-    store: Arc<PostgresStore>,
+    pub(crate) store: Arc<PostgresStore>,
 }
 
 impl World {
     /// A migrated and filled database, and a store that is connected and listens.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let postgres = seeded().await;
         let world = Self::over(postgres);
         eventually("a connection", async || world.store.is_reachable().then_some(())).await;
@@ -92,6 +93,16 @@ impl World {
     fn with(postgres: Postgres, options: &str) -> Self {
         let clock = Arc::new(TestClock::new());
         let metrics = Arc::new(Metrics::new().unwrap());
+        let store = Self::start(&postgres, options, &clock, &metrics);
+        Self { postgres, clock, metrics, store }
+    }
+
+    fn start(
+        postgres: &Postgres,
+        options: &str,
+        clock: &Arc<TestClock>,
+        metrics: &Arc<Metrics>,
+    ) -> Arc<PostgresStore> {
         let settings = PostgresDirectory {
             url: Secret::new(format!("{}?{options}", postgres.url(DATABASE))),
             ttl: TTL,
@@ -102,10 +113,9 @@ impl World {
             connections: NonZeroU32::new(2).unwrap(),
             queries: DirectoryQueries::default(),
         };
-        let dynamic: Arc<dyn Clock> = Arc::clone(&clock) as _;
-        let started =
-            PostgresStore::start(&settings, dynamic, Arc::clone(&metrics), &Handle::current());
-        Self { postgres, clock, metrics, store: started.unwrap() }
+        let dynamic: Arc<dyn Clock> = Arc::clone(clock) as _;
+        let metrics = Arc::clone(metrics);
+        PostgresStore::start(&settings, dynamic, metrics, &Handle::current()).unwrap()
     }
 
     fn known(&self, slug: &str) -> Option<Lookup<Arc<Organization>>> {
@@ -129,14 +139,14 @@ impl World {
         }
     }
 
-    async fn member(&self, name: &str, org: &str) -> Lookup<Arc<Membership>> {
+    pub(crate) async fn member(&self, name: &str, org: &str) -> Lookup<Arc<Membership>> {
         match self.store.membership(&user(name), id(org), self.clock.now()) {
             Some(known) => known,
             None => self.store.find_membership(&user(name), id(org)).await,
         }
     }
 
-    async fn default_org(&self, name: &str) -> Lookup<OrgId> {
+    pub(crate) async fn default_org(&self, name: &str) -> Lookup<OrgId> {
         let lookup = match self.store.default_membership(&user(name), self.clock.now()) {
             Some(known) => known,
             None => self.store.find_default_membership(&user(name)).await,
@@ -148,8 +158,19 @@ impl World {
         }
     }
 
-    async fn sql(&self, sql: &str) {
+    pub(crate) async fn sql(&self, sql: &str) {
         self.postgres.execute(DATABASE, sql).await;
+    }
+
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<serde_json::Value> {
+        self.postgres.rows(DATABASE, sql).await
+    }
+
+    /// Another node over the same database.
+    pub(crate) async fn another(&self) -> Node {
+        let store = Self::start(&self.postgres, "sslmode=disable", &self.clock, &self.metrics);
+        eventually("a connection", async || store.is_reachable().then_some(())).await;
+        Node { clock: Arc::clone(&self.clock), store }
     }
 
     /// Changes rows without a trigger telling of it.
@@ -164,11 +185,26 @@ impl World {
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
-    async fn is_down(&self) {
+    pub(crate) async fn is_down(&self) {
         eventually("the loss of the connections", async || {
             (!self.store.is_reachable()).then_some(())
         })
         .await;
+    }
+}
+
+/// A node beside the one of the world.
+pub(crate) struct Node {
+    clock: Arc<TestClock>,
+    pub(crate) store: Arc<PostgresStore>,
+}
+
+impl Node {
+    pub(crate) async fn member(&self, name: &str, org: &str) -> Lookup<Arc<Membership>> {
+        match self.store.membership(&user(name), id(org), self.clock.now()) {
+            Some(known) => known,
+            None => self.store.find_membership(&user(name), id(org)).await,
+        }
     }
 }
 
@@ -187,11 +223,11 @@ fn selector(slug: &str) -> OrgSelector {
     OrgSelector::Slug(slug.parse().unwrap())
 }
 
-fn id(text: &str) -> OrgId {
+pub(crate) fn id(text: &str) -> OrgId {
     text.parse().unwrap()
 }
 
-fn user(name: &str) -> UserId {
+pub(crate) fn user(name: &str) -> UserId {
     name.parse().unwrap()
 }
 

@@ -14,6 +14,7 @@ mod support;
 
 mod clock;
 mod directory;
+mod joining;
 mod keys;
 mod limits;
 mod limits_redis;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 
 use crate::domain::ids::{OrgId, UserId};
-use crate::domain::known::{Answer, IssuerIndex, Lookup, Question};
+use crate::domain::known::{Answer, IssuerIndex, Join, Lookup, Question};
 use crate::domain::machine::{KeyId, MachineKey, NewKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
@@ -46,7 +46,8 @@ impl StandIn {
             Answer::MachineKey(Lookup::Away(_))
             | Answer::KeysLookedUp
             | Answer::Organization(_)
-            | Answer::Membership(_) => {
+            | Answer::Membership(_)
+            | Answer::Joined { .. } => {
                 return Err(anyhow!("the directory cannot be asked for keys").into());
             }
         };
@@ -110,5 +111,9 @@ impl Known for Beside<'_> {
             return Some(Lookup::Found(Arc::clone(self.known)));
         }
         self.facts.machine_key(id)
+    }
+
+    fn joined(&self, join: &Join) -> Option<Lookup<Arc<Membership>>> {
+        self.facts.joined(join)
     }
 }

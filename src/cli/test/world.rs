@@ -17,7 +17,7 @@ use crate::domain::clock::Now;
 use crate::domain::directory::DirectoryData;
 use crate::domain::head::Arrival;
 use crate::domain::ids::{OrgId, UserId};
-use crate::domain::known::{IssuerIndex, Lookup, Question};
+use crate::domain::known::{IssuerIndex, Join, Lookup, Question};
 use crate::domain::machine::{InvalidKey, KeyId, KeyStatus, MachineKey, NewKey};
 use crate::domain::organization::{MemberStatus, Membership, OrgSelector, Organization};
 use crate::domain::principal::VerifiedToken;
@@ -321,7 +321,8 @@ fn asked(question: &Question) -> String {
         Question::Organization(_)
         | Question::Membership(..)
         | Question::DefaultMembership(_)
-        | Question::MachineKey(_) => "the directory of a test has to be asked".into(),
+        | Question::MachineKey(_)
+        | Question::Join(_) => "the directory of a test has to be asked".into(),
     }
 }
 
@@ -372,6 +373,10 @@ impl Known for CaseKnown<'_> {
             .member(user)
             .filter(|found| matches!(found, Lookup::Found(member) if member.organization == org));
         made.or_else(|| Some(self.directory.membership(user, org)))
+    }
+
+    fn joined(&self, join: &Join) -> Option<Lookup<Arc<Membership>>> {
+        Some(Lookup::Found(Arc::new(join.membership(0))))
     }
 
     fn machine_key(&self, id: KeyId) -> Option<Lookup<Arc<MachineKey>>> {

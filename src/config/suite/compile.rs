@@ -229,6 +229,7 @@ impl Reader<'_, '_> {
             grants: somebody.grants.clone(),
             denials: somebody.denials.clone(),
             stage: somebody.stage.as_ref().map(|stage| stage.value.clone()),
+            role_as_of: None,
         };
         let more = (more != MoreRights::default()).then(|| Box::new(more));
         let member = Member { role: role.value.clone(), more };

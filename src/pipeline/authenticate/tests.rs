@@ -10,7 +10,7 @@ use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
 
 use crate::domain::ids::{OrgId, UserId};
-use crate::domain::known::{IssuerIndex, Lookup, Outage, Question};
+use crate::domain::known::{IssuerIndex, Join, Lookup, Outage, Question};
 use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::domain::refusal::Refusal;
@@ -98,6 +98,10 @@ impl Known for Node {
     }
 
     fn machine_key(&self, _: KeyId) -> Option<Lookup<Arc<MachineKey>>> {
+        None
+    }
+
+    fn joined(&self, _: &Join) -> Option<Lookup<Arc<Membership>>> {
         None
     }
 }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use crate::domain::ids::UserId;
-use crate::domain::known::{Lookup, Question};
-use crate::domain::organization::{MemberStatus, Membership, MoreRights, Organization};
+use crate::domain::known::{Join, Lookup, MembershipChange, Question};
+use crate::domain::organization::{MemberStatus, Membership, MoreRights, OrgStatus, Organization};
 use crate::domain::principal::VerifiedToken;
 use crate::domain::refusal::{Refusal, TenantRefusal};
 use crate::pipeline::Stop;
@@ -16,7 +16,9 @@ use crate::pipeline::trace::Trace;
 use crate::policy::identity::{IdentityPolicy, Issuer};
 use crate::policy::known::Known;
 use crate::policy::route::TenantSource;
-use crate::policy::sign_on::{Choose, DomainHome, MembershipRule, RoleMapping, SignOn, names};
+use crate::policy::sign_on::{
+    Choose, DomainHome, MembershipRule, RoleMapping, SignOn, Sync, names,
+};
 
 use super::{Standing, default_member, in_force, membership, missing, refuse};
 
@@ -133,7 +135,6 @@ impl SignedOn<'_> {
         known: &dyn Known,
         trace: &mut Trace,
     ) -> Result<(Arc<Organization>, Standing), Stop> {
-        let _ = known;
         if let Some(found) = &found {
             in_force(found, self.user, organization.id)?;
         }
@@ -144,10 +145,70 @@ impl SignedOn<'_> {
                 let roles = self.mapped(mapping, trace)?;
                 roles.standing(found, self.user, &organization)
             }
+            (MembershipRule::Create, None, Some(mapping)) if vouches => {
+                // Nobody joins what is suspended.
+                if organization.status == OrgStatus::Suspended {
+                    return Err(refuse(TenantRefusal::OrgSuspended));
+                }
+                let roles = self.mapped(mapping, trace)?;
+                let join = self.join(&roles, &organization, MembershipChange::Created);
+                Standing::Member(self.joined(join, mapping, known, trace)?)
+            }
+            (MembershipRule::Create, Some(found), Some(mapping))
+                if vouches && policy.sync == Sync::Login =>
+            {
+                let roles = self.mapped(mapping, trace)?;
+                let join = self.join(&roles, &organization, MembershipChange::RoleChanged);
+                if roles.are_of(&found) || !newer(&join, &found) {
+                    Standing::Member(found)
+                } else {
+                    Standing::Member(self.joined(join, mapping, known, trace)?)
+                }
+            }
             (_, Some(found), _) => Standing::Member(found),
             (_, None, _) => return Err(refuse(TenantRefusal::NotAMember)),
         };
         Ok((organization, standing))
+    }
+
+    /// What the token says of the user's membership there.
+    fn join(
+        &self,
+        roles: &Mapped<'_>,
+        organization: &Organization,
+        change: MembershipChange,
+    ) -> Join {
+        Join {
+            user: self.user.clone(),
+            organization: organization.id,
+            role: Arc::clone(roles.role),
+            further: roles.further.iter().map(|role| Arc::clone(role)).collect(),
+            as_of: self.token.issued_at.unwrap_or(0),
+            change,
+        }
+    }
+
+    /// The membership, once it was made.
+    fn joined(
+        &self,
+        join: Join,
+        mapping: &RoleMapping,
+        known: &dyn Known,
+        trace: &mut Trace,
+    ) -> Result<Arc<Membership>, Stop> {
+        let membership = match known.joined(&join) {
+            Some(Lookup::Found(membership)) => membership,
+            // Whoever took it out, or the organization, in the meantime, meant it.
+            Some(Lookup::Absent) => return Err(refuse(TenantRefusal::NotAMember)),
+            Some(Lookup::Away(outage)) => return Err(Refusal::Unavailable(outage).into()),
+            None => return Err(Stop::Ask(Question::Join(Arc::new(join)))),
+        };
+        in_force(&membership, self.user, join.organization)?;
+        trace.note(Some(&mapping.source), || match join.change {
+            MembershipChange::Created => format!("`{}` is made a member", join.user),
+            MembershipChange::RoleChanged => format!("the role of `{}` is changed", join.user),
+        });
+        Ok(membership)
     }
 
     /// The roles that the token's claims come to.
@@ -190,7 +251,19 @@ struct Mapped<'m> {
     further: Vec<&'m Arc<str>>,
 }
 
+/// Whether the provider said it after what the directory remembers it to have said.
+fn newer(join: &Join, found: &Membership) -> bool {
+    let before = found.more.as_ref().and_then(|more| more.role_as_of);
+    before.is_none_or(|before| before < join.as_of)
+}
+
 impl Mapped<'_> {
+    /// Whether the membership has these roles and no others in the whole organization.
+    fn are_of(&self, found: &Membership) -> bool {
+        let further = found.more.as_ref().map(|more| more.roles.as_slice()).unwrap_or_default();
+        found.role == *self.role && further.iter().eq(self.further.iter().copied())
+    }
+
     /// The standing of somebody whose roles these are. What the directory grants and denies besides
     /// stays; its own roles do not.
     fn standing(

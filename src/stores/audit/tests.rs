@@ -48,6 +48,7 @@ fn record(path: &str) -> AuditRecord {
         api_key: None,
         organization: None,
         role: None,
+        membership: None,
         method: Method::GET,
         path: Box::from(path),
         route: None,

@@ -1,23 +1,29 @@
 //! A directory that a file states in full: the embedded default, and test fixtures.
 //!
-//! Everything is in memory and indexed; a reload replaces it in one step.
+//! Everything is in memory and indexed; a reload replaces it in one step. Members who were let in by
+//! their identity provider are in memory only, and gone with it.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ahash::HashMap;
 use arc_swap::ArcSwap;
 
+use crate::domain::clock::Now;
 use crate::domain::directory::DirectoryData;
 use crate::domain::ids::{OrgId, OrgSlug, UserId};
-use crate::domain::known::Lookup;
+use crate::domain::known::{Join, Lookup, MembershipChange, Outage};
 use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{MemberStatus, Membership, OrgSelector, OrgStatus, Organization};
 
 /// A directory in memory.
 pub struct FileDirectory {
     index: ArcSwap<Index>,
+    joined: RwLock<HashMap<UserId, Vec<Arc<Membership>>>>,
 }
+
+/// Users who may join besides those of the file; beyond that, joining is an outage.
+const MOST_JOINED: usize = 65_536;
 
 #[derive(Default)]
 struct Index {
@@ -36,7 +42,7 @@ struct User {
 impl FileDirectory {
     /// Indexes what a file states.
     pub fn new(data: &DirectoryData) -> Self {
-        Self { index: ArcSwap::from_pointee(Index::new(data)) }
+        Self { index: ArcSwap::from_pointee(Index::new(data)), joined: RwLock::default() }
     }
 
     /// Puts another state in its place.
@@ -57,13 +63,67 @@ impl FileDirectory {
     /// The user's membership in the organization.
     pub fn membership(&self, user: &UserId, organization: OrgId) -> Lookup<Arc<Membership>> {
         let index = self.index.load();
-        lookup(index.users.get(user).and_then(|user| user.memberships.get(&organization)))
+        match index.users.get(user).and_then(|user| user.memberships.get(&organization)) {
+            None if index.by_id.contains_key(&organization) => {
+                lookup(self.joined(user).iter().find(|joined| joined.organization == organization))
+            }
+            stated => lookup(stated),
+        }
+    }
+
+    /// Makes a membership beside those of the file, or brings one of those up to date. What the file
+    /// states stays as it is.
+    pub fn join(&self, join: &Join, now: Now) -> (Lookup<Arc<Membership>>, bool) {
+        let index = self.index.load();
+        let stated = index.users.get(&join.user);
+        if let Some(stated) = stated.and_then(|user| user.memberships.get(&join.organization)) {
+            return (Lookup::Found(Arc::clone(stated)), false);
+        }
+        let serves = |id| index.by_id.get(id).is_some_and(|org| org.status == OrgStatus::Active);
+        if !serves(&join.organization) {
+            return (Lookup::Absent, false);
+        }
+        let mut joined = self.joined.write().unwrap_or_else(PoisonError::into_inner);
+        if joined.len() >= MOST_JOINED && !joined.contains_key(&join.user) {
+            return (Lookup::Away(Outage::Directory), false);
+        }
+        let of_user = joined.entry(join.user.clone()).or_default();
+        let found = of_user.iter_mut().find(|member| member.organization == join.organization);
+        match (found, join.change) {
+            (None, MembershipChange::Created) => {
+                let made = Arc::new(join.membership(now.unix_secs()));
+                of_user.push(Arc::clone(&made));
+                (Lookup::Found(made), true)
+            }
+            (None, MembershipChange::RoleChanged) => (Lookup::Absent, false),
+            (Some(found), MembershipChange::Created) => (Lookup::Found(Arc::clone(found)), false),
+            (Some(found), MembershipChange::RoleChanged) => {
+                let before = found.more.as_ref().and_then(|more| more.role_as_of);
+                let newer = before.is_none_or(|before| before < join.as_of);
+                if newer {
+                    *found = Arc::new(join.membership(found.joined_at));
+                }
+                (Lookup::Found(Arc::clone(found)), newer)
+            }
+        }
+    }
+
+    fn joined(&self, user: &UserId) -> Vec<Arc<Membership>> {
+        let joined = self.joined.read().unwrap_or_else(PoisonError::into_inner);
+        joined.get(user).cloned().unwrap_or_default()
     }
 
     /// The user's most recently joined active membership in an active organization.
     pub fn default_membership(&self, user: &UserId) -> Lookup<Arc<Membership>> {
         let index = self.index.load();
-        lookup(index.users.get(user).and_then(|user| user.default.as_ref()))
+        let stated = index.users.get(user).and_then(|user| user.default.as_ref());
+        let serves = |joined: &Arc<Membership>| {
+            let organization = index.by_id.get(&joined.organization);
+            organization.is_some_and(|organization| organization.status == OrgStatus::Active)
+        };
+        let joined = self.joined(user).into_iter().filter(serves);
+        let latest = joined.chain(stated.cloned()).max_by_key(|member| rank(member));
+        lookup(latest.as_ref())
     }
 
     /// The key of a machine.
@@ -88,8 +148,6 @@ impl Index {
                 .is_some_and(|organization| organization.status == OrgStatus::Active);
             let user = index.users.entry(membership.user.clone()).or_default();
             if served && membership.status == MemberStatus::Active {
-                // Ties go to the smaller id, as in the database's `order by`.
-                let rank = |m: &Membership| (m.joined_at, Reverse(m.organization));
                 let later =
                     user.default.as_ref().is_none_or(|first| rank(first) < rank(&membership));
                 if later {
@@ -102,6 +160,11 @@ impl Index {
         index.machine_keys = keys.collect();
         index
     }
+}
+
+/// Ties go to the smaller id, as in the database's `order by`.
+fn rank(membership: &Membership) -> (u64, Reverse<OrgId>) {
+    (membership.joined_at, Reverse(membership.organization))
 }
 
 fn lookup<T>(found: Option<&Arc<T>>) -> Lookup<Arc<T>> {
@@ -183,5 +246,54 @@ mod tests {
         file.replace(&DirectoryData::default());
         assert_eq!(file.organization(&by_id), Lookup::Absent);
         assert_eq!(file.organization(&by_slug), Lookup::Absent);
+    }
+
+    #[test]
+    fn who_joins_is_a_member_in_memory_beside_those_whom_the_file_states() {
+        let organizations = vec![
+            organization(1, "a", OrgStatus::Active),
+            organization(2, "b", OrgStatus::Suspended),
+        ];
+        let memberships = vec![membership(1, MemberStatus::Suspended, 10)];
+        let file =
+            FileDirectory::new(&DirectoryData { organizations, memberships, ..<_>::default() });
+        let now = Now { unix_micros: 50_000_000, mono_nanos: 0 };
+        let join = |user: &str, number, role: &str, as_of, change| {
+            let (user, role) = (user.parse().unwrap(), role.into());
+            let join = Join {
+                user,
+                organization: id(number),
+                role,
+                further: Box::default(),
+                as_of,
+                change,
+            };
+            let (found, changed) = file.join(&join, now);
+            let role = match found {
+                Lookup::Found(member) => Some((member.role.to_string(), member.status)),
+                Lookup::Absent => None,
+                Lookup::Away(outage) => panic!("{outage}"),
+            };
+            (role, changed)
+        };
+        let active = |role: &str| Some((role.to_owned(), MemberStatus::Active));
+        let (made, changed) = (MembershipChange::Created, MembershipChange::RoleChanged);
+        assert_eq!(
+            join("u", 1, "admin", 9, made),
+            (Some(("viewer".into(), MemberStatus::Suspended)), false)
+        );
+        assert_eq!(join("v", 2, "admin", 9, made), (None, false), "suspended");
+        assert_eq!(join("v", 3, "admin", 9, made), (None, false), "unknown");
+        assert_eq!(join("v", 1, "admin", 9, changed), (None, false), "not a member yet");
+        assert_eq!(join("v", 1, "viewer", 5, made), (active("viewer"), true));
+        assert_eq!(join("v", 1, "admin", 9, made), (active("viewer"), false), "made already");
+        assert_eq!(join("v", 1, "admin", 5, changed), (active("viewer"), false), "not newer");
+        assert_eq!(join("v", 1, "admin", 6, changed), (active("admin"), true));
+        let user = "v".parse().unwrap();
+        assert!(matches!(file.membership(&user, id(1)), Lookup::Found(m) if m.joined_at == 50));
+        assert!(matches!(file.default_membership(&user), Lookup::Found(_)));
+        file.replace(&DirectoryData::default());
+        assert_eq!(file.membership(&user, id(1)), Lookup::Absent, "its organization is gone");
+        assert_eq!(file.default_membership(&user), Lookup::Absent);
     }
 }

@@ -13,13 +13,15 @@ use tokio_postgres::{AsyncMessage, Error};
 use crate::config::settings::PostgresDirectory;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::{OrgId, UserId};
-use crate::domain::known::Lookup;
+use crate::domain::known::{Join, Lookup, Outage};
 use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
 use crate::telemetry::metrics::Metrics;
 
 use super::connections::{LoadError, Pool, Query, describe};
+use super::flights::Flights;
 use super::invalidation::{Changes, Target};
+use super::joining::Writer;
 use super::rows;
 use super::shelf::{Kind, Shared, Shelf, Times};
 use super::url::Database;
@@ -46,6 +48,8 @@ struct Shelves {
     defaults: Arc<Shelf<Defaults>>,
     machine_keys: Arc<Shelf<MachineKeys>>,
     uses: Uses,
+    writer: Writer,
+    joins: Flights<Arc<Join>, (Lookup<Arc<Membership>>, bool)>,
 }
 
 impl PostgresStore {
@@ -80,6 +84,8 @@ impl PostgresStore {
             defaults: Shelf::new(Arc::clone(&shared), settings.capacity),
             machine_keys: Shelf::new(Arc::clone(&shared), settings.capacity),
             uses: Uses::new(),
+            writer: Writer::new(settings, database.clone()),
+            joins: Flights::new(runtime.clone()),
             shared,
         });
         let keep_up = |slot| runtime.spawn(Arc::clone(&pool).keep_up(slot)).abort_handle();
@@ -142,6 +148,23 @@ impl PostgresStore {
         self.shelves.machine_keys.find(&id).await
     }
 
+    /// Makes a membership, or brings it up to date; what it is now, and whether this call changed
+    /// it. However many want the same, it is done once.
+    pub async fn join(&self, join: &Arc<Join>) -> (Lookup<Arc<Membership>>, bool) {
+        let mut mine = false;
+        let flight = self.shelves.joins.join(join, || {
+            mine = true;
+            let (shelves, join) = (Arc::clone(&self.shelves), Arc::clone(join));
+            async move { shelves.join(&join).await }
+        });
+        let landed = match flight {
+            Some(flight) => flight.landed().await,
+            None => None,
+        };
+        let (found, changed) = landed.unwrap_or((Lookup::Away(Outage::Directory), false));
+        (found, changed && mine)
+    }
+
     /// The key of a machine was used.
     pub fn machine_key_used(&self, id: KeyId, now: Now) {
         self.shelves.uses.note(id, now);
@@ -162,6 +185,21 @@ impl Drop for PostgresStore {
 }
 
 impl Shelves {
+    async fn join(&self, join: &Join) -> (Lookup<Arc<Membership>>, bool) {
+        match self.writer.write(join).await {
+            Ok(changed) => {
+                // What this node remembers is older than what was just written.
+                self.changed(&[Target::User(join.user.clone())]);
+                let key = (join.user.clone(), join.organization);
+                (self.memberships.load(&key).await, changed)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a membership cannot be written to the directory");
+                (Lookup::Away(Outage::Directory), false)
+            }
+        }
+    }
+
     fn changed(&self, targets: &[Target]) {
         self.shared.changes.note(targets);
         self.organizations.forget(targets);

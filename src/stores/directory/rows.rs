@@ -116,6 +116,7 @@ fn more(row: &Row) -> Result<Option<Box<MoreRights>>, RowError> {
         grants: patterns("grants")?,
         denials: patterns("denials")?,
         stage: optional::<String>(row, "stage")?.map(Arc::from),
+        role_as_of: optional::<i64>(row, "role_as_of")?.and_then(|at| u64::try_from(at).ok()),
     };
     Ok((more != MoreRights::default()).then(|| Box::new(more)))
 }

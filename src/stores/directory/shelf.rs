@@ -133,7 +133,8 @@ impl<K: Kind> Shelf<K> {
         })
     }
 
-    async fn load(&self, key: &K::Key) -> Lookup<Arc<K::Value>> {
+    /// Asks the database now, whatever is known.
+    pub(super) async fn load(&self, key: &K::Key) -> Lookup<Arc<K::Value>> {
         let shared = &self.shared;
         let mark = shared.changes.mark();
         let began = shared.clock.now();
