@@ -72,7 +72,7 @@ npm_packages() {
         apt_install
     fi
     have_node || fail "node $(node --version) is too old: 18 or later is needed"
-    say 'installing PostgREST and supabase-js into tests/node_modules (npm ci)'
+    say 'installing PostgREST, oidc-provider and supabase-js into tests/node_modules (npm ci)'
     (cd tests && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
     touch tests/node_modules/.package-lock.json
 }

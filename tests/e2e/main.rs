@@ -28,4 +28,5 @@ mod refusals;
 mod rotation;
 mod row_security;
 mod sessions;
+mod sign_on;
 mod supabase;

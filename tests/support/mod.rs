@@ -1,5 +1,6 @@
-//! Real parts for tests: PostgreSQL, Redis, PostgREST, a key set server, supabase-js in Node and
-//! the built gateway, each a process of its own on a free loopback port, in a temporary directory.
+//! Real parts for tests: PostgreSQL, Redis, PostgREST, an OpenID provider, a key set server,
+//! supabase-js in Node and the built gateway, each a process of its own on a free loopback port, in a
+//! temporary directory.
 //!
 //! Every part waits until it answers before it is handed out, and ends with the value that holds
 //! it: on drop, when the test panics, and (by the kernel's parent-death signal) when the test
@@ -27,6 +28,7 @@ pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod postgrest;
 pub(crate) mod process;
+pub(crate) mod provider;
 pub(crate) mod recorder;
 pub(crate) mod redis;
 pub(crate) mod stack;
