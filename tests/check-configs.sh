@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 # What a deployment has in its environment. A configuration that needs more fails here until it is
 # stated, which is when its documentation is written too.
 export DATABASE_URL=postgres://gateway@127.0.0.1/gateway
+export LOGIN_PEPPER=a-pepper-for-accounts-of-32-bytes-and-more
 export REDIS_URL=redis://127.0.0.1
 export SUPABASE_URL=https://project.example.com
 export SUPABASE_JWT_SECRET=0123456789abcdef0123456789abcdef

@@ -22,6 +22,7 @@ use crate::stores::directory::{Directory, FileDirectory, PostgresStore};
 use crate::stores::guards::address::AddressGuard;
 use crate::stores::keys::KeyStore;
 use crate::stores::limits::LimitStore;
+use crate::stores::logins::Logins;
 use crate::stores::node::NodeKnowledge;
 use crate::stores::sessions::Sessions;
 use crate::stores::tokens::{VERIFIED_BYTES, VerifiedTokens};
@@ -128,6 +129,10 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
     let limits = Arc::new(limits.context("cannot open the store of limits")?);
     let keeper = Arc::clone(&limits);
     runtime.spawn(async move { keeper.keep().await });
+    let logins = Logins::new(&settings.limits, Arc::clone(&parts.clock));
+    let logins = Arc::new(logins.context("cannot open the store of logins")?);
+    let keeper = Arc::clone(&logins);
+    runtime.spawn(async move { keeper.keep().await });
     let addresses = Arc::new(AddressGuard::new(MAX_ADDRESSES, Arc::clone(&parts.clock)));
     runtime.spawn(prune(Arc::clone(&addresses)));
     let audit = settings.audit.as_ref().map(|audit| {
@@ -143,6 +148,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         snapshot,
         node,
         limits: Arc::clone(&limits),
+        logins: Arc::clone(&logins),
         addresses: Arc::clone(&addresses),
         audit: audit.clone(),
         metrics: Arc::clone(&parts.metrics),
@@ -150,7 +156,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         background: runtime.clone(),
     });
     runtime.spawn(Arc::clone(&gateway).end_sockets());
-    readings::add(&parts, &limits, audit.as_ref());
+    readings::add(&parts, &limits, &logins, audit.as_ref());
     let canary = Canary::new();
     runtime.spawn(Arc::clone(&canary).keep(Arc::clone(&gateway)));
     let version = Arc::clone(&gateway);

@@ -5,15 +5,23 @@ use std::sync::Arc;
 use crate::stores::audit::{AuditLog, AuditStats};
 use crate::stores::limits::stats::{LATENCY_BOUNDS, LimitStats};
 use crate::stores::limits::{BreakerState, LimitStore};
+use crate::stores::logins::{LoginStats, Logins};
 use crate::stores::sessions::SessionStats;
 use crate::telemetry::reading::{Reading, Value};
 
 use super::assembly::Parts;
 
 /// Adds the numbers of the stores to the metrics.
-pub(super) fn add(parts: &Arc<Parts>, limits: &Arc<LimitStore>, audit: Option<&AuditLog>) {
+pub(super) fn add(
+    parts: &Arc<Parts>,
+    limits: &Arc<LimitStore>,
+    logins: &Arc<Logins>,
+    audit: Option<&AuditLog>,
+) {
     let limits = Arc::clone(limits);
     parts.metrics.read_from(move || of_limits(&limits.stats()));
+    let logins = Arc::clone(logins);
+    parts.metrics.read_from(move || of_logins(&logins.stats()));
     let sessions = Arc::clone(&parts.sessions);
     parts.metrics.read_from(move || of_sessions(&sessions.stats()));
     // Weak, because the parts own the metrics.
@@ -27,6 +35,26 @@ pub(super) fn add(parts: &Arc<Parts>, limits: &Arc<LimitStore>, audit: Option<&A
         let nothing = AuditStats { queued: 0, written: 0, dropped: 0, errors: 0 };
         of_audit(&audit.as_ref().map_or(nothing, AuditLog::stats))
     });
+}
+
+fn of_logins(stats: &LoginStats) -> Vec<Reading> {
+    vec![
+        Reading::gauge(
+            "tollgate_login_tallies",
+            "Addresses, networks and accounts whose failed logins are counted in this process.",
+            u64::try_from(stats.memory.tallies).unwrap_or(u64::MAX),
+        ),
+        Reading::counter(
+            "tollgate_login_tallies_forgotten_total",
+            "Of these, those that were forgotten before their time, because no more fit.",
+            stats.memory.forgotten,
+        ),
+        Reading::counter(
+            "tollgate_login_store_away_total",
+            "Attempts to sign in that the shared store did not count, because it was away.",
+            stats.away,
+        ),
+    ]
 }
 
 fn of_sessions(stats: &SessionStats) -> Vec<Reading> {

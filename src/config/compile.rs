@@ -15,6 +15,7 @@ use crate::policy::gates::{self, GateDefinition, Gates};
 use crate::policy::identity::IdentityPolicy;
 use crate::policy::impersonation::ImpersonationPolicy;
 use crate::policy::limits::{Limit, Plan, RateSource, Scope};
+use crate::policy::logins::LoginPolicy;
 use crate::policy::response::ResponsePolicy;
 use crate::policy::roles::{
     CALL, IMPLIED_BY_ADMIN, PermissionPattern, RoleDefinition, RoleError, RoleTable, Separation,
@@ -32,6 +33,7 @@ use super::decode::{At, Name, Named, nearest};
 use super::defaults as preset;
 use super::devices::Trusting;
 use super::identity::IdentityFields;
+use super::logins::LoginFields;
 use super::policies::{
     GateFields, ImpersonationFields, LimitFields, LimitRate, PlainPermission, PlanFields,
     PolicyFile, RoleFields,
@@ -54,6 +56,7 @@ pub(super) struct Joined {
     /// In their order.
     pub(super) stages: Vec<Name>,
     pub(super) impersonation: Option<At<ImpersonationFields>>,
+    pub(super) logins: Option<At<LoginFields>>,
     pub(super) limits: BTreeMap<Name, At<LimitFields>>,
     /// Views among them.
     pub(super) tables: BTreeMap<Name, At<TableFields>>,
@@ -77,6 +80,7 @@ pub(super) fn join(files: Vec<PolicyFile>, trusting: Trusting, cx: &mut Context<
         gates: BTreeMap::new(),
         stages: Vec::new(),
         impersonation: None,
+        logins: None,
         limits: BTreeMap::new(),
         tables: BTreeMap::new(),
         functions: BTreeMap::new(),
@@ -90,6 +94,7 @@ pub(super) fn join(files: Vec<PolicyFile>, trusting: Trusting, cx: &mut Context<
     let mut casts: Option<Span> = None;
     let mut stages: Option<Span> = None;
     let mut impersonation: Option<Span> = None;
+    let mut logins: Option<Span> = None;
     let mut caps: Option<Span> = None;
     let mut response: Option<Span> = None;
     for file in files {
@@ -113,6 +118,10 @@ pub(super) fn join(files: Vec<PolicyFile>, trusting: Trusting, cx: &mut Context<
         if let Some(stated) = file.impersonation {
             once("impersonation", stated.span, &mut impersonation, cx);
             joined.impersonation = Some(stated);
+        }
+        if let Some(stated) = file.logins {
+            once("logins", stated.span, &mut logins, cx);
+            joined.logins = Some(stated);
         }
         joined.separated.extend(file.separate);
         joined.permissions.extend(file.permissions.into_iter().map(|named| (named.0, named.1)));
@@ -200,6 +209,9 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     }
     // Where it is wrong, nothing more is to be said of it.
     let machines = base.identity.as_ref().is_none_or(|of| of.machines);
+    let pepper = base.identity.as_ref().and_then(|fields| fields.logins.clone());
+    let logins = joined.logins.as_ref().and_then(|stated| stated.value.0.clone());
+    let logins = logins.map(|logins| Arc::new(LoginPolicy { pepper, ..logins }));
     let identity = base.identity.map(|fields| identity(fields, joined, cx));
     let impersonation = impersonation(joined, &roles, cx);
     let response = Arc::new(joined.response.clone());
@@ -223,6 +235,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
         impersonation,
         plans,
         limits,
+        logins,
         catalog,
         upstreams: upstreams.into_iter().map(|(upstream, _)| upstream).collect(),
         routes: RouteTable::new(routes),

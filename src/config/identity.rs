@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use crate::domain::login::LoginPepper;
 use crate::domain::organization::OrgSelector;
 use crate::domain::secret::Secret;
 use crate::policy::identity::{
@@ -23,6 +24,7 @@ use super::defaults as preset;
 use super::devices::{DeviceFields, Trusting};
 use super::foreign::Url;
 use super::leaf::{Block, FilePath, Seconds, SmallSize, Text};
+use super::logins::LoginIdentity;
 use super::machines::MachineFields;
 use super::sign_on::{Beside, SignOnFields};
 use super::yaml::{Kind, Node, Span};
@@ -43,6 +45,8 @@ pub(super) struct IdentityFields {
     pub(super) trusting: Trusting,
     /// Whether `machines` is stated, rightly or not.
     pub(super) machines: bool,
+    /// What hashes of accounts are keyed with.
+    pub(super) logins: Option<LoginPepper>,
 }
 
 impl Fields for IdentityFields {
@@ -70,6 +74,10 @@ impl Fields for IdentityFields {
             None if table.has("devices") => Trusting::Unclear,
             None => Trusting::Nobody,
         };
+        let logins = table.optional::<LoginIdentity>(
+            "logins",
+            "Accounts of those who sign in; hashed with the pepper of `machines` if not stated.",
+        );
         let service =
             table.section::<ServiceFields>("service", "Callers with a service credential.");
         let anonymous =
@@ -81,6 +89,7 @@ impl Fields for IdentityFields {
             let key = if table.has("service") { "service" } else { "anonymous" };
             table.error(table.key_span(key), message, "list it in one of the two");
         }
+        let (machines, of_machines) = machines.map(|of| (of.0, of.1)).unzip();
         let issuers = issuers?.0;
         distinct_issuers(&issuers, table);
         let api_keys = keys_by_hash(api_keys, table);
@@ -110,7 +119,7 @@ impl Fields for IdentityFields {
                 anonymous_claims: anonymous.claims,
                 service_role: service.role.as_ref().map(|role| role.value.clone()),
                 service_addresses: service.addresses,
-                machines: machines.map(|machines| machines.0),
+                machines,
                 devices: devices.map(|devices| devices.0),
                 anonymous_role: anonymous.role.as_ref().map(|role| role.value.clone()),
             },
@@ -122,6 +131,7 @@ impl Fields for IdentityFields {
             token_span: table.key_span("max_token_bytes"),
             trusting,
             machines: table.has("machines"),
+            logins: logins.map(|logins| logins.0).or(of_machines),
         })
     }
 }

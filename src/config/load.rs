@@ -11,6 +11,7 @@ use crate::policy::Snapshot;
 use crate::policy::rights::{NoRights, Rights};
 use crate::policy::roles::RoleTable;
 use crate::policy::snapshot::SnapshotVersion;
+use crate::policy::upstream::UpstreamKind;
 
 use super::compile::{self, Base};
 use super::context::{Context, Environment, Interpolation};
@@ -23,7 +24,9 @@ use super::leaf::FilePath;
 use super::machines::Keys;
 use super::policies::PolicyFile;
 use super::problem::{Problem, Problems};
-use super::settings::{DirectorySettings, Listener, PostgresDirectory, Settings};
+use super::settings::{
+    DirectorySettings, LimitStoreSettings, Listener, PostgresDirectory, Settings,
+};
 use super::sign_on::organizations_exist;
 use super::yaml::Span;
 
@@ -153,6 +156,9 @@ pub(super) fn read(
     if let (Some((data, places)), Some(snapshot)) = (&stated, &snapshot) {
         apart(data, places, &snapshot.roles, cx);
     }
+    if let (Some(snapshot), Some(limits)) = (&snapshot, &gateway.limits_store) {
+        shared_pepper(snapshot, limits, joined.logins.as_ref().map(|stated| stated.span), cx);
+    }
     listeners(gateway.listen.as_ref(), gateway.admin.as_ref(), cx);
     let settings = Settings {
         listeners: gateway.listen?.0.into_iter().map(|at| at.value).collect(),
@@ -165,6 +171,25 @@ pub(super) fn read(
         log: gateway.log?,
     };
     Some((settings, snapshot?, names))
+}
+
+/// Nodes that share counts of failed logins have to hash accounts alike.
+fn shared_pepper(
+    snapshot: &Snapshot,
+    limits: &LimitStoreSettings,
+    stated: Option<Span>,
+    cx: &mut Context<'_>,
+) {
+    let alone = match limits {
+        LimitStoreSettings::Memory { .. } => true,
+        LimitStoreSettings::Redis(_) => false,
+    };
+    let without = snapshot.logins.as_ref().is_some_and(|logins| logins.pepper.is_none());
+    let guarded = snapshot.upstreams.iter().any(|upstream| upstream.kind == UpstreamKind::Auth);
+    if let Some(span) = stated.filter(|_| !alone && without && guarded) {
+        cx.error(span, "nodes share their counts of failed logins, and no pepper for accounts")
+            .hint("state `identity.logins.pepper` in the gateway file, the same on all nodes");
+    }
 }
 
 /// Nobody has two roles that are kept apart.

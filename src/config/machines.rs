@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::domain::ids::OrgId;
+use crate::domain::login::LoginPepper;
 use crate::domain::machine::{
     InvalidHash, InvalidKey, KeyHash, KeyId, KeyPepper, KeyStatus, MachineKey, PreviousSecret,
 };
@@ -33,7 +34,7 @@ use super::yaml::{Kind, Node, Span};
 const MIN_PEPPER_BYTES: usize = 32;
 
 /// `machines` of `identity`.
-pub(super) struct MachineFields(pub(super) KeyPepper);
+pub(super) struct MachineFields(pub(super) KeyPepper, pub(super) LoginPepper);
 
 impl Fields for MachineFields {
     const NAME: &'static str = "machines";
@@ -49,7 +50,7 @@ impl Fields for MachineFields {
             let hint = "make one with `openssl rand -base64 48`, and state it as `${NAME}`";
             table.error(pepper.span, "the pepper is shorter than 32 bytes", hint);
         }
-        Some(Self(KeyPepper::new(&pepper.value)))
+        Some(Self(KeyPepper::new(&pepper.value), LoginPepper::new(&pepper.value)))
     }
 }
 

@@ -21,6 +21,7 @@ mod gateway;
 mod identity;
 mod leaf;
 mod load;
+mod logins;
 mod machines;
 mod policies;
 pub mod problem;

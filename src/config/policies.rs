@@ -21,6 +21,7 @@ use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table, name, shown};
 use super::defaults as preset;
 use super::leaf::{Pace, Seconds, Text, text, word, words};
+use super::logins::LoginFields;
 use super::routes::RouteFields;
 use super::yaml::Node;
 
@@ -35,6 +36,7 @@ pub(super) struct PolicyFile {
     pub(super) gates: Named<GateFields>,
     pub(super) stages: Option<At<Vec<At<Name>>>>,
     pub(super) impersonation: Option<At<ImpersonationFields>>,
+    pub(super) logins: Option<At<LoginFields>>,
     pub(super) limits: Named<LimitFields>,
     pub(super) tables: Named<TableFields>,
     pub(super) views: Named<ViewFields>,
@@ -78,6 +80,10 @@ impl Fields for PolicyFile {
             "impersonation",
             "Who may act as somebody else, to help them; nobody if not stated.",
         );
+        let logins = table.optional(
+            "logins",
+            "How failed logins at upstreams of kind `auth` are counted; not at all if not stated.",
+        );
         let limits = table.some("limits", "Token buckets that routes charge.");
         let tables = table.some(
             "tables",
@@ -112,6 +118,7 @@ impl Fields for PolicyFile {
             gates,
             stages,
             impersonation,
+            logins,
             limits,
             tables,
             views,

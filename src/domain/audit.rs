@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::escape::{Resource, TenantEscape};
 use super::ids::{OrgId, RequestId, UserId};
 use super::known::MembershipChange;
+use super::login::{AccountHash, LoginAlarm};
 use super::principal::PrincipalKind;
 use super::source::Source;
 use super::trusted::DeviceId;
@@ -102,6 +103,8 @@ pub enum Attempt {
     RevokedSession,
     /// The use of a machine's key that was revoked, by somebody who has it.
     RevokedKey,
+    /// Too many failed logins, and for which account the last of them was.
+    Login(LoginAlarm, Option<AccountHash>),
 }
 
 /// How bad a security event is.
@@ -130,12 +133,23 @@ impl SecurityEvent {
         Self { severity: Severity::Low, stage, attempt: Attempt::RevokedKey }
     }
 
+    /// Too many failed logins.
+    pub fn login(
+        alarm: LoginAlarm,
+        account: Option<AccountHash>,
+        severity: Severity,
+        stage: &'static str,
+    ) -> Self {
+        Self { severity, stage, attempt: Attempt::Login(alarm, account) }
+    }
+
     /// The kind of event.
     pub fn kind(&self) -> &'static str {
         match &self.attempt {
             Attempt::TenantEscape(_) => "tenant_escape",
             Attempt::RevokedSession => "revoked_session",
             Attempt::RevokedKey => "revoked_key",
+            Attempt::Login(alarm, _) => alarm.as_str(),
         }
     }
 }
@@ -159,6 +173,10 @@ impl Serialize for SecurityEvent {
         let TenantEscape { resource, name, place, named } = match &self.attempt {
             Attempt::TenantEscape(escape) => escape,
             Attempt::RevokedSession | Attempt::RevokedKey => return map.end(),
+            Attempt::Login(alarm, account) => {
+                login_entries(alarm, *account, &mut map)?;
+                return map.end();
+            }
         };
         let (kind, part) = match resource {
             Resource::Table(_) => ("table", "column"),
@@ -171,6 +189,29 @@ impl Serialize for SecurityEvent {
             map.serialize_entry("named", named)?;
         }
         map.end()
+    }
+}
+
+fn login_entries<M: SerializeMap>(
+    alarm: &LoginAlarm,
+    account: Option<AccountHash>,
+    map: &mut M,
+) -> Result<(), M::Error> {
+    match alarm {
+        LoginAlarm::Lockout(lockout) => {
+            map.serialize_entry("locked", lockout.subject.as_str())?;
+            map.serialize_entry("level", &lockout.level)?;
+            map.serialize_entry("seconds", &lockout.lasts.as_secs())?;
+        }
+        LoginAlarm::Spraying { from, accounts } => {
+            map.serialize_entry("from", from.as_str())?;
+            map.serialize_entry("accounts", accounts)?;
+        }
+        LoginAlarm::Stuffing => {}
+    }
+    match account {
+        Some(account) => map.serialize_entry("account", &account.to_string()),
+        None => Ok(()),
     }
 }
 

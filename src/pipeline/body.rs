@@ -10,10 +10,12 @@
 
 use bytes::Bytes;
 
+use crate::domain::login::Account;
 use crate::domain::refusal::Refusal;
 use crate::postgrest::{BodyRule, RestRefusal};
 
 use super::isolate::isolation_refusal;
+use super::login::Login;
 
 /// What may pass as a body.
 #[derive(Debug)]
@@ -42,7 +44,13 @@ enum Rule {
     Flow,
     /// Held until it is whole, then rewritten.
     Hold { rule: BodyRule, held: Vec<u8> },
+    /// Of an attempt to sign in: held until it is whole, looked at, and sent on as it came.
+    Login { login: Box<Login>, account: Option<Account>, held: Vec<u8> },
 }
+
+/// The most that a body by which somebody signs in may have, whatever the route allows: it is a few
+/// hundred bytes, tokens of other sign-in providers and a user's own data excepted.
+const MAX_LOGIN_BYTES: u64 = 64 * 1024;
 
 impl BodyGate {
     pub(super) fn plain(max: u64) -> Self {
@@ -51,6 +59,19 @@ impl BodyGate {
 
     pub(super) fn postgrest(max: u64, rule: BodyRule) -> Self {
         Self { max, seen: 0, expected: 0, rule: Rule::Hold { rule, held: Vec::new() } }
+    }
+
+    pub(super) fn login(max: u64, login: Login) -> Self {
+        let rule = Rule::Login { login: Box::new(login), account: None, held: Vec::new() };
+        Self { max: max.min(MAX_LOGIN_BYTES), seen: 0, expected: 0, rule }
+    }
+
+    /// The attempt to sign in, and the account that its body names, once it passed.
+    pub fn attempt(&self) -> Option<(&Login, Option<&Account>)> {
+        match &self.rule {
+            Rule::Login { login, account, .. } => Some((login, account.as_ref())),
+            Rule::Hold { .. } | Rule::Flow => None,
+        }
     }
 
     /// Looks at what the head announced, before a byte is read or an upstream is connected to.
@@ -70,10 +91,12 @@ impl BodyGate {
         }
     }
 
-    /// Whether the upstream gets another length than the client announced.
-    pub fn changes_length(&self) -> bool {
+    /// Whether it is held until it is whole: the upstream may get another length than the client
+    /// announced, or nothing at all.
+    pub fn holds(&self) -> bool {
         match &self.rule {
-            Rule::Hold { rule: BodyRule::Rows(_) | BodyRule::Arguments(_), .. } => true,
+            Rule::Hold { rule: BodyRule::Rows(_) | BodyRule::Arguments(_), .. }
+            | Rule::Login { .. } => true,
             Rule::Hold { rule: BodyRule::None, .. } | Rule::Flow => false,
         }
     }
@@ -93,26 +116,35 @@ impl BodyGate {
                 if matches!(rule, BodyRule::None) && !piece.is_empty() {
                     return Err(forbidden());
                 }
-                let whole = match (last, held.is_empty()) {
-                    // What comes in one piece needs no copy.
-                    (true, true) => piece,
-                    (true, false) => {
-                        held.extend_from_slice(&piece);
-                        Bytes::from(std::mem::take(held))
-                    }
-                    (false, _) => {
-                        if held.capacity() == 0 {
-                            held.reserve_exact(self.expected);
-                        }
-                        held.extend_from_slice(&piece);
-                        return Ok(None);
-                    }
+                let Some(whole) = gather(held, piece, last, self.expected) else {
+                    return Ok(None);
                 };
                 let rewritten = rule.rewrite(&whole).map_err(isolation_refusal)?;
                 Ok(rewritten.map(Bytes::from))
             }
+            Rule::Login { login, account, held } => {
+                let Some(whole) = gather(held, piece.unwrap_or_default(), last, self.expected)
+                else {
+                    return Ok(None);
+                };
+                *account = login.account(&whole)?;
+                Ok(Some(whole))
+            }
         }
     }
+}
+
+/// The whole of a body, with its last piece; until then, what came is held.
+fn gather(held: &mut Vec<u8>, piece: Bytes, last: bool, expected: usize) -> Option<Bytes> {
+    if last && held.is_empty() {
+        // What comes in one piece needs no copy.
+        return Some(piece);
+    }
+    if held.capacity() == 0 {
+        held.reserve_exact(expected);
+    }
+    held.extend_from_slice(&piece);
+    last.then(|| Bytes::from(std::mem::take(held)))
 }
 
 fn forbidden() -> Refusal {
@@ -148,7 +180,7 @@ mod tests {
 
     fn held(gate: &BodyGate) -> usize {
         match &gate.rule {
-            Rule::Hold { held, .. } => held.capacity(),
+            Rule::Hold { held, .. } | Rule::Login { held, .. } => held.capacity(),
             Rule::Flow => 0,
         }
     }

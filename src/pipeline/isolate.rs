@@ -25,6 +25,7 @@ use super::authorize::{Authorized, level, may_embed};
 use super::body::BodyGate;
 use super::devices;
 use super::edge::Strip;
+use super::login::Login;
 use super::tenant::Tenancy;
 use super::trace::{Stage, Trace};
 use super::upstream::IdentityPlan;
@@ -104,7 +105,7 @@ pub fn confine(
         | UpstreamKind::Storage
         | UpstreamKind::Realtime
         | UpstreamKind::Functions
-        | UpstreamKind::Http => plain(&authorized),
+        | UpstreamKind::Http => plain(&authorized, snapshot)?,
     };
     let mut set = confined.set;
     common_fields(&authorized, trace, &mut set);
@@ -195,7 +196,7 @@ pub(super) fn isolation_refusal(refusal: RestRefusal) -> Refusal {
 }
 
 /// Any other request: as it came, without what only the gateway may send.
-fn plain(authorized: &Authorized<'_>) -> Parts {
+fn plain(authorized: &Authorized<'_>, snapshot: &Snapshot) -> Result<Parts, Refusal> {
     let routed = authorized.tenanted().authenticated().routed();
     let upstream = routed.upstream();
     let keeps_key = upstream.kind == UpstreamKind::Realtime;
@@ -224,8 +225,17 @@ fn plain(authorized: &Authorized<'_>) -> Parts {
             set.push((header::COOKIE, value));
         }
     }
-    let body = BodyGate::plain(routed.route().max_body_bytes);
-    Parts { target, forward: Forward::AllBut(strip), set, body }
+    let max = routed.route().max_body_bytes;
+    let login = match (&snapshot.logins, upstream.kind) {
+        (Some(policy), UpstreamKind::Auth) => {
+            let principal = authorized.tenanted().authenticated().principal();
+            let target = (routed.inner_path(), routed.query());
+            Login::of(policy, routed.method(), target, routed.headers(), principal)?
+        }
+        (_, _) => None,
+    };
+    let body = login.map_or_else(|| BodyGate::plain(max), |login| BodyGate::login(max, login));
+    Ok(Parts { target, forward: Forward::AllBut(strip), set, body })
 }
 
 /// How many fields [`common_fields`] sets at most.

@@ -3,15 +3,191 @@
 //!
 //! Paths, methods and parameters are those of Supabase Auth (`internal/api/api.go`, `token.go`). It
 //! routes by the path's last segments, whatever stands before them at the gateway. May import
-//! `domain` and `policy`.
+//! `domain`, `policy` and `postgrest`, whose scanner of JSON reads the bodies.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method, StatusCode};
 
-use crate::domain::login::LoginRefusal;
+use crate::domain::ids::UserId;
+use crate::domain::login::{Account, LoginOutcome, LoginRefusal};
+use crate::domain::principal::Principal;
 use crate::domain::refusal::Refusal;
+use crate::policy::logins::{LoginMode, LoginPolicy};
+
+mod body;
+
+/// An endpoint by which somebody signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `POST /token?grant_type=password`.
+    Password,
+    /// `POST /token` with any other grant but `refresh_token`: `id_token`, `pkce`, `web3`.
+    Grant,
+    /// `POST /verify`: a code that was sent.
+    Verify,
+    /// `POST /factors/{id}/verify`: a second factor.
+    Factor,
+    /// `POST /otp`, `/magiclink`, `/recover`, `/resend`: a code is to be sent.
+    Send,
+    /// `POST /signup`.
+    SignUp,
+    /// `PUT /user`: its own data, the password among them.
+    User,
+}
+
+/// What is known of an attempt to sign in, before its body is read.
+#[derive(Debug)]
+pub struct Login {
+    endpoint: Endpoint,
+    /// Where the caller is signed in already: the account that the endpoint is about.
+    user: Option<UserId>,
+    policy: Arc<LoginPolicy>,
+}
+
+impl Login {
+    /// Whether a request is an attempt to sign in.
+    ///
+    /// # Errors
+    /// If its head can be read in two ways.
+    pub(super) fn of(
+        policy: &Arc<LoginPolicy>,
+        method: &Method,
+        target: (&str, Option<&str>),
+        headers: &HeaderMap,
+        principal: &Principal,
+    ) -> Result<Option<Self>, Refusal> {
+        let strict = policy.mode == LoginMode::Enforce;
+        let (path, query) = target;
+        let Some(endpoint) = endpoint(method, path, query) else { return Ok(None) };
+        let several = *method == Method::POST && grant(query) == Grant::Several;
+        let checked = match several {
+            true => Err(LoginRefusal::Ambiguous("a grant that is stated twice")),
+            false => body::check_type(headers),
+        };
+        if strict {
+            checked.map_err(Refusal::Login)?;
+        }
+        let user = match endpoint {
+            Endpoint::Factor | Endpoint::User => principal.user().cloned(),
+            Endpoint::Password
+            | Endpoint::Grant
+            | Endpoint::Verify
+            | Endpoint::Send
+            | Endpoint::SignUp => None,
+        };
+        Ok(Some(Self { endpoint, user, policy: Arc::clone(policy) }))
+    }
+
+    /// The policy that the request began under.
+    pub fn policy(&self) -> &Arc<LoginPolicy> {
+        &self.policy
+    }
+
+    /// What its body says of the account.
+    ///
+    /// # Errors
+    /// If the body can be read in two ways; where the policy only watches, never.
+    pub(super) fn account(&self, body: &[u8]) -> Result<Option<Account>, Refusal> {
+        let stated = match (body::account(body), self.policy.mode) {
+            (Ok(stated), _) => stated,
+            (Err(refusal), LoginMode::Enforce) => return Err(Refusal::Login(refusal)),
+            (Err(_), LoginMode::Shadow) => None,
+        };
+        Ok(match self.endpoint {
+            // Who changes an address has the account that the token says.
+            Endpoint::Factor | Endpoint::User => self.user.as_ref().map(Account::user),
+            Endpoint::Password
+            | Endpoint::Grant
+            | Endpoint::Verify
+            | Endpoint::Send
+            | Endpoint::SignUp => stated,
+        })
+    }
+
+    /// Whether a lockout of an account everywhere holds here. Not where a code is only sent, so
+    /// that nobody can keep somebody else from recovering an account.
+    pub fn guards_account(&self) -> bool {
+        match self.endpoint {
+            Endpoint::Password | Endpoint::Grant | Endpoint::Verify | Endpoint::Factor => true,
+            Endpoint::Send | Endpoint::SignUp | Endpoint::User => false,
+        }
+    }
+
+    /// What an answer says of the attempt.
+    pub fn outcome(&self, status: StatusCode, code: Option<&str>) -> LoginOutcome {
+        outcome(self.endpoint, status, code)
+    }
+}
+
+/// Codes of Supabase Auth by which something that was shown was wrong
+/// (`internal/api/apierrors/errorcode.go`).
+const WRONG: [&str; 12] = [
+    "invalid_credentials",
+    "otp_expired",
+    "mfa_verification_failed",
+    "mfa_verification_rejected",
+    "mfa_challenge_expired",
+    "bad_code_verifier",
+    "flow_state_not_found",
+    "flow_state_expired",
+    "reauthentication_not_valid",
+    "identity_not_found",
+    "user_not_found",
+    "invite_not_found",
+];
+
+/// Codes that tell whether an account exists.
+const TELLING: [&str; 6] = [
+    "user_already_exists",
+    "email_exists",
+    "phone_exists",
+    "otp_disabled",
+    "user_not_found",
+    "signup_disabled",
+];
+
+fn outcome(endpoint: Endpoint, status: StatusCode, code: Option<&str>) -> LoginOutcome {
+    let proves = match endpoint {
+        Endpoint::Password | Endpoint::Grant | Endpoint::Verify | Endpoint::Factor => true,
+        Endpoint::Send | Endpoint::SignUp | Endpoint::User => false,
+    };
+    if status.is_success() {
+        return if proves { LoginOutcome::Success } else { LoginOutcome::Neutral };
+    }
+    let wrong = match (endpoint, code) {
+        _ if !status.is_client_error() => false,
+        (Endpoint::Send | Endpoint::SignUp, Some(code)) => TELLING.contains(&code),
+        (_, Some(code)) => WRONG.contains(&code),
+        // Old versions state no code.
+        (_, None) => proves && matches!(status.as_u16(), 400 | 401 | 403 | 404 | 422),
+    };
+    if wrong { LoginOutcome::Failure } else { LoginOutcome::Neutral }
+}
+
+/// The endpoint that a request is for.
+fn endpoint(method: &Method, path: &str, query: Option<&str>) -> Option<Endpoint> {
+    let path = unescaped(path).to_ascii_lowercase();
+    let mut segments = path.trim_end_matches('/').rsplit('/');
+    let mut next = || segments.next().unwrap_or_default();
+    let (last, before, first) = (next(), next(), next());
+    match (method, last) {
+        // The token endpoint of its OAuth server is for applications.
+        (&Method::POST, "token") if before != "oauth" => match grant(query) {
+            Grant::One(grant) if grant == "password" => Some(Endpoint::Password),
+            Grant::One(grant) if grant == "refresh_token" => None,
+            Grant::One(_) | Grant::Nothing | Grant::Several => Some(Endpoint::Grant),
+        },
+        (&Method::POST, "verify") if first == "factors" => Some(Endpoint::Factor),
+        (&Method::POST, "verify") => Some(Endpoint::Verify),
+        (&Method::POST, "otp" | "magiclink" | "recover" | "resend") => Some(Endpoint::Send),
+        (&Method::POST, "signup") => Some(Endpoint::SignUp),
+        (&Method::PUT, "user") => Some(Endpoint::User),
+        _ => None,
+    }
+}
 
 /// Whether a request refreshes a session: `POST …/token?grant_type=refresh_token`.
 pub fn refreshes(method: &Method, path: &str, query: Option<&str>) -> bool {
@@ -33,7 +209,7 @@ pub fn spared(refusal: &Refusal) -> Option<Refusal> {
         | Refusal::Upstream(_)
         | Refusal::Internal(_) => SOON,
         // These are 503 and say when to come back.
-        Refusal::Unavailable(_) | Refusal::Login(LoginRefusal::Refresh { .. }) => return None,
+        Refusal::Unavailable(_) | Refusal::Login(_) => return None,
         Refusal::Edge(_)
         | Refusal::NoRoute
         | Refusal::MethodNotAllowed { .. }
@@ -134,6 +310,68 @@ mod tests {
             assert!(!refreshed(target), "{target}");
         }
         assert!(!refreshes(&Method::GET, "/token", Some("grant_type=refresh_token")));
+    }
+
+    #[test]
+    fn endpoints_are_known_by_method_and_path_however_they_are_spelt() {
+        let at = |method: &Method, target: &str| {
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            endpoint(method, path, Some(query))
+        };
+        for (target, wanted) in [
+            ("/token?grant_type=password", Some(Endpoint::Password)),
+            ("/auth/v1/token/?grant_type=pass%77ord", Some(Endpoint::Password)),
+            ("/tok%65n?a=b&grant%5Ftype=password", Some(Endpoint::Password)),
+            ("/token?grant_type=pkce", Some(Endpoint::Grant)),
+            ("/token", Some(Endpoint::Grant)),
+            ("/token?grant_type=refresh_token&grant_type=password", Some(Endpoint::Grant)),
+            ("/token?grant_type=refresh_token", None),
+            ("/oauth/token?grant_type=authorization_code", None),
+            ("/verify", Some(Endpoint::Verify)),
+            ("/factors/6a/verify", Some(Endpoint::Factor)),
+            ("/factors/6a/challenge", None),
+            ("/otp", Some(Endpoint::Send)),
+            ("/recover/", Some(Endpoint::Send)),
+            ("/resend", Some(Endpoint::Send)),
+            ("/signup", Some(Endpoint::SignUp)),
+            ("/logout", None),
+            ("/user", None),
+            ("/", None),
+        ] {
+            assert_eq!(at(&Method::POST, target), wanted, "{target}");
+        }
+        assert_eq!(at(&Method::PUT, "/auth/v1/user"), Some(Endpoint::User));
+        assert_eq!(at(&Method::GET, "/verify?token=x"), None);
+    }
+
+    #[test]
+    fn an_answer_says_whether_what_was_shown_was_wrong() {
+        use LoginOutcome::{Failure, Neutral, Success};
+        for (endpoint, status, code, wanted) in [
+            (Endpoint::Password, 200, None, Success),
+            (Endpoint::Password, 400, Some("invalid_credentials"), Failure),
+            (Endpoint::Password, 400, None, Failure),
+            (Endpoint::Password, 400, Some("email_not_confirmed"), Neutral),
+            (Endpoint::Password, 400, Some("validation_failed"), Neutral),
+            (Endpoint::Password, 429, None, Neutral),
+            (Endpoint::Password, 429, Some("over_request_rate_limit"), Neutral),
+            (Endpoint::Password, 500, Some("invalid_credentials"), Neutral),
+            (Endpoint::Verify, 403, Some("otp_expired"), Failure),
+            (Endpoint::Factor, 422, Some("mfa_verification_failed"), Failure),
+            (Endpoint::Factor, 200, None, Success),
+            (Endpoint::Grant, 404, Some("flow_state_not_found"), Failure),
+            (Endpoint::Send, 200, None, Neutral),
+            (Endpoint::Send, 422, Some("otp_disabled"), Failure),
+            (Endpoint::Send, 400, None, Neutral),
+            (Endpoint::SignUp, 200, None, Neutral),
+            (Endpoint::SignUp, 422, Some("user_already_exists"), Failure),
+            (Endpoint::User, 200, None, Neutral),
+            (Endpoint::User, 422, Some("reauthentication_not_valid"), Failure),
+            (Endpoint::User, 401, None, Neutral),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(outcome(endpoint, status, code), wanted, "{endpoint:?} {status} {code:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod impersonation;
 pub mod keys;
 pub mod known;
 pub mod limits;
+pub mod logins;
 pub mod path;
 pub mod response;
 pub mod rights;

@@ -13,6 +13,7 @@ use super::gates::Gates;
 use super::identity::IdentityPolicy;
 use super::impersonation::ImpersonationPolicy;
 use super::limits::{Limit, Plan};
+use super::logins::LoginPolicy;
 use super::response::ResponsePolicy;
 use super::roles::RoleTable;
 use super::route::Route;
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub plans: BTreeMap<Arc<str>, Plan>,
     /// Limits by name.
     pub limits: BTreeMap<Arc<str>, Arc<Limit>>,
+    /// How failed logins at auth servers are counted; not at all where `None`.
+    pub logins: Option<Arc<LoginPolicy>>,
     /// The tables behind PostgREST upstreams.
     pub catalog: Arc<Catalog>,
     /// Upstreams, as routes count them.

@@ -10,6 +10,7 @@ mod csv;
 mod form;
 mod json;
 mod members;
+mod object;
 mod scan;
 mod source;
 mod writer;
@@ -25,6 +26,7 @@ use crate::domain::ids::OrgId;
 use members::Members;
 use writer::Writer;
 
+pub use object::{Member, MemberValue, members as object_members};
 pub use source::BodySource;
 
 /// What is to become of a request's body.

@@ -37,7 +37,9 @@ mod select;
 mod tests;
 mod upsert;
 
-pub use body::{ArgumentsRule, BodyRule, BodySource, RowsRule};
+pub use body::{
+    ArgumentsRule, BodyRule, BodySource, Member, MemberValue, RowsRule, object_members,
+};
 pub use confine::{confine, confine_below};
 pub use confined::{Confined, Injection, Touched};
 pub use field::{Field, JsonKey, JsonStep};

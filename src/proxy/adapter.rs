@@ -25,7 +25,7 @@ use super::connection::Watched;
 use super::context::Context;
 use super::fault::{self, Meaning};
 use super::gateway::{AtWork, Gateway};
-use super::{forward, record, respond, sign_out};
+use super::{forward, logins, record, respond, sign_out};
 
 /// The proxy application.
 pub(super) struct Adapter {
@@ -179,6 +179,7 @@ impl ProxyHttp for Adapter {
         if response.status.is_informational() {
             return Ok(());
         }
+        logins::answered(&self.gateway, response, ctx);
         sign_out::answered(session.req_header(), response, ctx);
         respond::edit(response, ctx)
     }
@@ -221,6 +222,7 @@ impl ProxyHttp for Adapter {
             }
         }
         record::finished(&self.gateway, session, error, ctx);
+        logins::over(&self.gateway, ctx);
     }
 
     /// Pingora would print the raw query, which can hold keys.

@@ -24,6 +24,7 @@ use super::body::RequestBody;
 use super::connection::Watched;
 use super::context::Context;
 use super::gateway::Gateway;
+use super::logins;
 use super::sockets::Opener;
 use super::uses;
 
@@ -70,12 +71,13 @@ pub(super) async fn admit(
         // Pingora gives the connection up when anything is sent before the body has arrived.
         bound(session, ctx);
     }
-    if passed.body().changes_length() {
+    if passed.body().holds() {
         let (began, grace) = (ctx.resumed, ctx.generation.snapshot.edge.body_timeout);
         let in_time = |body: &RequestBody| body.in_time(began, gateway.now(), grace);
         ctx.request_body.collect(session, passed.body(), announced, grace, in_time).await?;
         ctx.resumed = gateway.now();
     }
+    logins::begin(gateway, ctx, &mut passed).await?;
     if let Some(Principal::User { id, token }) = &ctx.trace.principal {
         let generation = &ctx.generation;
         if ctx.trace.trust.as_ref().is_some_and(|trust| trust.forgets)

@@ -110,7 +110,7 @@ impl RequestBody {
         piece: &mut Option<Bytes>,
         last: bool,
     ) -> Result<(), Refusal> {
-        let held = gate.changes_length();
+        let held = gate.holds();
         self.pass_by(held, |fresh, last| gate.pass(fresh, last), piece, last)
     }
 

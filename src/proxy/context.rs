@@ -14,6 +14,7 @@ use crate::stores::guards::concurrency::Permit;
 
 use super::body::{ErrorBody, RequestBody};
 use super::gateway::{AtWork, Generation};
+use super::logins::AtLogin;
 use super::pool::{Chosen, Pool, Tried};
 use super::record;
 use super::sockets::Open;
@@ -48,6 +49,8 @@ pub(super) struct Context {
     pub(super) place: Option<Permit<OrgId>>,
     /// Its place among the WebSockets, where it is one.
     pub(super) socket: Option<Open>,
+    /// The attempt to sign in, where it is one.
+    pub(super) login: Option<Box<AtLogin>>,
     _at_work: AtWork,
 }
 
@@ -82,6 +85,7 @@ impl Context {
             upstream_took: None,
             place: None,
             socket: None,
+            login: None,
             _at_work: at_work,
         })
     }

@@ -25,6 +25,7 @@ use crate::stores::audit::AuditLog;
 use crate::stores::guards::address::AddressGuard;
 use crate::stores::guards::concurrency::{Concurrency, Permit};
 use crate::stores::limits::LimitStore;
+use crate::stores::logins::Logins;
 use crate::stores::node::{Facts, NodeKnowledge};
 use crate::telemetry::metrics::Metrics;
 
@@ -47,6 +48,8 @@ pub struct Parts {
     pub node: Arc<NodeKnowledge>,
     /// Where requests are charged.
     pub limits: Arc<LimitStore>,
+    /// Where failed logins are counted.
+    pub logins: Arc<Logins>,
     /// How fast one address may ask.
     pub addresses: Arc<AddressGuard>,
     /// Where decisions are recorded.
@@ -63,7 +66,7 @@ pub struct Parts {
 pub struct Gateway {
     current: ArcSwap<Generation>,
     checks: Mutex<Checks>,
-    background: Handle,
+    pub(super) background: Handle,
     entropy: Entropy,
     in_flight: AtomicU64,
     connections: Concurrency<IpAddr>,
@@ -71,6 +74,7 @@ pub struct Gateway {
     pub(super) sockets: Sockets,
     pub(super) addresses: Arc<AddressGuard>,
     pub(super) limits: Arc<LimitStore>,
+    pub(super) logins: Arc<Logins>,
     pub(super) audit: Option<AuditLog>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
@@ -102,6 +106,7 @@ impl Gateway {
             sockets: Sockets::new(parts.metrics.connections.websockets.clone()),
             addresses: parts.addresses,
             limits: parts.limits,
+            logins: parts.logins,
             audit: parts.audit,
             metrics: parts.metrics,
             clock: parts.clock,

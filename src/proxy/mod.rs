@@ -19,6 +19,7 @@ mod forward;
 mod front;
 mod gateway;
 mod listen;
+mod logins;
 mod pool;
 mod record;
 mod respond;

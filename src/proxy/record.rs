@@ -134,6 +134,7 @@ fn audit(
     // What no route was found for is refused, and refusals are always recorded.
     let rule = trace.route.as_ref().map_or(AuditRule::Refusals, |route| route.audit);
     let wanted = match rule {
+        _ if security.is_some() => true,
         // Whoever acts as somebody else is on record with all of it, and so is all trust.
         _ if trace.impersonated.is_some() || trace.trust.is_some() => true,
         // Nobody becomes a member, or another one, unseen.

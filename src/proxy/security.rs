@@ -12,8 +12,13 @@ use super::gateway::Gateway;
 
 /// What makes a request a security event, if it is one.
 pub(super) fn event(ctx: &Context) -> Option<SecurityEvent> {
-    let refusal = ctx.refusal.as_ref()?;
     let stage = ctx.trace.stage.as_str();
+    if let Some(at) = &ctx.login
+        && let Some(gravest) = at.alarms().first()
+    {
+        return Some(at.event(*gravest, stage));
+    }
+    let refusal = ctx.refusal.as_ref()?;
     if refusal.revoked() {
         return Some(SecurityEvent::revoked_session(stage));
     }
@@ -30,6 +35,28 @@ pub(super) fn tell(gateway: &Gateway, ctx: &Context, event: &SecurityEvent) {
         Attempt::TenantEscape(escape) => escaped(gateway, ctx, event, escape),
         Attempt::RevokedSession => revoked(gateway, ctx, event),
         Attempt::RevokedKey => revoked_key(gateway, ctx, event),
+        Attempt::Login(..) => login(gateway, ctx),
+    }
+}
+
+/// All that one attempt to sign in sets off: the record has the gravest.
+fn login(gateway: &Gateway, ctx: &Context) {
+    let Some(at) = &ctx.login else { return };
+    let trace = &ctx.trace;
+    for alarm in at.alarms() {
+        gateway.metrics.logins.alarmed(&alarm);
+        let event = at.event(alarm, trace.stage.as_str());
+        tracing::warn!(
+            target: "tollgate::security",
+            severity = event.severity.as_str(),
+            event.kind = event.kind(),
+            event.stage = event.stage,
+            event.alarm = ?alarm,
+            event.account = at.account().map(tracing::field::display),
+            request.id = trace.request_id.as_ref().map(|id| id.as_str()),
+            client.address = trace.client.map(tracing::field::display),
+            "too many logins have failed"
+        );
     }
 }
 

@@ -11,6 +11,7 @@ pub mod guards;
 pub mod introspect;
 pub mod keys;
 pub mod limits;
+pub mod logins;
 pub mod machine_keys;
 pub mod migrate;
 pub mod node;

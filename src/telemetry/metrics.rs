@@ -19,6 +19,7 @@ use super::labels::{
     CacheLabel, CacheOutcome, FaultLabel, MethodClass, Outcome, ResourceLabel, StageLabel,
     StatusClass, UpstreamLabel,
 };
+use super::logins::LoginMetrics;
 use super::process;
 use super::reading::Reading;
 use crate::domain::escape::{Place, TenantEscape};
@@ -46,6 +47,8 @@ pub struct Metrics {
     pub lookups: LookupMetrics,
     /// Client connections.
     pub connections: ConnectionMetrics,
+    /// Attempts to sign in.
+    pub logins: LoginMetrics,
     reloads: Counters<Outcome>,
     snapshot: Mutex<IntGaugeVec>,
     snapshot_loaded: IntGauge,
@@ -74,6 +77,7 @@ impl Metrics {
             upstreams: UpstreamMetrics::register(&registry)?,
             lookups: LookupMetrics::register(&registry)?,
             connections: ConnectionMetrics::register(&registry)?,
+            logins: LoginMetrics::register(&registry)?,
             reloads: Counters::register(
                 &registry,
                 "tollgate_reloads_total",

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod family;
 pub mod labels;
 pub mod log;
+pub mod logins;
 pub mod metrics;
 pub mod process;
 pub mod reading;

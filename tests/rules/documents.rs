@@ -224,6 +224,7 @@ fn documented(name: &str) -> Option<String> {
     let value = match name {
         "DATABASE_URL" => "postgres://gateway:password@db/postgres",
         "REDIS_URL" => "redis://redis:6379/0",
+        "LOGIN_PEPPER" => "a-pepper-for-accounts-of-32-bytes-and-more",
         "SUPABASE_PUBLISHABLE_KEY" => "sb_publishable_0123456789abcdef",
         "SUPABASE_SECRET_KEY" => "sb_secret_0123456789abcdef",
         "TOLLGATE_KEY_PEPPER" => "a-pepper-of-thirty-two-bytes-or-more",

@@ -15,6 +15,7 @@ fn environment(name: &str) -> Option<String> {
         "SUPABASE_SECRET_KEY" => "sb_secret_0123456789abcdef",
         "DATABASE_URL" => "postgres://gateway:password@db:5432/postgres",
         "REDIS_URL" => "redis://redis:6379/0",
+        "LOGIN_PEPPER" => "a-pepper-for-accounts-of-32-bytes-and-more",
         "TOLLGATE_DEMO_UPSTREAM" => "127.0.0.1:3999",
         _ => return None,
     };

@@ -19,5 +19,6 @@ mod keys;
 mod limits;
 mod limits_redis;
 mod limits_world;
+mod logins;
 mod machine_keys;
 mod sessions;

@@ -2,7 +2,7 @@
 //!
 //! Requests take what is there and never wait for a connection: [`Link::usable`] is one lock and
 //! a clone. [`Link::keep`] connects, probes and reconnects; it alone decides when a breaker that
-//! opened closes again. Imports `domain`.
+//! opened closes again. Imports `domain` and `config`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,9 +13,11 @@ use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::config::settings::RedisSettings;
 use crate::domain::clock::Clock;
 
 use super::breaker::{Breaker, BreakerState};
+use super::redis::BadRedisUrl;
 
 /// Time for a connection with its handshake. Longer than a call's deadline, because nobody waits.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -34,7 +36,7 @@ const PIPELINE: usize = 1_024;
 /// Calls that may wait for an answer, so that a stalled Redis cannot collect them without end.
 const IN_FLIGHT: usize = 8_192;
 
-pub(super) struct Link {
+pub(in crate::stores) struct Link {
     client: Client,
     clock: Arc<dyn Clock>,
     deadline: Duration,
@@ -55,22 +57,34 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    pub(super) fn new(
-        url: &str,
-        deadline: Duration,
+    /// Opens nothing: until it is kept, Redis is away.
+    pub(in crate::stores) fn open(
+        settings: &RedisSettings,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, RedisError> {
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(socket2::TcpKeepalive::new().with_time(KEEPALIVE))
-            .set_user_timeout(UNACKNOWLEDGED);
-        let client = Client::open(url.into_connection_info()?.set_tcp_settings(tcp))?;
+    ) -> Result<Self, BadRedisUrl> {
+        let (client, deadline) = (Self::client(settings)?, settings.timeout);
         let state = Mutex::new(State { breaker: Breaker::new(), connection: None });
         Ok(Self { client, clock, deadline, state, wake: Notify::new() })
     }
 
+    /// A client that is not connected.
+    pub(in crate::stores) fn client(settings: &RedisSettings) -> Result<Client, BadRedisUrl> {
+        let url = settings.url.expose();
+        if url.starts_with("rediss:") || url.starts_with("valkeys:") {
+            // redis-rs takes the process' provider, and panics where two are compiled in and
+            // none is chosen. Whoever chose before this keeps theirs.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let bad = |error: RedisError| BadRedisUrl { reason: format!("{:?}", error.kind()) };
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(socket2::TcpKeepalive::new().with_time(KEEPALIVE))
+            .set_user_timeout(UNACKNOWLEDGED);
+        Client::open(url.into_connection_info().map_err(bad)?.set_tcp_settings(tcp)).map_err(bad)
+    }
+
     /// The connection, if Redis is to be asked.
-    pub(super) fn usable(&self) -> Option<MultiplexedConnection> {
+    pub(in crate::stores) fn usable(&self) -> Option<MultiplexedConnection> {
         let state = self.state();
         match state.breaker.state() {
             BreakerState::Closed => state.connection.clone(),
@@ -79,13 +93,13 @@ impl Link {
     }
 
     /// A call was answered in time.
-    pub(super) fn succeeded(&self) {
+    pub(in crate::stores) fn succeeded(&self) {
         let now = self.clock.now();
         self.state().breaker.succeeded(now);
     }
 
     /// A call failed. If its error says that the connection broke, another one is made.
-    pub(super) fn failed(&self, error: Option<&RedisError>) {
+    pub(in crate::stores) fn failed(&self, error: Option<&RedisError>) {
         let now = self.clock.now();
         let mut state = self.state();
         let before = state.breaker.state();
@@ -109,7 +123,7 @@ impl Link {
     }
 
     /// Keeps the connection, for as long as it is polled.
-    pub(super) async fn keep(&self, script: &redis::Script) {
+    pub(in crate::stores) async fn keep(&self, script: &redis::Script) {
         loop {
             let outcome = self.probe(script).await;
             let pause = self.probed(outcome);

@@ -11,7 +11,7 @@
 mod breaker;
 mod bucket;
 mod keys;
-mod link;
+pub(super) mod link;
 pub mod memory;
 pub mod redis;
 mod server_clock;

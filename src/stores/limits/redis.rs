@@ -50,22 +50,14 @@ impl std::fmt::Debug for dyn Clock {
 #[error("the redis url is not usable ({reason}): write it as `redis://host:port/db`")]
 pub struct BadRedisUrl {
     // Of a fixed set, and without the address: that may hold a password.
-    reason: String,
+    pub(super) reason: String,
 }
 
 impl RedisStore {
     /// A store that is not connected yet. Opens nothing.
     pub fn new(settings: &RedisSettings, clock: Arc<dyn Clock>) -> Result<Self, BadRedisUrl> {
-        let url = settings.url.expose();
-        if url.starts_with("rediss:") || url.starts_with("valkeys:") {
-            // redis-rs takes the process' provider, and panics where two are compiled in and
-            // none is chosen. Whoever chose before this keeps theirs.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let link = Link::new(url, settings.timeout, Arc::clone(&clock))
-            .map_err(|error| BadRedisUrl { reason: format!("{:?}", error.kind()) })?;
         Ok(Self {
-            link,
+            link: Link::open(settings, Arc::clone(&clock))?,
             script: Script::new(include_str!("take.lua")),
             prefix: Arc::clone(&settings.key_prefix),
             deadline: settings.timeout,
