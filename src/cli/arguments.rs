@@ -56,6 +56,9 @@ pub enum Command {
     /// List the sessions of users, and end them on all nodes
     #[command(subcommand, after_help = super::sessions::AFTER)]
     Sessions(super::sessions::Sessions),
+    /// Show what is locked after failed logins, and unlock it on all nodes
+    #[command(subcommand, after_help = super::logins::AFTER)]
+    Logins(super::logins::Logins),
     /// Create, list, rotate and revoke API keys of machines
     #[command(subcommand, after_help = KEYS)]
     Keys(Keys),

@@ -17,6 +17,7 @@ mod check;
 mod demo;
 mod explain;
 mod keys;
+mod logins;
 mod migrate;
 mod readiness;
 mod readings;
@@ -53,6 +54,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Roles(arguments) => roles::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Logins(arguments) => logins::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
     };
     match outcome {
