@@ -40,6 +40,7 @@ use super::policies::{
 };
 use super::resolve;
 use super::routes::{PermissionFields, RouteFields, Target};
+use super::sign_on::passed_on;
 use super::upstreams::UpstreamFields;
 use super::yaml::Span;
 
@@ -226,6 +227,9 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     let routes = resolve::routes(joined, &whole, cx);
     let upstreams = upstreams?;
     unused(joined, &upstreams, machines, cx);
+    if let Some(identity) = &identity {
+        passed_on(identity, &joined.routes, &upstreams, cx);
+    }
     Some(Snapshot {
         version: SnapshotVersion(Arc::from("")),
         edge: base.edge?,

@@ -3,21 +3,27 @@
 //!
 //! May import `domain` and `policy`.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::domain::directory::DirectoryData;
 use crate::domain::mail::MailDomain;
 use crate::domain::organization::OrgSelector;
+use crate::policy::identity::IdentityPolicy;
+use crate::policy::route::{CredentialRule, TenantRule};
 use crate::policy::sign_on::{
     Choose, DomainHome, MappingLine, MembershipRule, RoleMapping, SignOn, Sync, TokenUse, UserForm,
     UserRule, names,
 };
 
+use crate::policy::upstream::{Upstream, UpstreamIdentity};
+
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table, expected, nearest, shown};
 use super::defaults as preset;
 use super::leaf::{Text, word, words};
-use super::routes::ClaimPath;
+use super::routes::{ClaimPath, RouteFields, Target};
 use super::yaml::{Kind, Node, Span};
 
 /// Lines of one mapping, or domains of one issuer.
@@ -468,5 +474,36 @@ pub(super) fn organizations_exist(
             Some(near) => said.hint(format!("did you mean `{near}`?")),
             None => said.hint("the directory file has no such organization"),
         };
+    }
+}
+
+/// Upstreams that are sent the tokens of single organizations' issuers as they are: there, two users
+/// of one `sub` are one, and a claim `role` is believed that is ignored here.
+pub(super) fn passed_on(
+    identity: &IdentityPolicy,
+    routes: &[At<RouteFields>],
+    upstreams: &[(Arc<Upstream>, Span)],
+    cx: &mut Context<'_>,
+) {
+    let Some(issuer) = identity.issuers.iter().find(|issuer| issuer.sign_on.is_bound()) else {
+        return;
+    };
+    for (upstream, span) in upstreams {
+        let reached = routes.iter().any(|route| match &route.value.target {
+            Target::Upstream(passage) => {
+                passage.upstream.value == upstream.name
+                    && passage.tenant.value != TenantRule::None
+                    && passage.credential.value.rule != CredentialRule::Open
+            }
+            Target::Closed => false,
+        });
+        if reached && matches!(upstream.identity, UpstreamIdentity::PassThrough { .. }) {
+            let message = format!(
+                "`{}` is sent tokens of `{}` as they are, and could take its users for others",
+                upstream.name, issuer.name
+            );
+            cx.warning(*span, message)
+                .hint("state `identity: { mint: … }`: minted tokens name users and roles apart");
+        }
     }
 }

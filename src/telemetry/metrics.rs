@@ -315,6 +315,7 @@ pub struct LookupMetrics {
     looks: Counters<(CacheLabel, CacheOutcome)>,
     directory: Counters<Outcome>,
     directory_seconds: Histograms<Outcome>,
+    memberships: Counters<Outcome>,
     jwks: Counters<Outcome>,
 }
 
@@ -337,6 +338,12 @@ impl LookupMetrics {
                 "Time of one query to the directory's database.",
                 &CALL,
             )?,
+            memberships: Counters::register(
+                registry,
+                "tollgate_membership_writes_total",
+                "Memberships that identity providers vouched for, written to the directory's \
+                 database or found there.",
+            )?,
             jwks: Counters::register(
                 registry,
                 "tollgate_jwks_fetches_total",
@@ -354,6 +361,11 @@ impl LookupMetrics {
     pub fn directory_asked(&self, outcome: Outcome, took: Duration) {
         self.directory.inc(outcome);
         self.directory_seconds.observe(outcome, took);
+    }
+
+    /// A membership was written, or could not be.
+    pub fn membership_written(&self, outcome: Outcome) {
+        self.memberships.inc(outcome);
     }
 
     /// A key set was fetched.

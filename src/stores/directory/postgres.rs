@@ -16,6 +16,7 @@ use crate::domain::ids::{OrgId, UserId};
 use crate::domain::known::{Join, Lookup, Outage};
 use crate::domain::machine::{KeyId, MachineKey};
 use crate::domain::organization::{Membership, OrgSelector, Organization};
+use crate::telemetry::labels::Outcome;
 use crate::telemetry::metrics::Metrics;
 
 use super::connections::{LoadError, Pool, Query, describe};
@@ -186,7 +187,10 @@ impl Drop for PostgresStore {
 
 impl Shelves {
     async fn join(&self, join: &Join) -> (Lookup<Arc<Membership>>, bool) {
-        match self.writer.write(join).await {
+        let written = self.writer.write(join).await;
+        let outcome = if written.is_ok() { Outcome::Ok } else { Outcome::Failed };
+        self.shared.metrics.lookups.membership_written(outcome);
+        match written {
             Ok(changed) => {
                 // What this node remembers is older than what was just written.
                 self.changed(&[Target::User(join.user.clone())]);
