@@ -11,6 +11,7 @@
 mod redis;
 mod revocations;
 mod shared_uses;
+mod sieve;
 mod uses;
 
 use std::num::NonZeroU32;

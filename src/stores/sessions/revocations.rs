@@ -14,12 +14,16 @@ use hashbrown::HashMap;
 use crate::domain::principal::VerifiedToken;
 use crate::domain::session::{Cutoff, Mark, Revocation};
 
+use super::sieve::Sieve;
+
 /// Parts that are locked apart, so that one revocation holds back one look-up in so many.
 const PARTS: usize = 64;
 
 /// What was taken back.
 pub(super) struct Revocations {
     parts: Vec<RwLock<HashMap<Mark, Entry, RandomState>>>,
+    /// Changed under the lock of `order` only.
+    sieve: Sieve,
     /// Marks by the time of their revocation, the oldest first. One that is taken back again is
     /// there twice, and counts by its later time.
     order: Mutex<VecDeque<(Mark, u64)>>,
@@ -41,10 +45,12 @@ struct Entry {
 impl Revocations {
     /// A table for so many.
     pub(super) fn new(most: NonZeroU32) -> Self {
+        let most = usize::try_from(most.get()).unwrap_or(usize::MAX);
         Self {
             parts: (0..PARTS).map(|_| RwLock::default()).collect(),
+            sieve: Sieve::new(most),
             order: Mutex::default(),
-            most: usize::try_from(most.get()).unwrap_or(usize::MAX),
+            most,
             count: AtomicU64::new(0),
             floor: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),
@@ -62,6 +68,7 @@ impl Revocations {
             return false;
         }
         let ended = |mark: Option<Mark>| {
+            let mark = mark.filter(|mark| self.sieve.may_hold(*mark));
             mark.and_then(|mark| self.get(mark)).filter(|entry| entry.cutoff.covers(token))
         };
         if ended(marks.session).is_some() || ended(Some(marks.token)).is_some() {
@@ -101,6 +108,7 @@ impl Revocations {
                     false
                 }
                 None => {
+                    self.sieve.add(mark);
                     part.insert(mark, Entry { cutoff, at, until });
                     true
                 }
@@ -179,6 +187,7 @@ impl Revocations {
         let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
         let gone = part.get(&mark).is_some_and(which) && part.remove(&mark).is_some();
         if gone {
+            self.sieve.remove(mark);
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
         gone

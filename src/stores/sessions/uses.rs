@@ -136,6 +136,17 @@ mod tests {
     }
 
     #[test]
+    fn sessions_that_are_remembered_are_bounded() {
+        let uses = Uses::new(NonZeroU32::new(100).unwrap(), 0);
+        for number in 0..20_000 {
+            uses.noted(&Use { session: number.to_string().into(), ..used(1_000, None) }, true);
+        }
+        uses.known.run_pending_tasks();
+        assert!((1..=100).contains(&uses.count()), "{}", uses.count());
+        assert!(uses.get(Mark::session("19999")).is_some(), "the last one used is kept");
+    }
+
+    #[test]
     fn uses_that_wait_are_bounded() {
         let uses = Uses::new(NonZeroU32::new(10).unwrap(), 0);
         for at in 0..20_000 {
