@@ -6,14 +6,13 @@
 
 mod bodies;
 mod gateway;
+mod known;
 mod requests;
 mod rights;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use criterion::measurement::WallTime;
@@ -24,13 +23,10 @@ use tollgate::config::{Loaded, load};
 use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::directory::DirectoryData;
 use tollgate::domain::head::Arrival;
-use tollgate::domain::principal::VerifiedToken;
-use tollgate::domain::session::{Cutoff, Mark, Revocation};
 use tollgate::pipeline::{
     Stop, Trace, authenticate, authorize, decide, edge, isolate, route, tenant,
 };
 use tollgate::policy::Snapshot;
-use tollgate::policy::known::Known;
 use tollgate::stores::directory::{Directory, FileDirectory};
 use tollgate::stores::limits::LimitStore;
 use tollgate::stores::node::{Facts, NodeKnowledge};
@@ -45,7 +41,8 @@ fn main() -> Result<()> {
     let bench = Bench::prepare().context("prepare the benches")?;
     let mut criterion = Criterion::default().configure_from_args();
     stages(&mut criterion, &bench);
-    sessions(&mut criterion, &bench)?;
+    let Bench { snapshot, node, clock, heads, .. } = &bench;
+    known::measure(&mut criterion, snapshot, node, clock, heads)?;
     rights::measure(&mut criterion, &bench.clock, |loaded, people| {
         knowledge(loaded, people, &bench.clock)
     })?;
@@ -115,7 +112,7 @@ fn knowledge(
     people: &DirectoryData,
     clock: &Arc<dyn Clock>,
 ) -> Result<NodeKnowledge> {
-    let tokens = VerifiedTokens::new(64 << 20, Arc::clone(clock));
+    let tokens = VerifiedTokens::new(64 << 20);
     Ok(NodeKnowledge::new(
         loaded.snapshot.identity.issuers.iter().map(|_| None).collect(),
         tokens.view(),
@@ -207,47 +204,4 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         Ok(())
     });
     group.finish();
-}
-
-/// Whether a token was revoked, among as many revocations as are kept.
-fn sessions(criterion: &mut Criterion, bench: &Bench) -> Result<()> {
-    let now = bench.clock.now();
-    let secs = now.unix_secs();
-    let most = NonZeroU32::new(250_000).context("a number")?;
-    let full = Sessions::in_memory(most, Duration::from_secs(3600), Arc::clone(&bench.clock));
-    for number in 0..most.get() {
-        let mark = Mark::session(&number.to_string());
-        let (cutoff, until) = (Cutoff::ALWAYS, secs + 3600);
-        full.revoke(Revocation { mark, cutoff, at: secs, until });
-    }
-    let none = Sessions::in_memory(most, Duration::from_secs(3600), Arc::clone(&bench.clock));
-    let tokens: Vec<Arc<VerifiedToken>> = bench
-        .heads
-        .iter()
-        .filter_map(|headers| {
-            let _ = decide(
-                &arrival(headers),
-                &bench.snapshot,
-                &Facts::new(&bench.node, now),
-                &mut Trace::new(),
-                now,
-            );
-            let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-            Facts::new(&bench.node, now).remembered(text.strip_prefix("Bearer ")?)
-        })
-        .collect();
-    if tokens.is_empty() {
-        bail!("no token was verified before");
-    }
-    let mut group = criterion.benchmark_group("sessions");
-    for (name, store) in
-        [("standing, nothing revoked", &none), ("standing, 250,000 revoked", &full)]
-    {
-        let mut tokens = tokens.iter().cycle();
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| tokens.next().map(|token| black_box(store.standing(token, now))));
-        });
-    }
-    group.finish();
-    Ok(())
 }

@@ -54,7 +54,7 @@ impl Parts {
         let metrics = Arc::new(Metrics::new().context("cannot register metrics")?);
         let keys = KeyStore::new(Arc::clone(&clock), Arc::clone(&metrics), runtime.clone())
             .context("cannot set up the fetching of key sets")?;
-        let tokens = VerifiedTokens::new(VERIFIED_BYTES, Arc::clone(&clock));
+        let tokens = VerifiedTokens::new(VERIFIED_BYTES);
         let sessions = Sessions::new(&settings.sessions, Arc::clone(&clock));
         let sessions = Arc::new(sessions.context("cannot open the store of sessions")?);
         let keeper = Arc::clone(&sessions);

@@ -199,13 +199,13 @@ impl Known for Facts<'_> {
     }
 
     fn remembered(&self, token: &str) -> Option<Arc<VerifiedToken>> {
-        let found = self.node.tokens.get(token, self.generation);
+        let found = self.node.tokens.get(token, self.generation, self.now);
         self.node.looked(CacheLabel::Token, found.is_some());
         found
     }
 
     fn remember(&self, token: &str, verified: &Arc<VerifiedToken>) {
-        self.node.tokens.put(token, self.generation, verified);
+        self.node.tokens.put(token, self.generation, self.now, verified);
     }
 
     fn standing(&self, token: &VerifiedToken) -> Standing {

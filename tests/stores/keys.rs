@@ -55,7 +55,7 @@ impl World {
 
     fn node(&self, keys: &Arc<RemoteKeys>) -> NodeKnowledge {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
-        let tokens = VerifiedTokens::new(VERIFIED_BYTES, Arc::clone(&clock));
+        let tokens = VerifiedTokens::new(VERIFIED_BYTES);
         let directory = Directory::File(FileDirectory::new(&DirectoryData::default()));
         NodeKnowledge::new(
             vec![Some(Arc::clone(keys))],
