@@ -1,5 +1,6 @@
-//! What authorising costs under the pack of 27 roles, 63 permissions and 13 gates: the stage alone,
-//! over every role with every permission, those that are allowed and those that are refused.
+//! What authorising costs under the pack of 27 roles, 63 permissions and 13 gates, over every role
+//! with every permission: the decision alone, for members without and with rights of their own, and
+//! the stage with its gates and conditions, for what is allowed and for what is refused.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,9 +16,12 @@ use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::directory::DirectoryData;
 use tollgate::domain::head::Arrival;
 use tollgate::domain::organization::{MemberStatus, Membership, MoreRights};
+use tollgate::domain::permission::PermissionPattern;
 use tollgate::pipeline::tenant::Tenanted;
 use tollgate::pipeline::{Stop, Trace, authenticate, authorize, edge, route, tenant};
 use tollgate::policy::Snapshot;
+use tollgate::policy::rights::{Right, Rights};
+use tollgate::policy::roles::{PermissionId, RoleTable};
 use tollgate::stores::node::{Facts, NodeKnowledge};
 
 /// The secret of the pack's gateway file.
@@ -63,6 +67,17 @@ pub(crate) fn measure(
         bail!("{} are allowed, {} refused", allowed.len(), refused.len());
     }
     let mut group = criterion.benchmark_group("rights");
+    for (name, own) in [("decision", false), ("decision, with a grant and a denial", true)] {
+        let decisions = decisions(&people, &snapshot.roles, own)?;
+        let mut turn = decisions.iter().cycle();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                turn.next().map(|(rights, id, name)| {
+                    matches!(black_box(rights.to(*id, name)), Right::Role(_) | Right::Grant(_))
+                })
+            });
+        });
+    }
     for (name, asked) in [("authorize, allowed", &allowed), ("authorize, refused", &refused)] {
         let mut turn = asked.iter().cycle();
         let facts = Facts::new(&node, now);
@@ -83,6 +98,31 @@ pub(crate) fn measure(
     }
     group.finish();
     Ok(())
+}
+
+/// Whose rights, and what is asked of them.
+type Decision = (Arc<Rights>, PermissionId, Arc<str>);
+
+/// Every role with every permission, as the stage has them when it decides.
+fn decisions(
+    people: &DirectoryData,
+    table: &RoleTable,
+    own: bool,
+) -> Result<Vec<Decision>> {
+    let mut decisions = Vec::new();
+    for member in &people.memberships {
+        let mut member = member.clone();
+        if let Some(more) = member.more.as_mut().filter(|_| own) {
+            more.grants = PermissionPattern::parse("project:export").into_iter().collect();
+            more.denials = PermissionPattern::parse("equity:*").into_iter().collect();
+        }
+        let rights = Rights::of_member(&Arc::new(member), None, table);
+        let rights = Arc::new(rights.map_err(|why| anyhow::anyhow!("{why:?}"))?);
+        for (id, name) in table.permissions() {
+            decisions.push((Arc::clone(&rights), id, Arc::clone(name)));
+        }
+    }
+    Ok(decisions)
 }
 
 /// A member of the venture for each role, all of whom have come to the last stage.

@@ -387,8 +387,12 @@ pub(super) const SESSION_KEEP: Preset = Preset::new(
     "7d",
     "Supabase Auth issues no token that lives longer than a week",
 );
-pub(super) const SESSION_ENTRIES: Preset =
-    Preset::new("sessions", "max_entries", "250000", "about 40 MB when it is full");
+pub(super) const SESSION_ENTRIES: Preset = Preset::new(
+    "sessions",
+    "max_entries",
+    "250000",
+    "70 MB of revocations and as much of last uses, when it is full",
+);
 pub(super) const SESSION_TIMEOUT: Preset = Preset::new(
     "session redis",
     "timeout",

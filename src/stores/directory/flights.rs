@@ -117,4 +117,23 @@ mod tests {
         let next = flights.join(&1, || async { 1 }).unwrap();
         assert_eq!(next.landed().await, Some(1));
     }
+
+    #[tokio::test]
+    async fn no_more_loads_are_under_way_than_the_cap_and_one_that_lands_makes_room() {
+        let flights: Flights<usize, ()> = Flights::new(Handle::current());
+        let go = Arc::new(Notify::new());
+        let first = flights.join(&0, || {
+            let go = Arc::clone(&go);
+            async move { go.notified().await }
+        });
+        let slow = |key: usize| flights.join(&key, std::future::pending);
+        for key in 1..MAX_FLIGHTS {
+            assert!(slow(key).is_some());
+        }
+        assert!(slow(MAX_FLIGHTS).is_none());
+        assert!(slow(1).is_some(), "whoever joins begins none");
+        go.notify_one();
+        assert!(first.unwrap().landed().await.is_some());
+        assert!(slow(MAX_FLIGHTS).is_some());
+    }
 }

@@ -171,6 +171,11 @@ impl PostgresStore {
         self.shelves.uses.note(id, now);
     }
 
+    /// Uses of keys that wait to be written.
+    pub fn key_uses_waiting(&self) -> u64 {
+        self.shelves.uses.waiting() as u64
+    }
+
     /// Whether a connection is up.
     pub fn is_reachable(&self) -> bool {
         self.shelves.shared.pool.is_up()

@@ -195,3 +195,75 @@ impl<K: Kind> Shelf<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::config::settings::{DirectoryQueries, PostgresDirectory};
+    use crate::domain::secret::Secret;
+    use crate::stores::directory::url::Database;
+    use crate::telemetry::clock::SystemClock;
+
+    /// Even numbers are there; no database is asked.
+    struct Even;
+
+    impl Kind for Even {
+        type Key = u32;
+        type Value = ();
+
+        async fn load(_: &Pool, key: &u32) -> Result<Option<()>, LoadError> {
+            Ok(key.is_multiple_of(2).then_some(()))
+        }
+
+        fn concerns(_: &u32, _: Option<&()>, _: &Target) -> bool {
+            true
+        }
+    }
+
+    fn shelf(capacity: u64) -> Arc<Shelf<Even>> {
+        let second = Duration::from_secs(1);
+        let query: Arc<str> = "select 1".into();
+        let settings = PostgresDirectory {
+            url: Secret::new("postgres://nobody@127.0.0.1:9/none".to_owned()),
+            ttl: 60 * second,
+            max_stale: 60 * second,
+            negative_ttl: 60 * second,
+            timeout: second,
+            capacity,
+            connections: NonZeroU32::MIN,
+            queries: DirectoryQueries {
+                organization_by_id: Arc::clone(&query),
+                organization_by_slug: Arc::clone(&query),
+                membership: Arc::clone(&query),
+                default_membership: Arc::clone(&query),
+                machine_key: Arc::clone(&query),
+                join: Arc::clone(&query),
+                change_role: query,
+            },
+        };
+        let shared = Shared {
+            pool: Pool::new(&settings, Database::parse(&settings.url).unwrap()),
+            changes: Changes::default(),
+            times: Times { ttl: 60 * second, max_stale: 60 * second, negative_ttl: 60 * second },
+            clock: Arc::new(SystemClock::new()),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            runtime: Handle::current(),
+        };
+        Shelf::new(Arc::new(shared), capacity)
+    }
+
+    #[tokio::test]
+    async fn what_is_there_and_what_is_not_take_no_more_places_than_there_are() {
+        let shelf = shelf(100);
+        for key in 0..1_000 {
+            let there = matches!(shelf.find(&key).await, Lookup::Found(_));
+            assert_eq!(there, key.is_multiple_of(2));
+        }
+        shelf.entries.run_pending_tasks();
+        assert!((1..=100).contains(&shelf.entries.entry_count()));
+        let kept = (0..1_000).filter(|key| shelf.known(key, shelf.shared.clock.now()).is_some());
+        assert_eq!(kept.count() as u64, shelf.entries.entry_count());
+    }
+}

@@ -55,6 +55,11 @@ impl Uses {
         }
     }
 
+    /// Uses that wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Writes what was noted. What cannot be written is given up: a later use says more.
     pub(super) async fn write(&self, client: &Client) -> Result<(), Error> {
         let waiting = {
@@ -90,5 +95,19 @@ mod tests {
         uses.waiting.lock().unwrap().clear();
         uses.note(id, at(1_061));
         assert_eq!(waiting(), None);
+    }
+
+    #[test]
+    fn a_flood_of_keys_is_noted_up_to_the_cap_and_those_that_wait_keep_their_place() {
+        let uses = Uses::new();
+        let id = |number: u64| format!("tgk_{number:012}").parse::<KeyId>().unwrap();
+        for number in 0..3 * REMEMBERED {
+            uses.note(id(number), at(1_000));
+        }
+        uses.noted.run_pending_tasks();
+        assert_eq!(uses.waiting(), MOST_WAITING);
+        assert!(uses.noted.entry_count() <= REMEMBERED, "{}", uses.noted.entry_count());
+        uses.note(id(0), at(2_000));
+        assert_eq!(uses.waiting.lock().unwrap().get(&id(0)), Some(&2_000));
     }
 }
