@@ -24,6 +24,9 @@ fn every_command_explains_itself_with_examples() {
         "sessions",
         "sessions list",
         "sessions revoke",
+        "logins",
+        "logins show",
+        "logins unlock",
         "keys",
         "keys create",
         "keys list",
@@ -48,6 +51,17 @@ fn wrong_arguments_exit_with_2_and_say_what_there_is() {
     assert!(called.err.contains("a similar subcommand exists: 'serve'"), "{}", called.err);
     assert_eq!(call(&[]).code, 2);
     assert_eq!(call(&["explain", "GET"]).code, 2);
+}
+
+#[test]
+fn counts_of_failed_logins_in_memory_are_out_of_reach_and_it_is_said_what_to_do() {
+    for arguments in [&["show"][..], &["unlock", "--email", "ann@example.com"]] {
+        let called = call(&[&["logins"], arguments, &["-c", "gateway.yaml"]].concat());
+        assert_eq!(called.code, 2, "{}", called.err);
+        assert!(called.err.contains("limits_store: { redis: … }"), "{}", called.err);
+    }
+    let both = ["logins", "show", "--email", "a@x", "--address", "192.0.2.1"];
+    assert_eq!(call(&both).code, 2);
 }
 
 #[test]

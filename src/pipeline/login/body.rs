@@ -208,4 +208,43 @@ mod tests {
         assert!(!checked(header::CONTENT_ENCODING, &["gzip"]));
         assert!(checked(header::CONTENT_ENCODING, &["identity"]));
     }
+
+    /// What Go takes a field to be: the last of the keys that fold to its name.
+    fn as_go_reads(members: &[(&str, &str)], field: &str) -> String {
+        let fold = |key: &str| key.replace('ſ', "s").replace('\u{212a}', "k").to_ascii_lowercase();
+        let of_field = members.iter().rev().find(|(key, _)| fold(key) == field);
+        of_field.map(|(_, value)| (*value).to_owned()).unwrap_or_default()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_passes_is_about_the_account_that_go_reads(
+            members in proptest::collection::vec(
+                (
+                    proptest::sample::select(vec![
+                        "email", "EMAIL", "eMail", "emaıl", "phone", "Phone", "PHONE", "token",
+                        "toKen", "to\u{212a}en", "password", "paſſword", "x",
+                    ]),
+                    proptest::sample::select(vec!["", "ann@x", "Bob@x", "+49 1", "491"]),
+                ),
+                0..5,
+            )
+        ) {
+            let text: Vec<String> = members
+                .iter()
+                .map(|(key, value)| format!("{}:{}", serde_json::json!(key), serde_json::json!(value)))
+                .collect();
+            let (email, phone) =
+                (as_go_reads(&members, "email"), as_go_reads(&members, "phone"));
+            if let Ok(found) = account(format!("{{{}}}", text.join(",")).as_bytes()) {
+                let wanted = match (email.as_str(), phone.as_str()) {
+                    ("", "") => None,
+                    ("", phone) => Some(Account::phone(phone)),
+                    (email, "") => Some(Account::email(email)),
+                    (_, _) => panic!("two accounts passed: {members:?}"),
+                };
+                proptest::prop_assert_eq!(found, wanted);
+            }
+        }
+    }
 }
