@@ -240,16 +240,16 @@ async fn a_rotation_at_both_providers_under_load_refuses_nobody_and_their_end_ne
         }
     };
     more(15).await;
-    for _ in 0..2 {
-        for provider in [&world.acme, &world.globex] {
-            provider.announce_key().await;
-        }
-        more(15).await;
-        for provider in [&world.acme, &world.globex] {
-            provider.retire_keys().await;
-        }
-        more(15).await;
+    // Once for each: a key that nobody knows yet is fetched at most once in a window, so a provider
+    // that signs with two new ones within it has to publish them first.
+    for provider in [&world.acme, &world.globex] {
+        provider.announce_key().await;
     }
+    more(15).await;
+    for provider in [&world.acme, &world.globex] {
+        provider.retire_keys().await;
+    }
+    more(15).await;
     ended.store(true, Ordering::SeqCst);
     for load in loads {
         load.await.unwrap();
