@@ -104,11 +104,7 @@ pub(crate) fn measure(
 type Decision = (Arc<Rights>, PermissionId, Arc<str>);
 
 /// Every role with every permission, as the stage has them when it decides.
-fn decisions(
-    people: &DirectoryData,
-    table: &RoleTable,
-    own: bool,
-) -> Result<Vec<Decision>> {
+fn decisions(people: &DirectoryData, table: &RoleTable, own: bool) -> Result<Vec<Decision>> {
     let mut decisions = Vec::new();
     for member in &people.memberships {
         let mut member = member.clone();

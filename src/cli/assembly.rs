@@ -117,6 +117,7 @@ pub(super) struct Assembled {
     pub(super) admin: AdminService,
     pub(super) settings: Settings,
     pub(super) parts: Arc<Parts>,
+    pub(super) limits: Arc<LimitStore>,
     pub(super) audit: Option<AuditLog>,
     pub(super) canary: Arc<Canary>,
 }
@@ -175,7 +176,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         node: Arc::clone(&settings.server.node),
     };
     let admin = served(state);
-    Ok(Assembled { gateway, admin, settings, parts, audit, canary })
+    Ok(Assembled { gateway, admin, settings, parts, limits, audit, canary })
 }
 
 /// The admin room's answers, for the shell to serve.

@@ -139,6 +139,19 @@ fn of_limits(stats: &LimitStats) -> Vec<Reading> {
             ]),
         },
         Reading {
+            name: "tollgate_limit_lease_charges_total",
+            help: "Charges decided by what this node has leased or was refused lately, without a call.",
+            value: Value::Counter(vec![
+                (&[("outcome", "granted")], stats.leases.local),
+                (&[("outcome", "refused")], stats.leases.remembered),
+            ]),
+        },
+        Reading::counter(
+            "tollgate_limit_leases_forgotten_total",
+            "Leases that were forgotten, because there was no room for more.",
+            stats.leases.forgotten,
+        ),
+        Reading {
             name: "tollgate_limit_share_charges_total",
             help: "Charges to this node's share of the limits, while the store was away.",
             value: Value::Counter(vec![

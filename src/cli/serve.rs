@@ -53,7 +53,7 @@ pub(super) fn serve(
     runtime: Runtime,
     upgrade: bool,
 ) -> Result<Done, Failure> {
-    let Assembled { gateway, admin, settings, parts, audit, canary: _ } = assembled;
+    let Assembled { gateway, admin, settings, parts, limits, audit, canary: _ } = assembled;
     let listeners: Vec<String> =
         settings.listeners.iter().map(|listener| listener.address.to_string()).collect();
     tracing::info!(
@@ -65,6 +65,7 @@ pub(super) fn serve(
         "starting"
     );
     let outcome = proxy::run(gateway, admin, &settings, upgrade);
+    runtime.block_on(limits.give_back());
     if let Some(audit) = audit {
         // Requests that were cut off are recorded, too: nothing is accepted any more.
         let closing = async { tokio::time::timeout(FLUSH, audit.close()).await };

@@ -21,7 +21,7 @@ use super::defaults as preset;
 use super::identity::IdentityFields;
 use super::leaf::{Block, FilePath, SmallSize, Text, arc, refuse, text, word, words};
 use super::settings::{
-    AuditSettings, DirectoryQueries, LimitStoreSettings, Listener, ListenerTls, LogFormat,
+    AuditSettings, DirectoryQueries, LEASE, LimitStoreSettings, Listener, ListenerTls, LogFormat,
     LogSettings, PostgresDirectory, RedisSettings, ServerSettings, SessionSettings,
 };
 use super::upstreams::UpstreamFields;
@@ -418,7 +418,7 @@ impl Fields for RedisSettings {
         let max_buckets = table.or(
             "max_buckets",
             &preset::MAX_BUCKETS,
-            "Buckets kept in this process while Redis is away.",
+            "Buckets of which this process keeps what it leased, and those while Redis is away.",
         );
         let url = url?;
         if !url.value.expose().starts_with("redis://")
@@ -435,6 +435,7 @@ impl Fields for RedisSettings {
             timeout: timeout?,
             key_prefix: key_prefix?,
             nodes: nodes?,
+            lease: LEASE,
             max_buckets: max_buckets?,
         })
     }

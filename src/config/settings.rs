@@ -129,6 +129,10 @@ pub enum LimitStoreSettings {
     Redis(RedisSettings),
 }
 
+/// How long leases of buckets last: short enough that what a node that died had leased is missed by
+/// nobody, long enough that a node that pauses for a moment keeps its own.
+pub const LEASE: Duration = Duration::from_secs(2);
+
 /// A shared store of buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
@@ -140,7 +144,10 @@ pub struct RedisSettings {
     pub key_prefix: Arc<str>,
     /// Gateway nodes that share the limits: `local_share` divides by it while Redis is away.
     pub nodes: NonZeroU32,
-    /// Buckets kept in this process while Redis is away.
+    /// How long a part of a bucket that a node has taken in advance is its own. The same on all
+    /// nodes, always: files do not state it.
+    pub lease: Duration,
+    /// Buckets of which this process keeps what it leased, and those while Redis is away.
     pub max_buckets: NonZeroU32,
 }
 

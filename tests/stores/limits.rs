@@ -178,7 +178,12 @@ async fn a_crowd_is_never_over_admitted_in_any_window(world: &World) {
     assert_never_over(&mut admitted, tokens, period, burst);
 }
 
-fn assert_never_over(admitted: &mut [(Now, Now)], tokens: u32, period_millis: u32, burst: u32) {
+pub(crate) fn assert_never_over(
+    admitted: &mut [(Now, Now)],
+    tokens: u32,
+    period_millis: u32,
+    burst: u32,
+) {
     // By the time of the answer, so that growing a window adds calls in this order.
     admitted.sort_by_key(|(_, after)| *after);
     for (start, _) in &*admitted {

@@ -59,6 +59,7 @@ impl World {
             timeout: Duration::from_secs(1),
             key_prefix: Arc::from("test:"),
             nodes: number(2),
+            lease: Duration::from_millis(200),
             max_buckets: number(10_000),
         });
         let store = Arc::new(LimitStore::new(&settings, self.clock.clone()).expect("a store"));

@@ -80,6 +80,7 @@ impl World {
             url: Secret::new(redis.url()),
             timeout: Duration::from_secs(1),
             key_prefix: Arc::from("test:"),
+            lease: Duration::from_millis(200),
             nodes: number(2),
             max_buckets: number(10),
         });

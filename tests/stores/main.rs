@@ -17,6 +17,7 @@ mod directory;
 mod joining;
 mod keys;
 mod limits;
+mod limits_leases;
 mod limits_redis;
 mod limits_world;
 mod logins;

@@ -1,6 +1,6 @@
 //! The arithmetic of one token bucket, in integers: micro-tokens and microseconds.
 //!
-//! Shared by the stores, so that they give the same answers: what `take.lua` computes for a
+//! Shared by the stores, so that they give the same answers: what `acquire.lua` computes for a
 //! bucket is what [`Bucket::at`] computes here. Rounding always favours the limit: refills round
 //! down, waits round up. Imports `domain` only.
 
@@ -30,21 +30,19 @@ impl Bucket {
         Self { micros: capacity(&rate), at, rate }
     }
 
-    /// The bucket at `now`, under the numbers of today. A change of numbers never mints: time that
-    /// passed since the last charge counts at the lower of both rates, because nobody wrote down
-    /// when in between they changed, and what is above the new burst is lost.
+    /// The bucket at `now`, under the numbers of today. A change of numbers never mints: since
+    /// nobody wrote down when they changed, what counts is the lower of what the bucket would hold
+    /// under the old numbers alone and under the new.
     pub(super) fn at(&self, now: u64, rate: &Rate) -> Self {
         let elapsed = now.saturating_sub(self.at);
-        let mut refill = refill(elapsed, rate);
+        let under =
+            |rate: &Rate| self.micros.saturating_add(refill(elapsed, rate)).min(capacity(rate));
+        let mut micros = under(rate);
         if self.rate != *rate {
-            refill = refill.min(self::refill(elapsed, &self.rate));
+            micros = micros.min(under(&self.rate));
         }
-        Self {
-            micros: self.micros.saturating_add(refill).min(capacity(rate)),
-            // Time that went backwards refills nothing, then or later.
-            at: self.at.max(now),
-            rate: *rate,
-        }
+        // Time that went backwards refills nothing, then or later.
+        Self { micros, at: self.at.max(now), rate: *rate }
     }
 
     /// Whether it would be full by `now`, so that forgetting it changes nothing.
@@ -107,7 +105,7 @@ fn refill(elapsed: u64, rate: &Rate) -> u64 {
 }
 
 /// How long `micros` take to come back, rounded up to a microsecond.
-fn wait(micros: u64, rate: &Rate) -> Duration {
+pub(super) fn wait(micros: u64, rate: &Rate) -> Duration {
     let per_period = u64::from(rate.tokens.get()) * 1_000;
     let period = u64::from(rate.period_millis.get());
     Duration::from_micros(match micros.checked_mul(period) {
@@ -168,6 +166,7 @@ mod tests {
             let bucket = Bucket { micros: level % (capacity(&old) + 1), at: 0, rate: old };
             let under_new = bucket.at(t, &new);
             prop_assert!(under_new.micros <= capacity(&new));
+            prop_assert!(under_new.micros <= capacity(&old));
             prop_assert!(under_new.micros <= bucket.micros.saturating_add(refill(t, &old)));
             prop_assert!(under_new.micros <= bucket.micros.saturating_add(refill(t, &new)));
         }

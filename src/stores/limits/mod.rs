@@ -5,12 +5,13 @@
 //! deadline. Imports `domain` and `config`.
 //!
 //! The store is an enum and not a trait object: there are few of them and all are known, an async
-//! method needs no boxed future, and the fast path is a direct call. Leases will be one more
-//! variant: `try_now` spends what this node has leased, `take` acquires.
+//! method needs no boxed future, and the fast path is a direct call. Where buckets are shared,
+//! `try_now` spends what this node has leased of them, and `take` asks for more.
 
 mod breaker;
 mod bucket;
 mod keys;
+mod leases;
 pub(super) mod link;
 pub mod memory;
 pub mod redis;
@@ -26,6 +27,7 @@ use crate::domain::charge::{Charge, ChargeAnswer};
 use crate::domain::clock::{Clock, Now};
 
 pub use self::breaker::BreakerState;
+pub use self::leases::LeaseStats;
 use self::memory::{MemoryStore, MemoryUsage};
 use self::redis::{BadRedisUrl, RedisStore};
 use self::stats::{Counters, LimitStats, count};
@@ -70,7 +72,16 @@ impl LimitStore {
     pub async fn keep(&self) {
         match &self.place {
             Place::Memory(_) => {}
-            Place::Redis { shared, .. } => shared.keep().await,
+            Place::Redis { shared, share, .. } => shared.keep(share, &self.counters).await,
+        }
+    }
+
+    /// Gives back what this node has leased, for the end of the process. Waits no longer than the
+    /// store's deadline; what cannot be given back ends by itself.
+    pub async fn give_back(&self) {
+        match &self.place {
+            Place::Memory(_) => {}
+            Place::Redis { shared, .. } => shared.give_back().await,
         }
     }
 
@@ -81,7 +92,9 @@ impl LimitStore {
         }
         match &self.place {
             Place::Memory(store) => Some(self.counted(store.take(charge, now))),
-            Place::Redis { shared, .. } => shared.shortcut(&self.counters),
+            Place::Redis { shared, .. } => {
+                shared.shortcut(charge, now, &self.counters).map(|answer| self.counted(answer))
+            }
         }
     }
 
@@ -92,9 +105,7 @@ impl LimitStore {
         }
         match &self.place {
             Place::Memory(store) => self.counted(store.take(charge, now)),
-            Place::Redis { shared, share, .. } => {
-                self.counted(shared.take(charge, share, &self.counters).await)
-            }
+            Place::Redis { shared, .. } => self.counted(shared.take(charge, &self.counters).await),
         }
     }
 
@@ -124,14 +135,14 @@ impl LimitStore {
 
     /// What happened since the start.
     pub fn stats(&self) -> LimitStats {
-        let (breaker, opened, memory): (_, _, MemoryUsage) = match &self.place {
-            Place::Memory(store) => (None, 0, store.usage()),
+        let (breaker, opened, memory, leases): (_, _, MemoryUsage, _) = match &self.place {
+            Place::Memory(store) => (None, 0, store.usage(), LeaseStats::default()),
             Place::Redis { shared, share, .. } => {
                 let (state, opened) = shared.breaker();
-                (Some(state), opened, share.usage())
+                (Some(state), opened, share.usage(), shared.lease_stats())
             }
         };
-        self.counters.read(breaker, opened, memory)
+        self.counters.read(breaker, opened, memory, leases)
     }
 
     fn counted(&self, answer: ChargeAnswer) -> ChargeAnswer {

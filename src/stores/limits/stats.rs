@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::breaker::BreakerState;
+use super::leases::LeaseStats;
 use super::memory::MemoryUsage;
 
 /// Upper bounds of the latency buckets of a [`LimitStats`], in microseconds. A last bucket
@@ -33,6 +34,8 @@ pub struct LimitStats {
     pub breaker_opened: u64,
     /// Buckets in this process.
     pub memory: MemoryUsage,
+    /// What this node leased of shared buckets.
+    pub leases: LeaseStats,
 }
 
 /// Why charges went unanswered.
@@ -78,6 +81,7 @@ impl Counters {
         breaker: Option<BreakerState>,
         breaker_opened: u64,
         memory: MemoryUsage,
+        leases: LeaseStats,
     ) -> LimitStats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LimitStats {
@@ -95,6 +99,7 @@ impl Counters {
             breaker,
             breaker_opened,
             memory,
+            leases,
         }
     }
 }

@@ -1,0 +1,233 @@
+-- Requests against all of their buckets: every one of a request is charged, or none. What the node
+-- wants beyond that is leased to it: it may spend it without asking, until the lease ends.
+--
+-- KEYS     the buckets
+-- ARGV[1]  the latest time the caller believes in (microseconds since 1970)
+-- ARGV[2]  the length of a lease epoch (microseconds)
+-- ARGV[3]  how many such requests wait; 0: only leases are closed
+-- ARGV     then eleven for each bucket: price of one request and capacity in micro-tokens; the rate
+--          as micro-tokens per microsecond in two parts, gain (tokens * 1000) over period (ms); the
+--          debt: what the caller let through by itself while it could not reach this Redis; the
+--          lease that it wants, at most; and the leases that it closes: their epoch, how much was
+--          leased in that and in the one before, and how much of each was not spent
+-- answers  { requests granted, Redis' time, then for each bucket: micro-tokens left, micro-tokens
+--          leased, the epoch of that lease, the most that it can hold beside all leases, and in how
+--          many microseconds all leases that there are now will have ended }
+--
+-- What is leased is taken out, and occupies the bucket until the lease is closed or has ended: a
+-- bucket and its leases never hold more than its capacity. A lease ends with the epoch after its
+-- own; nothing is given back then. A number here is a double: whole numbers are exact below 2^53,
+-- and every step stays below it. Needs Redis 5 or newer, which replicates what a script did and not
+-- the script.
+
+local EXACT = 9007199254740992
+-- How far a bucket's time may lie ahead of Redis' before that means that Redis' clock went back.
+local TOLERANCE = 1000000
+-- A key outlives the moment at which its bucket is full by this much (milliseconds), so that a
+-- small step of Redis' clock does not make it expire early. A larger one does: then the bucket
+-- is full once, before its time.
+local MARGIN = 5000
+
+-- floor(a * b / c), for whole a < 2^53 and b, c < 2^43. Above 2^53 the result is a lower bound.
+local function muldiv(a, b, c)
+  local product = a * b
+  if product < EXACT then
+    return (product - math.fmod(product, c)) / c
+  end
+  local rest = math.fmod(a, c)
+  local whole = (a - rest) / c
+  -- Long multiplication: q * c + r = a * (the bits of b looked at so far), and r < c.
+  local q, r, bit = 0, 0, 4398046511104
+  while bit >= 1 do
+    q, r = 2 * q, 2 * r
+    if r >= c then q, r = q + 1, r - c end
+    if b >= bit then
+      b = b - bit
+      q, r = q + whole, r + rest
+      if r >= c then q, r = q + 1, r - c end
+    end
+    bit = bit / 2
+  end
+  return q
+end
+
+local function whole(number, least)
+  return number >= least and number < EXACT and number == math.floor(number)
+end
+
+-- The bucket in a key: micro-tokens, their time, the numbers of then (gain, period, capacity), and
+-- what is leased in the epoch of that time and in the one before. Nothing if it is not a bucket.
+local function read(raw)
+  if type(raw) ~= 'string' or #raw ~= 45 or raw:byte(1) ~= 2 then return nil end
+  local _, micros, at, tokens, period, burst, leased, before = struct.unpack('<BddI4I4I4dd', raw)
+  if whole(micros, 0) and whole(at, 0) and whole(leased, 0) and whole(before, 0)
+    and tokens > 0 and period > 0 and burst > 0 then
+    return micros, at, { gain = tokens * 1000, period = period, capacity = burst * 1000000 },
+      leased, before
+  end
+  return nil
+end
+
+local EPOCH = tonumber(ARGV[2])
+-- The most that is leased at once: one part in so many of the capacity.
+local SHARE = 10
+-- What remains is leased whole where it is less than one part in so many.
+local CRUMBS = 32
+-- Leases are whole tokens.
+local TOKEN = 1000000
+
+local function epoch_of(time)
+  return (time - math.fmod(time, EPOCH)) / EPOCH
+end
+
+local function write(key, bucket, now)
+  local numbers = bucket.numbers
+  local missing = math.max(numbers.capacity - bucket.micros, 0)
+  local wait = muldiv(missing, numbers.period, numbers.gain) + math.max(bucket.at - now, 0)
+  -- The key outlives every lease.
+  local ttl = math.floor((wait + 2 * EPOCH) / 1000) + 1 + MARGIN
+  local raw = struct.pack('<BddI4I4I4dd', 2, bucket.micros, bucket.at, numbers.gain / 1000,
+    numbers.period, numbers.capacity / 1000000, bucket.leased, bucket.before)
+  redis.call('SET', key, raw, 'PX', string.format('%.0f', math.min(ttl, EXACT - 1)))
+end
+
+-- What a bucket holds at a later time under these numbers. What is leased leaves it less room until
+-- it has ended: `before` with the epoch of `at`, `leased` with the next.
+local function filled(micros, at, later, numbers, leased, before)
+  local function fill(from, to, room)
+    if to > from then
+      micros = micros + muldiv(to - from, numbers.gain, numbers.period)
+    end
+    micros = math.min(micros, math.max(room, 0))
+  end
+  if leased + before > 0 then
+    local first = (epoch_of(at) + 1) * EPOCH
+    fill(at, math.min(first, later), numbers.capacity - leased - before)
+    if later >= first then
+      fill(first, math.min(first + EPOCH, later), numbers.capacity - leased)
+      at = first + EPOCH
+      if later < at then return micros end
+    else
+      return micros
+    end
+  end
+  fill(at, later, numbers.capacity)
+  return micros
+end
+
+-- Closes leases of one epoch: they occupy the bucket no more, and what was not spent is back.
+local function close(bucket, age, amount, back)
+  if amount <= 0 or age < 0 or age > 1 then return end
+  local held = age == 0 and bucket.leased or bucket.before
+  local closed = math.min(amount, held)
+  if age == 0 then bucket.leased = held - closed else bucket.before = held - closed end
+  -- What does not occupy the bucket any more was given up for lost.
+  bucket.micros = bucket.micros + math.min(back, closed)
+  bucket.mend = true
+end
+
+local function room(bucket)
+  return math.max(bucket.numbers.capacity - bucket.leased - bucket.before, 0)
+end
+
+local time = redis.call('TIME')
+local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now = math.min(clock, tonumber(ARGV[1]))
+local wanted = tonumber(ARGV[3])
+
+local buckets = {}
+for i, key in ipairs(KEYS) do
+  local function arg(n) return tonumber(ARGV[11 * i - 8 + n]) end
+  local price, debt = arg(1), arg(5)
+  local bucket = buckets[key]
+  if not bucket then
+    local numbers = { capacity = arg(2), gain = arg(3), period = arg(4) }
+    bucket = { micros = numbers.capacity, at = now, demand = 0, leased = 0, before = 0 }
+    bucket.numbers = numbers
+    buckets[key] = bucket
+    -- A key of another type is an error, and no bucket.
+    local raw = redis.pcall('GET', key)
+    if raw then
+      local micros, at, old, leased, before = read(raw)
+      if not micros then
+        -- Nobody knows what was spent or leased: the bucket starts empty, and fills only once
+        -- every lease has ended.
+        bucket.micros, bucket.leased, bucket.mend = 0, numbers.capacity, true
+      else
+        if at > clock + TOLERANCE then
+          -- Redis' clock went back: fill from here, and give nothing for the time between. What is
+          -- leased ends later than it could.
+          at, leased, before, bucket.mend = now, leased + before, 0, true
+        end
+        local later = math.max(at, now)
+        bucket.micros = filled(micros, at, later, numbers, leased, before)
+        if old.gain ~= numbers.gain or old.period ~= numbers.period
+          or old.capacity ~= numbers.capacity then
+          -- Nobody knows when in between the numbers changed: what counts is the lower of both.
+          bucket.micros =
+            math.min(bucket.micros, filled(micros, at, later, old, leased, before))
+        end
+        -- Leases older than one epoch have ended.
+        local passed = epoch_of(later) - epoch_of(at)
+        if passed == 0 then
+          bucket.leased, bucket.before = leased, before
+        elseif passed == 1 then
+          bucket.before = leased
+        end
+        bucket.at = later
+      end
+    end
+    -- What is closed comes back into what was there when it was leased: below the capacity.
+    local age = epoch_of(bucket.at) - arg(7)
+    close(bucket, age, arg(8), arg(9))
+    close(bucket, age + 1, arg(10), arg(11))
+    bucket.micros = math.min(bucket.micros, room(bucket))
+    if debt > 0 then
+      bucket.micros, bucket.mend = math.max(bucket.micros - debt, 0), true
+    end
+  end
+  bucket.demand = bucket.demand + price
+end
+
+-- As many of the requests as every bucket has enough for.
+local granted = wanted
+for _, bucket in pairs(buckets) do
+  if bucket.demand > 0 then
+    local enough = (bucket.micros - math.fmod(bucket.micros, bucket.demand)) / bucket.demand
+    granted = math.min(granted, enough)
+  end
+end
+
+local answer = { granted, clock }
+for i, key in ipairs(KEYS) do
+  local bucket = buckets[key]
+  local want, lease = tonumber(ARGV[11 * i - 2]), 0
+  if bucket.demand > 0 then
+    if granted > 0 then
+      bucket.micros, bucket.mend = bucket.micros - granted * bucket.demand, true
+    end
+    -- Where somebody was refused, nobody takes more than for themselves.
+    if granted == wanted and want > 0 then
+      -- Half of what remains is for others, unless it is not worth another call.
+      local few = math.min(bucket.micros, bucket.numbers.capacity / CRUMBS)
+      lease = math.min(want, bucket.numbers.capacity / SHARE, math.max(bucket.micros / 2, few))
+      lease = lease - math.fmod(lease, TOKEN)
+      bucket.micros, bucket.leased = bucket.micros - lease, bucket.leased + lease
+      bucket.mend = bucket.mend or lease > 0
+    end
+    bucket.demand = 0
+  end
+  -- A refusal writes nothing, except where the key was broken, and would stay so, or a lease was
+  -- closed or a debt paid.
+  if bucket.mend then
+    write(key, bucket, now)
+    bucket.mend = false
+  end
+  local epoch = epoch_of(bucket.at)
+  answer[5 * i - 2] = bucket.micros
+  answer[5 * i - 1] = lease
+  answer[5 * i] = epoch
+  answer[5 * i + 1] = room(bucket)
+  answer[5 * i + 2] = (epoch + 2) * EPOCH - now
+end
+return answer

@@ -1,0 +1,568 @@
+//! What this node has leased of buckets in Redis, and what Redis refused it lately.
+//!
+//! A charge that every bucket has a lease for is decided here: one look into a sharded table for
+//! each bucket, and no call. A refusal is remembered for a moment, so that a flood of requests that
+//! are refused costs Redis almost nothing. Everything else is asked of Redis, and only Redis
+//! refuses: that a lease is used up says nothing of the bucket. Imports `domain` only.
+//!
+//! A lease is closed before its tokens can be spent twice: with the next call for its bucket, or
+//! shortly before its end, whatever was not spent is given back, and the node spends no more of it
+//! from the moment at which it writes the call. Time is the node's monotonic clock; a lease ends
+//! here before it can have ended in Redis, because it is counted from before its call was sent.
+//!
+//! The table is bounded, by forgetting what was not used for longest of what it comes across. What
+//! is forgotten with a lease in it is lost until the lease has ended: fewer are admitted, never
+//! more.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use crate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Rate, Subject};
+use crate::domain::clock::Now;
+
+use super::bucket::{Bucket, balances, capacity, price, wait};
+
+/// Parts that are locked apart.
+const SHARDS: usize = 64;
+/// Slots looked at for one to forget, per new bucket in a full shard.
+const PROBES: usize = 8;
+/// A refusal is remembered for no longer than this.
+const REMEMBERED: u64 = 250_000;
+/// A hot bucket that is empty is asked for again after this long.
+const REST: u64 = 50_000;
+/// Requests per second of a bucket, at this node, from which a lease is worth its call.
+const LEASED_FROM: u64 = 20;
+/// A lease is for what the node needs in so many microseconds at the observed rate.
+const AHEAD: u64 = 200_000;
+/// Rates are observed over windows of this many microseconds.
+const WINDOW: u64 = 100_000;
+/// Clocks run wrong by less than one part in so many.
+const DRIFT: u64 = 1_000;
+
+/// How long leases last, where there are any.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Epoch(pub(super) u64);
+
+impl Epoch {
+    /// From the settings.
+    pub(super) fn of(lease: Duration) -> Self {
+        Self(u64::try_from(lease.as_micros()).unwrap_or(u64::MAX).max(1))
+    }
+
+    /// Until when a lease of a call that was sent then is spent: a little less than the shortest
+    /// that it lasts in Redis, for clocks that drift and steps that nobody notices.
+    fn spent_until(self, sent: u64) -> u64 {
+        sent.saturating_add(self.0.saturating_sub(self.0 / DRIFT).saturating_sub(self.0 / 20))
+    }
+
+    /// Before its end a lease goes back by itself.
+    fn given_back_at(self, ends: u64) -> u64 {
+        ends.saturating_sub(self.0 / 8)
+    }
+}
+
+/// Leases and refusals, bucket by bucket.
+#[derive(Debug)]
+pub(super) struct Leases {
+    epoch: Epoch,
+    // Keyed at random, so that callers cannot choose ids that collide.
+    hasher: RandomState,
+    shards: Box<[Mutex<Shard>]>,
+    /// Leases by the time at which they go back, about in that order.
+    due: Mutex<std::collections::VecDeque<(u64, u64)>>,
+    stats: LeaseCounters,
+}
+
+#[derive(Debug, Default)]
+struct LeaseCounters {
+    local: AtomicU64,
+    remembered: AtomicU64,
+    forgotten: AtomicU64,
+}
+
+/// What leases came to since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeaseStats {
+    /// Charges granted from leases.
+    pub local: u64,
+    /// Charges refused because Redis had just refused the like.
+    pub remembered: u64,
+    /// Leases that were forgotten to make room for others.
+    pub forgotten: u64,
+    /// Buckets in the table.
+    pub buckets: usize,
+}
+
+#[derive(Debug)]
+struct Shard {
+    entries: HashTable<Entry>,
+    most: usize,
+    hand: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    hash: u64,
+    limit: Arc<str>,
+    subject: Subject,
+    /// By the epoch that Redis counts them in: even and odd.
+    leases: [Lease; 2],
+    /// What Redis said last, less what was spent here since, on this node's clock.
+    seen: Bucket,
+    /// Until then, Redis is not asked for what costs so much.
+    refused_until: u64,
+    refused_price: u64,
+    /// When it would have that, if nobody else spends.
+    retry_at: u64,
+    /// A call for a lease is on its way, at most until then.
+    asked_until: u64,
+    used: Used,
+}
+
+/// Part of a bucket that is this node's for a time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lease {
+    epoch: u64,
+    /// Micro-tokens that it was, and that are left.
+    whole: u64,
+    left: u64,
+    ends: u64,
+}
+
+/// How often a bucket is charged at this node.
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    since: u64,
+    count: u32,
+    per_second: u32,
+}
+
+impl Used {
+    fn once(&mut self, now: u64) {
+        let span = now.saturating_sub(self.since);
+        if span >= WINDOW {
+            let lately = u64::from(self.count).saturating_mul(1_000_000) / span.max(1);
+            let lately = u32::try_from(lately).unwrap_or(u32::MAX);
+            // Rises at once, and falls by halves.
+            self.per_second = lately.max(self.per_second / 2);
+            (self.since, self.count) = (now, 0);
+        }
+        self.count = self.count.saturating_add(1);
+    }
+}
+
+/// What a call says of one bucket besides its price.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// Micro-tokens wanted as a lease.
+    pub(super) want: u64,
+    /// The epoch of the newest lease that is closed.
+    pub(super) epoch: u64,
+    /// What was leased in it, and how much of that was not spent.
+    pub(super) closed: u64,
+    pub(super) back: u64,
+    /// The same for the epoch before.
+    pub(super) closed_before: u64,
+    pub(super) back_before: u64,
+}
+
+/// What Redis said of one bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Micro-tokens left.
+    pub(super) left: u64,
+    /// Micro-tokens leased, in this epoch.
+    pub(super) lease: u64,
+    pub(super) epoch: u64,
+    /// The most that it holds beside all leases, and when those have ended, in microseconds.
+    pub(super) room: u64,
+    pub(super) lapse: u64,
+}
+
+impl Leases {
+    pub(super) fn new(most: NonZeroU32, epoch: Epoch) -> Self {
+        let per_shard = usize::try_from(most.get()).unwrap_or(usize::MAX).div_ceil(SHARDS);
+        let shard = || Shard { entries: HashTable::new(), most: per_shard, hand: 0 };
+        Self {
+            epoch,
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
+            due: Mutex::default(),
+            stats: LeaseCounters::default(),
+        }
+    }
+
+    /// Decides a charge by what this node holds. `None`: Redis has to be asked, and nothing was
+    /// spent.
+    pub(super) fn decide(&self, charge: &Charge, now: Now) -> Option<ChargeAnswer> {
+        let now = micros(now);
+        let hashes = self.hashes(charge);
+        let mut shards = self.lock(&hashes);
+        let (mut local, mut refused) = (true, false);
+        let mut demands: SmallVec<[u64; 5]> = SmallVec::new();
+        for (index, (bucket, hash)) in charge.buckets.iter().zip(&hashes).enumerate() {
+            let before = charge.buckets.iter().zip(&hashes).take(index);
+            let same = before.filter(|(other, at)| **at == *hash && is_same(other, bucket));
+            let demand =
+                same.map(|(other, _)| price(other)).fold(price(bucket), u64::saturating_add);
+            demands.push(demand);
+            match find(&mut shards, *hash, bucket) {
+                Some(entry) => {
+                    entry.used.once(now);
+                    let leased = entry.spendable(now) >= demand;
+                    refused |= !leased && entry.refuses(demand, now);
+                    local &= leased;
+                }
+                None => local = false,
+            }
+        }
+        if refused {
+            drop(shards);
+            self.stats.remembered.fetch_add(1, Ordering::Relaxed);
+            return Some(self.refused(charge, &hashes, &demands, now));
+        }
+        if !local {
+            return None;
+        }
+        let mut levels: SmallVec<[Bucket; 5]> = SmallVec::new();
+        for (bucket, hash) in charge.buckets.iter().zip(&hashes) {
+            let entry = find(&mut shards, *hash, bucket)?;
+            entry.spend(price(bucket), now);
+            levels.push(entry.seen.at(now, &bucket.rate));
+        }
+        drop(shards);
+        self.stats.local.fetch_add(1, Ordering::Relaxed);
+        Some(ChargeAnswer::Granted { balances: balances(&levels) })
+    }
+
+    /// What the call for a charge is to say of each bucket. From here on nothing is spent of the
+    /// leases that it closes, whatever becomes of it.
+    pub(super) fn terms(
+        &self,
+        charge: &Charge,
+        now: Now,
+        patience: Duration,
+    ) -> SmallVec<[Terms; 5]> {
+        let now = micros(now);
+        let patience = u64::try_from(patience.as_micros()).unwrap_or(u64::MAX);
+        let hashes = self.hashes(charge);
+        let mut shards = self.lock(&hashes);
+        // Where one bucket has to be asked for anyway, leases of the others save nothing.
+        let busy = charge.buckets.iter().zip(&hashes).all(|(bucket, hash)| {
+            let entry = find(&mut shards, *hash, bucket);
+            entry.is_some_and(|entry| u64::from(entry.used.per_second) >= LEASED_FROM)
+        });
+        let mut out: SmallVec<[Terms; 5]> = SmallVec::new();
+        for (bucket, hash) in charge.buckets.iter().zip(&hashes) {
+            let Some(entry) = find(&mut shards, *hash, bucket) else {
+                out.push(Terms::default());
+                continue;
+            };
+            let mut terms = entry.close(now);
+            if busy && entry.asked_until <= now {
+                entry.asked_until = now.saturating_add(patience);
+                let ahead = u64::from(entry.used.per_second).saturating_mul(AHEAD) / 1_000_000;
+                terms.want = ahead.max(1).saturating_mul(price(bucket));
+            }
+            out.push(terms);
+        }
+        out
+    }
+
+    /// Takes note of what Redis said about a charge whose call was sent then. `refused` is how long
+    /// it is to wait, where nothing more is to be had for now.
+    pub(super) fn told(
+        &self,
+        charge: &Charge,
+        told: &[Told],
+        refused: Option<(usize, Duration)>,
+        sent: Now,
+        now: Now,
+    ) {
+        let (sent, now) = (micros(sent), micros(now));
+        let ends = self.epoch.spent_until(sent);
+        let hashes = self.hashes(charge);
+        let mut shards = self.lock(&hashes);
+        for (index, ((bucket, hash), told)) in
+            charge.buckets.iter().zip(&hashes).zip(told).enumerate()
+        {
+            let shard = shards.iter_mut().find(|(at, _)| *at == shard_of(*hash));
+            let Some((_, shard)) = shard else { continue };
+            let Some(entry) = shard.entry(*hash, bucket, now, &self.stats) else { continue };
+            entry.asked_until = 0;
+            entry.seen =
+                Bucket { micros: told.left.saturating_add(told.lease), at: now, rate: bucket.rate };
+            entry.refused_until = 0;
+            if let Some((_, wait)) = refused.filter(|(refusing, _)| *refusing == index) {
+                let wait = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+                entry.retry_at = now.saturating_add(wait);
+                let rest = wait.max(entry.rest(&bucket.rate)).min(REMEMBERED);
+                entry.refused_until = now.saturating_add(rest);
+                entry.refused_price = price(bucket);
+            }
+            if told.lease > 0 && ends > now {
+                entry.add(told, ends);
+                let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+                due.push_back((self.epoch.given_back_at(ends), *hash));
+            }
+        }
+    }
+
+    /// Buckets with a lease that is to go back now, and what to say of them. `all`: whenever they
+    /// are due.
+    pub(super) fn due(&self, now: Now, all: bool, most: usize) -> Vec<(BucketCharge, Terms)> {
+        let now = micros(now);
+        let mut out = Vec::new();
+        while out.len() < most {
+            let next = {
+                let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+                match due.front() {
+                    Some((at, _)) if all || *at <= now => due.pop_front(),
+                    Some(_) | None => None,
+                }
+            };
+            let Some((_, hash)) = next else { break };
+            let Some(shard) = self.shards.get(shard_of(hash)) else { continue };
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let back_by = |lease: &Lease| {
+                lease.left > 0 && (all || self.epoch.given_back_at(lease.ends) <= now)
+            };
+            let wanted = |entry: &Entry| entry.hash == hash && entry.leases.iter().any(back_by);
+            let Some(entry) = shard.entries.find_mut(hash, wanted) else { continue };
+            let terms = entry.close(now);
+            if terms.back > 0 || terms.back_before > 0 {
+                out.push((entry.charge(), terms));
+            }
+        }
+        out
+    }
+
+    pub(super) fn stats(&self) -> LeaseStats {
+        let lock = |shard: &Mutex<Shard>| {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).entries.len()
+        };
+        LeaseStats {
+            local: self.stats.local.load(Ordering::Relaxed),
+            remembered: self.stats.remembered.load(Ordering::Relaxed),
+            forgotten: self.stats.forgotten.load(Ordering::Relaxed),
+            buckets: self.shards.iter().map(lock).sum(),
+        }
+    }
+
+    fn refused(&self, charge: &Charge, hashes: &[u64], demands: &[u64], now: u64) -> ChargeAnswer {
+        let mut shards = self.lock(hashes);
+        let mut levels: SmallVec<[Bucket; 5]> = SmallVec::new();
+        let (mut named, mut longest) = (0, Duration::ZERO);
+        for (index, ((bucket, hash), demand)) in
+            charge.buckets.iter().zip(hashes).zip(demands).enumerate()
+        {
+            let mut level = Bucket::full(bucket.rate, now);
+            if let Some(entry) = find(&mut shards, *hash, bucket) {
+                level = entry.seen.at(now, &bucket.rate);
+                if entry.refuses(*demand, now) {
+                    let lack = demand.saturating_sub(level.micros);
+                    let until = Duration::from_micros(entry.retry_at.saturating_sub(now));
+                    let wait = until.max(wait(lack, &bucket.rate));
+                    if wait > longest {
+                        (named, longest) = (index, wait);
+                    }
+                }
+            }
+            levels.push(level);
+        }
+        ChargeAnswer::Refused { bucket: named, retry_after: longest, balances: balances(&levels) }
+    }
+
+    fn hashes(&self, charge: &Charge) -> SmallVec<[u64; 5]> {
+        let hash = |bucket: &BucketCharge| self.hasher.hash_one((&*bucket.limit, &bucket.subject));
+        charge.buckets.iter().map(hash).collect()
+    }
+
+    fn lock(&self, hashes: &[u64]) -> Locked<'_> {
+        let mut wanted: SmallVec<[usize; 5]> = hashes.iter().map(|hash| shard_of(*hash)).collect();
+        // One order for everybody, and each lock once.
+        wanted.sort_unstable();
+        wanted.dedup();
+        let locked = wanted.into_iter().filter_map(|index| {
+            let shard = self.shards.get(index)?;
+            // A panic elsewhere leaves whole leases behind: each is written in one step.
+            Some((index, shard.lock().unwrap_or_else(PoisonError::into_inner)))
+        });
+        locked.collect()
+    }
+}
+
+type Locked<'l> = SmallVec<[(usize, MutexGuard<'l, Shard>); 5]>;
+
+impl Shard {
+    /// The bucket's entry, made where there is none. `None`: there is no room.
+    fn entry(
+        &mut self,
+        hash: u64,
+        bucket: &BucketCharge,
+        now: u64,
+        stats: &LeaseCounters,
+    ) -> Option<&mut Entry> {
+        if self.entries.find(hash, |entry| entry.is(bucket)).is_none() {
+            if !self.make_room(now, stats) {
+                return None;
+            }
+            let mut entry = Entry {
+                hash,
+                limit: Arc::clone(&bucket.limit),
+                subject: bucket.subject.clone(),
+                leases: [Lease::default(); 2],
+                seen: Bucket::full(bucket.rate, now),
+                refused_until: 0,
+                refused_price: 0,
+                retry_at: 0,
+                asked_until: 0,
+                used: Used { since: now, count: 0, per_second: 0 },
+            };
+            entry.used.once(now);
+            self.entries.insert_unique(hash, entry, |entry| entry.hash);
+        }
+        self.entries.find_mut(hash, |entry| entry.is(bucket))
+    }
+
+    /// Forgets an entry where the shard is full: one that holds nothing, or else some other.
+    fn make_room(&mut self, now: u64, stats: &LeaseCounters) -> bool {
+        if self.entries.len() < self.most {
+            return true;
+        }
+        let slots = self.entries.num_buckets();
+        let mut last = None;
+        for _ in 0..PROBES.min(slots) {
+            self.hand = (self.hand + 1) % slots;
+            let Ok(found) = self.entries.get_bucket_entry(self.hand) else { continue };
+            if !found.get().holds(now) {
+                found.remove();
+                return true;
+            }
+            last = Some(self.hand);
+        }
+        let Some(last) = last else { return false };
+        if let Ok(found) = self.entries.get_bucket_entry(last) {
+            found.remove();
+            stats.forgotten.fetch_add(1, Ordering::Relaxed);
+        }
+        self.entries.len() < self.most
+    }
+}
+
+impl Entry {
+    fn is(&self, charge: &BucketCharge) -> bool {
+        (Arc::ptr_eq(&self.limit, &charge.limit) || self.limit == charge.limit)
+            && self.subject == charge.subject
+    }
+
+    /// The bucket, for a call that charges nothing.
+    fn charge(&self) -> BucketCharge {
+        BucketCharge {
+            limit: Arc::clone(&self.limit),
+            subject: self.subject.clone(),
+            rate: self.seen.rate,
+            cost: NonZeroU32::MIN,
+            when_away: crate::domain::charge::WhenAway::Closed,
+        }
+    }
+
+    /// Whether Redis has just refused so much.
+    fn refuses(&self, demand: u64, now: u64) -> bool {
+        now < self.refused_until && demand >= self.refused_price
+    }
+
+    /// How long a hot bucket that is empty is left alone: asked for every token that comes back, it
+    /// would never hold enough to lease. Not for so long that it could be full meanwhile.
+    fn rest(&self, rate: &Rate) -> u64 {
+        if u64::from(self.used.per_second) < LEASED_FROM {
+            return 0;
+        }
+        let filling = wait(capacity(rate) / 8, rate);
+        u64::try_from(filling.as_micros()).unwrap_or(u64::MAX).min(REST)
+    }
+
+    fn holds(&self, now: u64) -> bool {
+        now < self.refused_until || self.spendable(now) > 0
+    }
+
+    fn spendable(&self, now: u64) -> u64 {
+        let live = self.leases.iter().filter(|lease| now < lease.ends);
+        live.map(|lease| lease.left).fold(0, u64::saturating_add)
+    }
+
+    /// Spends from the lease that ends first. Whoever calls has seen that there is enough.
+    fn spend(&mut self, price: u64, now: u64) {
+        let mut missing = price;
+        self.leases.sort_unstable_by_key(|lease| lease.ends);
+        for lease in self.leases.iter_mut().filter(|lease| now < lease.ends) {
+            let part = missing.min(lease.left);
+            lease.left -= part;
+            missing -= part;
+        }
+        self.seen.micros = self.seen.micros.saturating_sub(price);
+    }
+
+    /// Ends the leases here. What has run out of time is not given back: nobody knows whether it
+    /// still occupies the bucket.
+    fn close(&mut self, now: u64) -> Terms {
+        let leases = std::mem::take(&mut self.leases);
+        let newest = leases.iter().filter(|lease| lease.whole > 0).map(|lease| lease.epoch).max();
+        let Some(epoch) = newest else { return Terms::default() };
+        let mut terms = Terms { epoch, ..Terms::default() };
+        for lease in leases.iter().filter(|lease| lease.whole > 0) {
+            let back = if now < lease.ends { lease.left } else { 0 };
+            if lease.epoch == epoch {
+                (terms.closed, terms.back) = (lease.whole, back);
+            } else if lease.epoch.checked_add(1) == Some(epoch) {
+                (terms.closed_before, terms.back_before) = (lease.whole, back);
+            }
+        }
+        terms
+    }
+
+    /// One more lease. It joins one of the same epoch, and ends with the earlier of the two.
+    fn add(&mut self, told: &Told, ends: u64) {
+        let joins = self.leases.iter().position(|l| l.whole > 0 && l.epoch == told.epoch);
+        // Otherwise it takes the place of none, or of the older one, whose time is over: leases
+        // last for one epoch, and two epochs apart they never meet.
+        let oldest = || {
+            let first = self.leases.iter().enumerate().min_by_key(|(_, l)| (l.whole > 0, l.epoch));
+            first.map(|(index, _)| index)
+        };
+        let Some(index) = joins.or_else(oldest) else { return };
+        let Some(lease) = self.leases.get_mut(index) else { return };
+        if joins.is_some() {
+            lease.whole = lease.whole.saturating_add(told.lease);
+            lease.left = lease.left.saturating_add(told.lease);
+            lease.ends = lease.ends.min(ends);
+        } else {
+            *lease = Lease { epoch: told.epoch, whole: told.lease, left: told.lease, ends };
+        }
+    }
+}
+
+fn find<'e>(shards: &'e mut Locked<'_>, hash: u64, bucket: &BucketCharge) -> Option<&'e mut Entry> {
+    let wanted = shard_of(hash);
+    let (_, shard) = shards.iter_mut().find(|(index, _)| *index == wanted)?;
+    shard.entries.find_mut(hash, |entry| entry.is(bucket))
+}
+
+fn is_same(one: &BucketCharge, other: &BucketCharge) -> bool {
+    one.limit == other.limit && one.subject == other.subject
+}
+
+fn shard_of(hash: u64) -> usize {
+    // The table itself uses the lowest and the highest bits.
+    usize::try_from((hash >> 32) & 0xffff).unwrap_or(0) % SHARDS
+}
+
+fn micros(now: Now) -> u64 {
+    now.mono_nanos / 1_000
+}

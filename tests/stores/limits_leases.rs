@@ -1,0 +1,259 @@
+//! The script of the limiter against nodes that crash, lose calls and answers, and come late: what
+//! is admitted in any window is at most the burst and what came back in it, and a bucket holds
+//! exactly what a model in fractions says.
+//!
+//! The script believes the earlier of Redis' time and the caller's, so that the test is its clock.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use redis::aio::MultiplexedConnection;
+
+use crate::support::redis::Redis;
+
+/// The length of an epoch, in microseconds.
+const EPOCH: u64 = 1_000_000;
+const TOKEN: u64 = 1_000_000;
+/// Some time long ago.
+const BEGIN: u64 = 1_000_000_000_000_000;
+const NODES: usize = 3;
+
+/// What happens, after a while.
+#[derive(Debug, Clone)]
+struct Step {
+    wait: u64,
+    node: usize,
+    act: Act,
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    /// Some requests, and a wish for a lease.
+    Acquire {
+        requests: u64,
+        want: u64,
+        fate: Fate,
+    },
+    /// Requests that are admitted from a lease, as far as it goes.
+    Spend(u64),
+    /// All leases go back.
+    GiveBack(Fate),
+    Crash,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Answered,
+    /// Executed, and nobody hears of it.
+    AnswerLost,
+    /// Never executed.
+    CallLost,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    tokens: u64,
+    period: u64,
+    burst: u64,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        8 => Just(Fate::Answered), 1 => Just(Fate::AnswerLost), 1 => Just(Fate::CallLost)
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let act = prop_oneof![
+        6 => (1..6_u64, 0..60_u64, fate())
+            .prop_map(|(requests, want, fate)| Act::Acquire { requests, want, fate }),
+        6 => (1..40_u64).prop_map(Act::Spend),
+        2 => fate().prop_map(Act::GiveBack),
+        1 => Just(Act::Crash),
+    ];
+    // Short waits, and some over the borders of epochs.
+    let wait = prop_oneof![4 => 0..50_000_u64, 3 => 0..EPOCH, 1 => 0..4 * EPOCH];
+    (wait, 0..NODES, act).prop_map(|(wait, node, act)| Step { wait, node, act })
+}
+
+fn numbers() -> impl Strategy<Value = Numbers> {
+    (1..200_u64, 50..3_000_u64, 1..300_u64).prop_map(|(tokens, period, burst)| Numbers {
+        tokens,
+        period,
+        burst,
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    epoch: u64,
+    whole: u64,
+    left: u64,
+    ends: u64,
+}
+
+/// What the bucket holds, in micro-tokens times the period: nothing is ever rounded.
+struct Model {
+    level: u128,
+    at: u64,
+    leased: u128,
+    before: u128,
+}
+
+impl Model {
+    fn room(&self, numbers: Numbers) -> u128 {
+        (u128::from(numbers.burst * TOKEN)).saturating_sub(self.leased + self.before)
+    }
+
+    /// Time passes, border by border.
+    fn pass(&mut self, until: u64, numbers: Numbers) {
+        while self.at < until {
+            let border = (self.at / EPOCH + 1) * EPOCH;
+            let next = border.min(until);
+            let back = u128::from(next - self.at) * u128::from(numbers.tokens) * 1_000;
+            let most = self.room(numbers) * u128::from(numbers.period);
+            self.level = (self.level + back).min(most);
+            self.at = next;
+            if next == border {
+                (self.before, self.leased) = (self.leased, 0);
+            }
+        }
+    }
+}
+
+struct World {
+    connection: MultiplexedConnection,
+    numbers: Numbers,
+    now: u64,
+    nodes: Vec<Vec<Lease>>,
+    model: Model,
+    /// When, and how many tokens.
+    admitted: Vec<(u64, u64)>,
+}
+
+impl World {
+    /// One call: what it closes is this node's no more, whatever becomes of it.
+    async fn call(&mut self, node: usize, requests: u64, want: u64, fate: Fate) {
+        let Numbers { tokens, period, burst } = self.numbers;
+        let closed = std::mem::take(&mut self.nodes[node]);
+        let newest = closed.iter().map(|lease| lease.epoch).max().unwrap_or(0);
+        let of = |epoch: Option<u64>| -> (u64, u64) {
+            let leases = closed.iter().filter(|lease| Some(lease.epoch) == epoch);
+            leases.fold((0, 0), |(whole, back), lease| {
+                let left = if self.now < lease.ends { lease.left } else { 0 };
+                (whole + lease.whole, back + left)
+            })
+        };
+        let (now, before) = (of(Some(newest)), of(newest.checked_sub(1)));
+        if fate == Fate::CallLost {
+            return;
+        }
+        let mut command = redis::cmd("EVAL");
+        command.arg(include_str!("../../src/stores/limits/acquire.lua")).arg(1).arg("b");
+        command.arg(self.now).arg(EPOCH).arg(requests);
+        command.arg(TOKEN).arg(burst * TOKEN).arg(tokens * 1_000).arg(period).arg(0);
+        command.arg(want * TOKEN).arg(newest).arg(now.0).arg(now.1).arg(before.0).arg(before.1);
+        let answer: Vec<u64> = command.query_async(&mut self.connection).await.unwrap();
+        let [granted, _, left, lease, epoch, room, _] = answer[..] else { panic!("{answer:?}") };
+
+        // The model follows, and says what must hold.
+        self.model.pass(self.now, self.numbers);
+        for (epoch, (whole, back)) in [(Some(newest), now), (newest.checked_sub(1), before)] {
+            let held = match epoch.map(|epoch| (self.now / EPOCH).checked_sub(epoch)) {
+                Some(Some(0)) => &mut self.model.leased,
+                Some(Some(1)) => &mut self.model.before,
+                _ => continue,
+            };
+            let closed = u128::from(whole).min(*held);
+            *held -= closed;
+            self.model.level += u128::from(back).min(closed) * u128::from(period);
+        }
+        let most = self.model.room(self.numbers) * u128::from(period);
+        self.model.level = self.model.level.min(most);
+        let spent = u128::from(granted * TOKEN + lease) * u128::from(period);
+        assert!(self.model.level >= spent, "more than there is: {answer:?}");
+        self.model.level -= spent;
+        self.model.leased += u128::from(lease);
+        let exact = self.model.level / u128::from(period);
+        let short = exact.checked_sub(u128::from(left)).expect("never more than in fractions");
+        // Each part of each refill is rounded down, by less than one micro-token.
+        assert!(short < 1_000, "rounded down by {short}");
+        assert_eq!(u128::from(room), self.model.room(self.numbers));
+        assert!(u128::from(left) <= u128::from(room), "the bucket holds more than it can");
+        assert!(granted <= requests && lease <= want * TOKEN && lease % TOKEN == 0);
+        if granted < requests {
+            assert!(left < TOKEN, "refused though there was one: {answer:?}");
+        }
+
+        // Those who stopped waiting were charged all the same.
+        self.admitted.push((self.now, granted));
+        if fate == Fate::Answered && lease > 0 {
+            let ends = self.now + EPOCH;
+            self.nodes[node].push(Lease { epoch, whole: lease, left: lease, ends });
+        }
+    }
+
+    fn spend(&mut self, node: usize, requests: u64) {
+        for lease in self.nodes[node].iter_mut().filter(|lease| self.now < lease.ends) {
+            let part = requests.min(lease.left / TOKEN);
+            lease.left -= part * TOKEN;
+            self.admitted.push((self.now, part));
+        }
+    }
+
+    /// In every window: no more than the burst, and what came back in it.
+    fn check(&self) {
+        let Numbers { tokens, period, burst } = self.numbers;
+        for (index, (begin, _)) in self.admitted.iter().enumerate() {
+            let mut sum = 0_u128;
+            for (at, count) in &self.admitted[index..] {
+                sum += u128::from(*count);
+                let back = u128::from(at - begin) * u128::from(tokens) * 1_000;
+                let most = u128::from(burst * TOKEN) * u128::from(period) + back;
+                let used = sum * u128::from(TOKEN) * u128::from(period);
+                assert!(used <= most, "{sum} admitted from {begin} to {at}: {:?}", self.admitted);
+            }
+        }
+    }
+}
+
+async fn play(connection: MultiplexedConnection, numbers: Numbers, steps: &[Step]) {
+    let mut connection = connection;
+    let () = redis::cmd("DEL").arg("b").query_async(&mut connection).await.unwrap();
+    let level = u128::from(numbers.burst * TOKEN) * u128::from(numbers.period);
+    let mut world = World {
+        connection,
+        numbers,
+        now: BEGIN,
+        nodes: vec![Vec::new(); NODES],
+        model: Model { level, at: BEGIN, leased: 0, before: 0 },
+        admitted: Vec::new(),
+    };
+    for Step { wait, node, act } in steps {
+        world.now += wait;
+        match act {
+            Act::Acquire { requests, want, fate } => {
+                world.call(*node, *requests, *want, *fate).await;
+            }
+            Act::Spend(requests) => world.spend(*node, *requests),
+            Act::GiveBack(fate) => world.call(*node, 0, 0, *fate).await,
+            Act::Crash => world.nodes[*node].clear(),
+        }
+    }
+    world.check();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_lease_never_admit_more_than_the_bucket_in_any_window() {
+    let redis = Redis::start().await;
+    let connection = redis.connection().await;
+    let handle = tokio::runtime::Handle::current();
+    let outcome = tokio::task::spawn_blocking(move || {
+        let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+        let plays = (numbers(), proptest::collection::vec(step(), 1..80));
+        TestRunner::new(config).run(&plays, |(numbers, steps)| {
+            handle.block_on(play(connection.clone(), numbers, &steps));
+            Ok(())
+        })
+    });
+    outcome.await.unwrap().unwrap();
+}
