@@ -5,7 +5,7 @@
 //! that are broken and clocks that jump. Time is Redis' own. Every call has a hard deadline, and
 //! while Redis is away a breaker answers in its place. Imports `domain` and `config`.
 //!
-//! Calls are made by one driver, in the background ([`RedisStore::keep`]): what waits while a call
+//! Calls are made by one driver, in the background (`keep`): what waits while a call
 //! is on its way goes together with the next, and requests for the same buckets go as one. Who
 //! stops waiting takes nothing along: what was granted to them is spent, what was leased stays.
 //!
