@@ -279,6 +279,8 @@ fn limits(joined: &Joined, cx: &mut Context<'_>) -> BTreeMap<Name, Arc<Limit>> {
     let mut out = BTreeMap::new();
     for (name, At { value, span }) in &joined.limits {
         let cost = value.cost.value;
+        // The largest that is let through to be charged.
+        let most = cost.most(joined.caps.embeds);
         let mut bursts = Vec::new();
         let rate = match &value.rate {
             LimitRate::Fixed(rate) => {
@@ -308,10 +310,18 @@ fn limits(joined: &Joined, cx: &mut Context<'_>) -> BTreeMap<Name, Arc<Limit>> {
             }
         };
         for (burst, at) in bursts {
-            if burst < cost {
-                cx.error(at, format!("a request costs {cost}, but the bucket holds {burst}"))
-                    .related(value.cost.span, "the cost")
-                    .hint("no request would ever pass: raise `burst` or lower `cost`");
+            if burst < most {
+                let up_to = if most > cost.base { "up to " } else { "" };
+                cx.error(
+                    at,
+                    format!("a request costs {up_to}{most}, but the bucket holds {burst}"),
+                )
+                .related(value.cost.span, "the cost")
+                .hint(if burst < cost.base {
+                    "no request would ever pass: raise `burst` or lower `cost`"
+                } else {
+                    "such a request would never pass: raise `burst`, lower `cost` or `rest_caps`"
+                });
             }
         }
         let limit = Limit {

@@ -484,6 +484,7 @@ pub(super) const LOG_FORMAT: Preset =
 pub(super) const LOG_FILTER: Preset =
     Preset::new("log", "filter", "info", "what an operator wants to know, and no more");
 pub(super) const SCHEMA: Preset = Preset::new("policy", "schema", "public", "PostgREST's default");
+pub(super) const COST_BASE: Preset = Preset::new("cost", "base", "1", "one request, one token");
 pub(super) const LIMIT_COST: Preset = Preset::new("limit", "cost", "1", "one request, one token");
 pub(super) const WHEN_AWAY: Preset =
     Preset::new("limit", "when_away", "local_share", "neither an outage nor a free-for-all");
@@ -662,6 +663,7 @@ pub const ALL: &[Preset] = &[
     LOG_FILTER,
     SCHEMA,
     LIMIT_COST,
+    COST_BASE,
     WHEN_AWAY,
     CASTS,
     WRITABLE,

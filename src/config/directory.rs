@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use serde_json::{Value, json};
 
+use crate::domain::charge::Rate;
 use crate::domain::directory::DirectoryData;
 use crate::domain::ids::{OrgId, OrgSlug, UserId};
 use crate::domain::machine::KeyId;
@@ -18,6 +19,7 @@ use crate::domain::organization::{
     TeamRole,
 };
 use crate::domain::permission::PermissionPattern;
+use crate::policy::limits::Scope;
 
 use super::compile::unknown;
 use super::conditions::IdleTime;
@@ -50,6 +52,7 @@ pub(super) struct OrganizationFields {
     status: OrgStatus,
     plan: At<Name>,
     features: Features,
+    limits: Named<Rate>,
     stage: Option<At<Name>>,
     addresses: Vec<IpNet>,
     second_factor: SecondFactorFields,
@@ -74,6 +77,10 @@ impl Fields for OrganizationFields {
             "features",
             "Features that are switched on for it: a list, or a map from each to its settings.",
         );
+        let limits = table.some(
+            "limits",
+            "Numbers of its own, by the name of the limit, in place of those of the policy.",
+        );
         let stage = table.optional("stage", "Which of the `stages` of the policy it has reached.");
         let addresses =
             table.some("addresses", "Networks from which it is used; from all if not stated.");
@@ -97,6 +104,7 @@ impl Fields for OrganizationFields {
             status: status?,
             plan: plan?,
             features,
+            limits,
             stage,
             addresses,
             second_factor,
@@ -209,6 +217,28 @@ impl Names {
     }
 }
 
+impl Names {
+    /// Numbers of an organization's own: of limits that it has buckets of.
+    fn limits(&self, stated: Named<Rate>, cx: &mut Context<'_>) -> BTreeMap<Name, Rate> {
+        let mut out = BTreeMap::new();
+        for (name, rate) in stated.0 {
+            match self.keys.limits.get(&name.value) {
+                None => unknown("limit", &name, self.keys.limits.keys(), cx),
+                Some(Scope::Key | Scope::Address) => {
+                    let message = format!("`{}` is not counted by organization", name.value);
+                    cx.error(name.span, message).hint(
+                        "an organization has buckets of limits of `user`, `organization` and `route`",
+                    );
+                }
+                Some(Scope::User | Scope::Organization | Scope::Route) => {
+                    out.insert(name.value, rate.value);
+                }
+            }
+        }
+        out
+    }
+}
+
 impl DirectoryFile {
     /// Checks that ids are unique and that plans, roles and stages are defined. With the data come
     /// the places of the memberships, in their order.
@@ -244,6 +274,7 @@ impl DirectoryFile {
             if !names.plans.contains(&plan.value) {
                 unknown("plan", &plan, &names.plans, cx);
             }
+            let limits = names.limits(organization.limits, cx);
             let keys = names.keys.compile(id.value, organization.api_keys, &mut keys_seen, cx);
             data.machine_keys.extend(keys);
             let mut users: Vec<(UserId, Span)> = Vec::new();
@@ -272,6 +303,7 @@ impl DirectoryFile {
                 status,
                 plan: plan.value,
                 features: features.0,
+                limits,
                 demands: Demands {
                     addresses: organization.addresses,
                     second_factor,

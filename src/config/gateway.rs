@@ -300,7 +300,8 @@ impl Fields for DirectoryQueries {
                 "organization_by_id",
                 fits.organization_by_id,
                 "`$1` uuid → `id uuid, slug text, status text, plan text, features text[]`; optionally \
-                 `feature_settings jsonb` (texts by name, by feature), `stage text`, \
+                 `feature_settings jsonb` (texts by name, by feature), `limits jsonb` (rates, by the name of \
+                 the limit), `stage text`, \
                  `addresses text[]`, `second_factor text[]` (roles, `*` for everybody), \
                  `trusted_device bigint`, `session_age bigint` and `session_idle bigint` (seconds).",
             ),

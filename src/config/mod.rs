@@ -42,3 +42,4 @@ pub use decode::nearest;
 pub use files::{Disk, Files, Memory, TEST_SUFFIX};
 pub use load::{Loaded, embedded, load, load_embedded, load_from};
 pub use problem::{Problem, Problems};
+pub use units::stated_rate;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::domain::charge::{Rate, WhenAway};
 use crate::domain::organization::OrgSelector;
-use crate::policy::limits::Scope;
+use crate::policy::limits::{Cost, Scope};
 use crate::policy::roles::PermissionPattern;
 
 use super::answers::ResponseFields;
@@ -23,7 +23,7 @@ use super::defaults as preset;
 use super::leaf::{Pace, Seconds, Text, text, word, words};
 use super::logins::LoginFields;
 use super::routes::RouteFields;
-use super::yaml::Node;
+use super::yaml::{Kind, Node};
 
 /// One file. Every part may be spread over several.
 #[derive(Default)]
@@ -254,7 +254,7 @@ impl Fields for ImpersonationFields {
 pub(super) struct LimitFields {
     pub(super) scope: Scope,
     pub(super) rate: LimitRate,
-    pub(super) cost: At<NonZeroU32>,
+    pub(super) cost: At<Cost>,
     pub(super) when_away: WhenAway,
 }
 
@@ -287,7 +287,11 @@ impl Fields for LimitFields {
             "otherwise",
             "Beside `by_plan`: the rate where there is no organization.",
         );
-        let cost = table.or("cost", &preset::LIMIT_COST, "Tokens that one request takes.");
+        let cost = table.or(
+            "cost",
+            &preset::LIMIT_COST,
+            "Tokens that a request takes, or what they depend on.",
+        );
         let when_away = table.or(
             "when_away",
             &preset::WHEN_AWAY,
@@ -314,6 +318,44 @@ impl Fields for LimitFields {
                 .map(|(rates, otherwise)| LimitRate::ByPlan { rates, otherwise }),
         };
         Some(Self { scope: scope?, rate: rate?, cost: cost?, when_away: when_away? })
+    }
+}
+
+impl Decode for Cost {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match &node.kind {
+            Kind::Map(_) => CostFields::decode(node, cx).map(|cost| cost.0),
+            Kind::Null
+            | Kind::Bool(_)
+            | Kind::Int(_)
+            | Kind::Float
+            | Kind::Text { .. }
+            | Kind::List(_) => NonZeroU32::decode(node, cx).map(Self::flat),
+        }
+    }
+
+    fn shape(shapes: &mut Shapes) -> Value {
+        json!({ "anyOf": [NonZeroU32::shape(shapes), CostFields::shape(shapes)] })
+    }
+}
+
+struct CostFields(Cost);
+
+impl Fields for CostFields {
+    const NAME: &'static str = "cost";
+    const ABOUT: &'static str =
+        "Tokens that a request takes, by what it asks of PostgREST; what is not stated adds none.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let base = table.or("base", &preset::COST_BASE, "For any request.");
+        let mut extra = |key, about: &str| -> u32 {
+            table.optional::<NonZeroU32>(key, about).map_or(0, NonZeroU32::get)
+        };
+        let embed = extra("embed", "For each embed.");
+        let count = extra("count", "For `Prefer: count`: all rows that fit are counted.");
+        let unlimited = extra("unlimited", "For a read without `limit` or the end of a `Range`.");
+        let deep = extra("deep", "For an `offset` of 1000 rows or more.");
+        Some(Self(Cost { base: base?, embed, count, unlimited, deep }))
     }
 }
 

@@ -1,10 +1,14 @@
 //! Amounts with units, as people write them: `1MiB`, `30s`, `100/min`.
 //!
 //! A number without a unit, a fraction and zero are refused: each has led to an outage somewhere.
-//! Pure text to number; may import nothing of other rooms.
+//! Pure text to number; may import `domain`.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::domain::charge::Rate;
 
 /// Why a text is not an amount. The text itself is named by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +34,24 @@ pub(super) const DURATION_HINT: &str =
 /// How to write a rate.
 pub(super) const RATE_HINT: &str =
     "write a whole number and a period `s`, `min`, `h` or `d`, such as `10/s` or `1000/min`";
+
+/// A rate as directories state it in JSON: `"500/s"`, or `{"rate": "500/s", "burst": 1000}`. Nothing if it
+/// is something else.
+pub fn stated_rate(stated: &Value) -> Option<Rate> {
+    let (text, burst) = match stated {
+        Value::String(text) => (text.as_str(), None),
+        Value::Object(fields) if fields.keys().all(|key| key == "rate" || key == "burst") => {
+            let burst = match fields.get("burst") {
+                None => None,
+                Some(burst) => Some(NonZeroU32::new(u32::try_from(burst.as_u64()?).ok()?)?),
+            };
+            (fields.get("rate")?.as_str()?, burst)
+        }
+        _ => return None,
+    };
+    let (tokens, period_millis) = rate(text).ok()?;
+    Some(Rate { tokens, period_millis, burst: burst.unwrap_or(tokens) })
+}
 
 /// `16KiB` → 16384.
 pub(super) fn size(text: &str) -> Result<u64, UnitError> {
@@ -117,6 +139,29 @@ mod tests {
         assert_eq!(size("99999999999999999999B"), Err(UnitError::Large));
         assert_eq!(duration("0s"), Err(UnitError::Zero));
         assert_eq!(duration("9999999d"), Err(UnitError::Large));
+    }
+
+    #[test]
+    fn directories_state_rates_as_policies_do_or_not_at_all() {
+        use serde_json::json;
+        let parts = |stated: Value| {
+            stated_rate(&stated)
+                .map(|rate| (rate.tokens.get(), rate.period_millis.get(), rate.burst.get()))
+        };
+        assert_eq!(parts(json!("500/s")), Some((500, 1_000, 500)));
+        let both = json!({ "rate": "500/min", "burst": 9 });
+        assert_eq!(parts(both), Some((500, 60_000, 9)));
+        for odd in [
+            json!(500),
+            json!("500"),
+            json!({}),
+            json!({ "rate": 500 }),
+            json!({ "rate": "500/s", "burst": 0 }),
+            json!({ "rate": "500/s", "burst": "9" }),
+            json!({ "rate": "500/s", "brust": 9 }),
+        ] {
+            assert_eq!(parts(odd.clone()), None, "{odd}");
+        }
     }
 
     #[test]

@@ -33,6 +33,20 @@ impl Rate {
     }
 }
 
+/// What a request asks of the database, as far as limits charge for it. The default is a request for one
+/// thing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Embeds, on all levels.
+    pub embeds: u32,
+    /// Whether all rows that fit are counted.
+    pub counts: bool,
+    /// Whether rows are read, and nothing says how many at most.
+    pub unlimited: bool,
+    /// Whether many rows are passed over before the first.
+    pub deep: bool,
+}
+
 /// What happens to a limit while the shared store is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WhenAway {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::charge::Rate;
 use super::ids::{InvalidId, OrgId, OrgSlug, UserId};
 use super::permission::PermissionPattern;
 
@@ -23,6 +24,8 @@ pub struct Organization {
     pub plan: Arc<str>,
     /// The features that are switched on for it, each with its settings.
     pub features: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>,
+    /// Numbers of its own, by the name of the limit, in place of those that the policy states.
+    pub limits: BTreeMap<Arc<str>, Rate>,
     /// What it asks of its members.
     pub demands: Demands,
     /// The stage that it has reached, as policies name stages.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, header};
 
 use crate::domain::caller::Caller;
+use crate::domain::charge::Shape;
 use crate::domain::head::{
     APIKEY, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
 };
@@ -43,6 +44,8 @@ pub struct Isolated {
     pub(super) body: BodyGate,
     pub(super) websocket: bool,
     pub(super) idempotent: bool,
+    /// What it asks of the database.
+    pub(super) shape: Shape,
     /// A limit that is charged besides those of the route.
     pub(super) own_limit: Option<Arc<Limit>>,
 }
@@ -124,6 +127,7 @@ pub fn confine(
         set,
         identity,
         body: confined.body,
+        shape: confined.shape,
         websocket,
         own_limit: tenanted.tenancy().and_then(|tenancy| tenancy.own_limit().cloned()),
         idempotent: match upstream_kind {
@@ -143,6 +147,7 @@ struct Parts {
     forward: Forward,
     set: Fields,
     body: BodyGate,
+    shape: Shape,
 }
 
 /// A PostgREST request, rewritten.
@@ -178,7 +183,8 @@ fn rest(
     let mut set = Fields::with_capacity(confined.headers().len() + COMMON_FIELDS);
     set.extend_from_slice(confined.headers());
     let body = BodyGate::postgrest(routed.route().max_body_bytes, confined.body().clone());
-    Ok(Parts { target, forward: Forward::Nothing, set, body })
+    let shape = confined.shape();
+    Ok(Parts { target, forward: Forward::Nothing, set, body, shape })
 }
 
 /// What `postgrest` refuses, in the words of the pipeline.
@@ -235,7 +241,7 @@ fn plain(authorized: &Authorized<'_>, snapshot: &Snapshot) -> Result<Parts, Refu
         (_, _) => None,
     };
     let body = login.map_or_else(|| BodyGate::plain(max), |login| BodyGate::login(max, login));
-    Ok(Parts { target, forward: Forward::AllBut(strip), set, body })
+    Ok(Parts { target, forward: Forward::AllBut(strip), set, body, shape: Shape::default() })
 }
 
 /// How many fields [`common_fields`] sets at most.

@@ -3,6 +3,7 @@
 //! Check and charge are one step in the store: all buckets or none. What happens while the store
 //! is away is a line of each limit.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -56,18 +57,19 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
             });
             continue;
         };
-        let rate = rate(limit, trace);
+        let cost = limit.cost.of(&isolated.shape);
+        let rate = rate(limit, cost, trace);
         trace.note(Some(&limit.source), || {
             format!(
                 "limit `{}`: {} token(s) of {} per {} ms, burst {}",
-                limit.name, limit.cost, rate.tokens, rate.period_millis, rate.burst
+                limit.name, cost, rate.tokens, rate.period_millis, rate.burst
             )
         });
         charge.buckets.push(BucketCharge {
             limit: Arc::clone(&limit.name),
             subject,
             rate,
-            cost: limit.cost,
+            cost,
             when_away: limit.when_away,
         });
     }
@@ -160,7 +162,13 @@ fn subject(limit: &Limit, trace: &Trace) -> Option<Subject> {
     }
 }
 
-fn rate(limit: &Limit, trace: &Trace) -> Rate {
+fn rate(limit: &Limit, cost: NonZeroU32, trace: &Trace) -> Rate {
+    let own = trace.organization.as_ref().and_then(|of| of.limits.get(&limit.name));
+    if let Some(own) = own {
+        // The policy sees to it that what a request costs fits in; who states numbers for one
+        // organization need not know.
+        return Rate { burst: own.burst.max(cost), ..*own };
+    }
     match &limit.rate {
         RateSource::Fixed(rate) => *rate,
         RateSource::ByPlan { rates, otherwise } => trace

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::domain::charge::{Rate, WhenAway};
+use crate::domain::charge::{Rate, Shape, WhenAway};
 use crate::domain::source::Source;
 
 /// One limit of the policy.
@@ -16,12 +16,51 @@ pub struct Limit {
     pub scope: Scope,
     /// Its numbers.
     pub rate: RateSource,
-    /// Tokens that one request takes.
-    pub cost: NonZeroU32,
+    /// Tokens that a request takes.
+    pub cost: Cost,
     /// What happens while the shared store is away.
     pub when_away: WhenAway,
     /// Where it was written.
     pub source: Source,
+}
+
+/// Tokens that a request takes: so many for any, and more for what it asks of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// For any request.
+    pub base: NonZeroU32,
+    /// For each embed.
+    pub embed: u32,
+    /// For a count of all rows that fit.
+    pub count: u32,
+    /// For rows without a limit.
+    pub unlimited: u32,
+    /// For rows far from the first.
+    pub deep: u32,
+}
+
+impl Cost {
+    /// The same for all.
+    pub fn flat(base: NonZeroU32) -> Self {
+        Self { base, embed: 0, count: 0, unlimited: 0, deep: 0 }
+    }
+
+    /// Of a request of that shape.
+    pub fn of(&self, shape: &Shape) -> NonZeroU32 {
+        let when = |asked: bool, cost: u32| if asked { cost } else { 0 };
+        let extra = [
+            self.embed.saturating_mul(shape.embeds),
+            when(shape.counts, self.count),
+            when(shape.unlimited, self.unlimited),
+            when(shape.deep, self.deep),
+        ];
+        self.base.saturating_add(extra.into_iter().fold(0, u32::saturating_add))
+    }
+
+    /// The most that a request with so many embeds can cost.
+    pub fn most(&self, embeds: u32) -> NonZeroU32 {
+        self.of(&Shape { embeds, counts: true, unlimited: true, deep: true })
+    }
 }
 
 /// Whose buckets a limit keeps.

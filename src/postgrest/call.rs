@@ -21,6 +21,7 @@ use super::refusal::RestRefusal;
 use super::request::{RestMethod, RestRequest};
 use super::resolve::{Resolver, expanded};
 use super::select::SelectItem;
+use super::shape::shape;
 use crate::domain::catalog::{Argument, Catalog, Function, Returns, Tenancy};
 use crate::domain::escape::{Place, Resource, TenantEscape};
 use crate::domain::ids::OrgId;
@@ -53,6 +54,7 @@ pub(super) fn call(
     query.apikey = None;
     let preferences = Preferences::parse(request.headers)?;
     let client_conditions = query.filters.len() + query.logic.len();
+    let shape = shape(&query, &preferences, request);
     let mut injections = Vec::new();
     if preferences.count_made_exact {
         injections.push(Injection::CountMadeExact);
@@ -118,7 +120,7 @@ pub(super) fn call(
     }
     let target = print(function, by_get.then_some(arguments), &query, org)?;
     let source = function.source.clone();
-    Ok(Confined { source, embedded, target, headers, body, injections, client_conditions })
+    Ok(Confined { source, embedded, target, headers, body, injections, client_conditions, shape })
 }
 
 fn selects(items: &[SelectItem], wanted: &str) -> bool {

@@ -24,6 +24,7 @@ use super::refusal::{Part, RestRefusal};
 use super::request::{RestMethod, RestRequest};
 use super::resolve::{Resolver, expanded};
 use super::select::{SelectColumn, SelectItem};
+use super::shape::shape;
 use super::upsert;
 use crate::domain::catalog::{Catalog, Table, Tenancy};
 use crate::domain::ids::OrgId;
@@ -77,6 +78,7 @@ pub fn confine_below(
         check_upsert(&mut query, request.method, &preferences, table, tenant, org)?;
     }
     let client_conditions = query.filters.len() + query.logic.len();
+    let shape = shape(&query, &preferences, request);
     if table.requires_filter && is_change(request.method) && client_conditions == 0 {
         return Err(RestRefusal::FilterRequired);
     }
@@ -126,7 +128,7 @@ pub fn confine_below(
     let target =
         print_target(table, query, select, plain.map(|column| (column, org)), &mut injections);
     let source = table.source.clone();
-    Ok(Confined { source, embedded, target, headers, body, injections, client_conditions })
+    Ok(Confined { source, embedded, target, headers, body, injections, client_conditions, shape })
 }
 
 fn is_change(method: RestMethod) -> bool {

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::body::BodyRule;
 use crate::domain::catalog::Table;
+use crate::domain::charge::Shape;
 use crate::domain::ids::OrgId;
 use crate::domain::source::Source;
 
@@ -24,6 +25,7 @@ pub struct Confined {
     pub(super) body: BodyRule,
     pub(super) injections: Vec<Injection>,
     pub(super) client_conditions: usize,
+    pub(super) shape: Shape,
 }
 
 impl Confined {
@@ -55,6 +57,11 @@ impl Confined {
     /// What the gateway added or changed, for an explanation.
     pub fn injections(&self) -> &[Injection] {
         &self.injections
+    }
+
+    /// What the client asked for, as far as limits charge for it.
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// How many filters and logic trees the client itself stated; a policy can require one on

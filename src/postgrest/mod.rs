@@ -33,6 +33,7 @@ mod refusal;
 mod request;
 mod resolve;
 mod select;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod upsert;
@@ -55,3 +56,4 @@ pub use query::{Query, parse_query};
 pub use refusal::{Cap, Part, RestRefusal};
 pub use request::{RestMethod, RestRequest};
 pub use select::{Aggregate, Aggregation, Embed, Join, SelectColumn, SelectItem};
+pub use shape::DEEP_OFFSET;

@@ -235,12 +235,30 @@ fn an_api_key_parameter_never_reaches_postgrest() {
 #[test]
 fn the_plan_gives_the_organizations_limit_its_numbers() {
     let world = World::new();
-    for (user, burst) in [("alice", 50), ("carol", 500)] {
+    // Globex has numbers of its own.
+    for (user, burst) in [("alice", 50), ("carol", 70)] {
         let decided = world.decide(&request("GET", "/rest/v1/events?select=id").user(user));
         let charge = decided.charge();
         let bursts: Vec<(&str, u32)> =
             charge.buckets.iter().map(|b| (b.limit.as_ref(), b.rate.burst.get())).collect();
         assert_eq!(bursts, [("per_user", 20), ("per_org", burst)], "{user}");
+    }
+}
+
+#[test]
+fn a_request_costs_by_what_it_asks_of_the_database() {
+    let world = World::new();
+    for (target, prefer, cost) in [
+        ("/rest/v1/events?select=id&limit=10", "handling=strict", 1),
+        ("/rest/v1/events?select=id", "handling=strict", 2),
+        ("/rest/v1/events?select=id&limit=10&offset=1000", "handling=strict", 5),
+        ("/rest/v1/events?select=id&limit=10", "count=exact", 4),
+        ("/rest/v1/events?select=id&offset=5000", "count=exact", 9),
+    ] {
+        let asked = request("GET", target).user("alice").field("prefer", prefer);
+        let decided = world.decide(&asked);
+        let costs: Vec<u32> = decided.charge().buckets.iter().map(|b| b.cost.get()).collect();
+        assert_eq!(costs, [cost, 1], "{target}");
     }
 }
 

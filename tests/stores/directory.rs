@@ -53,6 +53,7 @@ const SEED: &str = "
 const MORE: &str = "
     update tollgate.organizations set stage = 'launch', addresses = '{10.0.0.0/8,2001:db8::/32}',
         second_factor = '{admin}', session_age = '8 hours',
+        limits = '{\"per_org\": \"500/s\", \"exports\": {\"rate\": \"10/h\", \"burst\": 3}}',
         session_idle = '30 minutes' where slug = 'acme';
     update tollgate.organizations set second_factor = '{*}' where slug = 'globex';
     update tollgate.organization_features set settings = '{\"tier\": \"gold\"}'
@@ -273,6 +274,9 @@ async fn rights_and_demands_beyond_one_role_are_read_too() {
     assert_eq!(networks, ["10.0.0.0/8", "2001:db8::/32"]);
     assert_eq!(acme.demands.second_factor, SecondFactor::Roles(vec!["admin".into()]));
     assert_eq!(acme.demands.session_age, Some(Duration::from_secs(8 * 3600)));
+    let bursts: Vec<(&str, u32)> =
+        acme.limits.iter().map(|(name, rate)| (name.as_ref(), rate.burst.get())).collect();
+    assert_eq!(bursts, [("exports", 3), ("per_org", 500)]);
     assert_eq!(acme.demands.session_idle, Some(Duration::from_secs(30 * 60)));
     let Lookup::Found(globex) = world.find("globex").await else { panic!("not found") };
     assert_eq!(globex.demands.second_factor, SecondFactor::Everybody);

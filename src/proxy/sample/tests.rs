@@ -22,6 +22,7 @@ fn sample() -> Sample {
         status: OrgStatus::Active,
         plan: "free".into(),
         features: BTreeMap::new(),
+        limits: BTreeMap::new(),
         demands: Demands::default(),
         stage: None,
     };

@@ -189,6 +189,7 @@ mod tests {
             status,
             plan: "free".into(),
             features: BTreeMap::new(),
+            limits: BTreeMap::new(),
             demands: Demands::default(),
             stage: None,
         }

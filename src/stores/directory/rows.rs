@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
+use crate::config::stated_rate;
 use crate::domain::ids::{OrgId, UserId};
 use crate::domain::machine::{KeyHash, KeyId, KeyStatus, MachineKey, PreviousSecret};
 use crate::domain::organization::{
@@ -33,6 +35,7 @@ pub(super) enum RowError {
 
 /// `id uuid, slug, status, plan, features text[]`; where the query brings them, also
 /// `feature_settings jsonb` (texts by name, by feature), `stage`, `addresses text[]`,
+/// `limits jsonb` (rates by the name of the limit),
 /// `second_factor text[]` (roles, `*` for everybody) and `trusted_device bigint`,
 /// `session_age bigint` and `session_idle bigint` (seconds).
 pub(super) fn organization(row: &Row) -> Result<Organization, RowError> {
@@ -51,12 +54,22 @@ pub(super) fn organization(row: &Row) -> Result<Organization, RowError> {
     };
     let features = names.into_iter().map(feature).collect();
     let slug: &str = column(row, "slug")?;
+    let limits: BTreeMap<String, Value> = match optional::<Value>(row, "limits")? {
+        None => BTreeMap::new(),
+        Some(stated) => serde_json::from_value(stated)
+            .map_err(|error| RowError::Column { column: "limits", error: error.to_string() })?,
+    };
+    let limit = |(name, stated): (String, Value)| {
+        let rate = stated_rate(&stated).ok_or_else(|| odd("limits", &stated.to_string()))?;
+        Ok((Arc::from(name), rate))
+    };
     Ok(Organization {
         id: OrgId::new(column::<Uuid>(row, "id")?),
         slug: slug.parse().map_err(|_| odd("slug", slug))?,
         status: org_status(column(row, "status")?)?,
         plan: Arc::from(column::<&str>(row, "plan")?),
         features,
+        limits: limits.into_iter().map(limit).collect::<Result<_, RowError>>()?,
         demands: demands(row)?,
         stage: optional::<String>(row, "stage")?.map(Arc::from),
     })
