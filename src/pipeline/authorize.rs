@@ -115,9 +115,11 @@ pub fn check<'h>(
     Ok(Authorized { tenanted, asked: Asked(known), device, now })
 }
 
-/// Whether the caller's role may read a table that the request embeds. Only the isolate stage finds
-/// out which these are; where the route asks for no permission on tables, nothing is asked here.
-pub(super) fn may_embed(
+/// Whether the caller's role may read a table whose rows the answer shows besides those that the
+/// request was allowed for: one that it embeds, or one that it writes to and has its rows come back.
+/// Only the isolate stage finds out which these are; where the route asks for no permission on
+/// tables, nothing is asked here.
+pub(super) fn may_see(
     authorized: &Authorized<'_>,
     table: &str,
     snapshot: &Snapshot,

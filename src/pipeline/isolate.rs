@@ -22,7 +22,7 @@ use crate::policy::route::Route;
 use crate::policy::upstream::{Upstream, UpstreamIdentity, UpstreamKind};
 use crate::postgrest::{self, RestMethod, RestRefusal, RestRequest};
 
-use super::authorize::{Authorized, level, may_embed};
+use super::authorize::{Authorized, level, may_see};
 use super::body::BodyGate;
 use super::devices;
 use super::edge::Strip;
@@ -172,8 +172,8 @@ fn rest(
     let organization = tenancy.organization().id;
     let confined = postgrest::confine_below(&request, &snapshot.catalog, organization, &below)
         .map_err(isolation_refusal)?;
-    for table in confined.embedded() {
-        may_embed(authorized, &table.name, snapshot, trace)?;
+    for table in confined.embedded().iter().chain(confined.shown()) {
+        may_see(authorized, &table.name, snapshot, trace)?;
     }
     for injection in confined.injections() {
         let source = Some(confined.source());

@@ -120,7 +120,17 @@ pub(super) fn call(
     }
     let target = print(function, by_get.then_some(arguments), &query, org)?;
     let source = function.source.clone();
-    Ok(Confined { source, embedded, target, headers, body, injections, client_conditions, shape })
+    Ok(Confined {
+        source,
+        embedded,
+        shown: None,
+        target,
+        headers,
+        body,
+        injections,
+        client_conditions,
+        shape,
+    })
 }
 
 fn selects(items: &[SelectItem], wanted: &str) -> bool {

@@ -128,7 +128,18 @@ pub fn confine_below(
     let target =
         print_target(table, query, select, plain.map(|column| (column, org)), &mut injections);
     let source = table.source.clone();
-    Ok(Confined { source, embedded, target, headers, body, injections, client_conditions, shape })
+    let shown = returned.then(|| Arc::clone(table));
+    Ok(Confined {
+        source,
+        embedded,
+        shown,
+        target,
+        headers,
+        body,
+        injections,
+        client_conditions,
+        shape,
+    })
 }
 
 fn is_change(method: RestMethod) -> bool {

@@ -20,6 +20,7 @@ use crate::domain::source::Source;
 pub struct Confined {
     pub(super) source: Source,
     pub(super) embedded: Vec<Arc<Table>>,
+    pub(super) shown: Option<Arc<Table>>,
     pub(super) target: String,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: BodyRule,
@@ -37,6 +38,11 @@ impl Confined {
     /// Further tables from which rows come, junctions included: each needs to be allowed, too.
     pub fn embedded(&self) -> &[Arc<Table>] {
         &self.embedded
+    }
+
+    /// The table whose rows a write has come back: to see them is to read them.
+    pub fn shown(&self) -> Option<&Arc<Table>> {
+        self.shown.as_ref()
     }
 
     /// Path and query to send, beginning with a slash.

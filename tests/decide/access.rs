@@ -107,6 +107,37 @@ fn a_gate_closes_a_permission_on_every_way_to_it() {
     assert_eq!(refused, "403 feature_disabled policy.yaml:114");
 }
 
+/// Rows that a write has come back are read: by whoever may write only, and past gates of `read`.
+#[test]
+fn a_write_that_shows_its_rows_needs_the_right_to_read_them() {
+    let world = world();
+    let back = |asked: Request| asked.field("prefer", "return=representation");
+    for (method, path) in [
+        ("POST", "/rest/v1/deals"),
+        ("PATCH", "/rest/v1/deals?id=gt.0&select=id"),
+        ("DELETE", "/rest/v1/deals?id=eq.1"),
+    ] {
+        let asked = request(method, path).user("janitor");
+        assert_eq!(code(&world, &asked), "passed", "{method} {path}");
+        let minimal = asked.clone().field("prefer", "return=minimal");
+        assert_eq!(code(&world, &minimal), "passed", "{method} {path}");
+        assert_eq!(code(&world, &back(asked)), "permission_denied", "{method} {path}");
+    }
+    let asked = request("POST", "/rest/v1/deals").user("granted");
+    assert_eq!(code(&world, &back(asked)), "passed");
+    let refused = back(request("PATCH", "/rest/v1/deals?id=gt.0").user("janitor"));
+    let explained = world.explained(&refused).join("\n");
+    assert!(explained.contains("`deals:read` denied"), "{explained}");
+    // The gate of reading, not of writing, is what is closed.
+    let asked = |user: &str| request("PATCH", "/rest/v1/events?id=gt.0").user(user);
+    assert_eq!(code(&world, &asked("editor")), "passed");
+    assert_eq!(code(&world, &back(asked("editor"))), "passed");
+    let gated = include_str!("access.yaml").replace("[\"contracts:*\"]", "[\"events:read\"]");
+    let gated = World::of(&gated, include_str!("access-directory.yaml"));
+    assert_eq!(code(&gated, &asked("editor")), "passed");
+    assert_eq!(code(&gated, &back(asked("editor"))), "feature_disabled");
+}
+
 #[test]
 fn roles_that_are_kept_apart_do_not_meet_in_one_request() {
     let world = world();
