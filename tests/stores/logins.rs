@@ -345,6 +345,32 @@ async fn failures_for_many_accounts_from_one_place_are_recognised_once_and_lock_
 }
 
 #[tokio::test]
+async fn what_proves_nothing_hides_no_failure_for_the_same_account() {
+    both(async |world| {
+        let policy = spraying(LoginMode::Enforce);
+        // Codes that are sent to many accounts are no spraying.
+        for account in 100..120 {
+            let sent = world.try_once(0, from("192.0.2.1", account), Neutral, &policy).await;
+            assert!(sent.unwrap().lockouts.is_empty());
+        }
+        for account in 0..3 {
+            let attempt = from("192.0.2.1", account);
+            // One that is under way while the guess fails, and one after it.
+            let slow = match world.begin(1, attempt, &policy).await {
+                Begun::Admitted(ticket) => ticket,
+                other => panic!("{other:?}"),
+            };
+            world.try_once(0, attempt, Failure, &policy).await.unwrap();
+            world.node(1).end(&slow, Neutral, &policy).await;
+            world.try_once(1, attempt, Neutral, &policy).await.unwrap();
+        }
+        let fourth = world.try_once(1, from("192.0.2.1", 9), Failure, &policy).await.unwrap();
+        assert_eq!(fourth.sprayed[..], [LoginSubject::Address]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn spraying_that_is_only_watched_is_told_and_locks_nothing() {
     both(async |world| {
         let policy = spraying(LoginMode::Shadow);

@@ -102,12 +102,14 @@ if act == 'begin' then
   if account ~= '' and tonumber(ARGV[5]) > 0 then
     for i, subject in ipairs({ 'a', 'n' }) do
       local key, most = KEYS[1 + i], tonumber(ARGV[4 + i])
-      local told_here = redis.call('SISMEMBER', key, '!')
-      local accounts = redis.call('SCARD', key) - told_here
-      if accounts < most then accounts = accounts + redis.call('SADD', key, account) end
+      local told_here = redis.call('HEXISTS', key, '!')
+      local accounts = redis.call('HLEN', key) - told_here
+      if accounts < most or redis.call('HEXISTS', key, account) == 1 then
+        if redis.call('HINCRBY', key, account, 1) == 1 then accounts = accounts + 1 end
+      end
       if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[7]) end
       if accounts >= most and told_here == 0 then
-        redis.call('SADD', key, '!')
+        redis.call('HSET', key, '!', 1)
         sprayed[subject] = 1
       end
     end
@@ -153,10 +155,16 @@ for i = 5, #KEYS do
 end
 if account ~= '' then
   for i = 2, 3 do
-    redis.call('SREM', KEYS[i], account)
+    -- What proved nothing takes back itself, and no failure for the same account.
+    local attempts = tonumber(redis.call('HGET', KEYS[i], account)) or 0
+    if act == 'success' or attempts <= 1 then
+      redis.call('HDEL', KEYS[i], account)
+    else
+      redis.call('HINCRBY', KEYS[i], account, -1)
+    end
   end
-  if ARGV[5] == '1' then redis.call('SREM', KEYS[2], '!') end
-  if ARGV[6] == '1' then redis.call('SREM', KEYS[3], '!') end
+  if ARGV[5] == '1' then redis.call('HDEL', KEYS[2], '!') end
+  if ARGV[6] == '1' then redis.call('HDEL', KEYS[3], '!') end
   if act == 'success' then
     redis.call('ZADD', KEYS[1], string.format('%.0f', now + known_for), address)
     redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - KNOWN)

@@ -53,7 +53,8 @@ struct Known(SmallVec<[(IpAddr, u64); 1]>);
 #[derive(Default)]
 struct Sprayed {
     since: u64,
-    accounts: Vec<AccountHash>,
+    /// Each with its attempts that failed, or are not over.
+    accounts: Vec<(AccountHash, u32)>,
     told: bool,
 }
 
@@ -144,7 +145,7 @@ impl Memory {
             (&mut self.sprayed_networks, attempt.network, LoginSubject::Network),
         ] {
             if let Some(sprayed) = places.map.get_mut(&place) {
-                sprayed.accounts.retain(|other| *other != account);
+                sprayed.take_back(account, outcome);
                 sprayed.told &= !ticket.sprayed.contains(&subject);
             }
         }
@@ -233,8 +234,11 @@ impl Memory {
                 *sprayed = Sprayed { since: now, ..Sprayed::default() };
             }
             let most = usize::try_from(most.get()).unwrap_or(usize::MAX);
-            if sprayed.accounts.len() < most && !sprayed.accounts.contains(&account) {
-                sprayed.accounts.push(account);
+            let room = sprayed.accounts.len() < most;
+            match sprayed.accounts.iter_mut().find(|(other, _)| *other == account) {
+                Some((_, attempts)) => *attempts = attempts.saturating_add(1),
+                None if room => sprayed.accounts.push((account, 1)),
+                None => {}
             }
             if sprayed.accounts.len() >= most && !sprayed.told {
                 sprayed.told = true;
@@ -250,6 +254,18 @@ fn hastened(ladder: &Ladder, subject: LoginSubject, strict: Option<u32>) -> Ladd
     let sooner = strict.filter(|_| subject == LoginSubject::Address);
     let sooner = sooner.and_then(std::num::NonZeroU32::new);
     Ladder { failures: sooner.map_or(ladder.failures, |n| n.min(ladder.failures)), ..*ladder }
+}
+
+impl Sprayed {
+    /// An attempt did not fail. What proved nothing takes back itself, and no failure for the same
+    /// account: else whoever sends something malformed after each guess would never be seen.
+    fn take_back(&mut self, account: AccountHash, outcome: LoginOutcome) {
+        self.accounts.retain_mut(|(other, attempts)| {
+            let ended = *other == account;
+            *attempts = attempts.saturating_sub(u32::from(ended));
+            !ended || (*attempts > 0 && outcome != LoginOutcome::Success)
+        });
+    }
 }
 
 impl Overall {
