@@ -62,6 +62,9 @@ pub enum Command {
     /// Create, list, rotate and revoke API keys of machines
     #[command(subcommand, after_help = KEYS)]
     Keys(Keys),
+    /// Show how much of their limits organizations and users have left, fill buckets or set them
+    #[command(subcommand, after_help = super::limits::AFTER)]
+    Limits(super::limits::Limits),
     /// Print the JSON Schema of a configuration file, for editors
     Schema(Schema),
 }

@@ -17,6 +17,7 @@ mod check;
 mod demo;
 mod explain;
 mod keys;
+mod limits;
 mod logins;
 mod migrate;
 mod readiness;
@@ -56,6 +57,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Logins(arguments) => logins::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
+        Command::Limits(arguments) => limits::run(&arguments),
     };
     match outcome {
         Ok(Done::Well) => ExitCode::SUCCESS,

@@ -24,6 +24,10 @@ fn every_command_explains_itself_with_examples() {
         "sessions",
         "sessions list",
         "sessions revoke",
+        "limits",
+        "limits show",
+        "limits reset",
+        "limits set",
         "logins",
         "logins show",
         "logins unlock",
@@ -54,12 +58,19 @@ fn wrong_arguments_exit_with_2_and_say_what_there_is() {
 }
 
 #[test]
-fn counts_of_failed_logins_in_memory_are_out_of_reach_and_it_is_said_what_to_do() {
+fn what_is_counted_in_memory_is_out_of_reach_and_it_is_said_what_to_do() {
     for arguments in [&["show"][..], &["unlock", "--email", "ann@example.com"]] {
         let called = call(&[&["logins"], arguments, &["-c", "gateway.yaml"]].concat());
         assert_eq!(called.code, 2, "{}", called.err);
         assert!(called.err.contains("limits_store: { redis: … }"), "{}", called.err);
     }
+    for arguments in [&["show"][..], &["reset", "--limit", "per_user"]] {
+        let called = call(&[&["limits"], arguments, &["-c", "gateway.yaml"]].concat());
+        assert_eq!(called.code, 2, "{}", called.err);
+        assert!(called.err.contains("limits_store: { redis: … }"), "{}", called.err);
+    }
+    let all = call(&["limits", "reset", "-c", "gateway.yaml"]);
+    assert!(all.code == 2 && all.err.contains("every bucket of everybody"), "{}", all.err);
     let both = ["logins", "show", "--email", "a@x", "--address", "192.0.2.1"];
     assert_eq!(call(&both).code, 2);
 }

@@ -29,6 +29,7 @@ async fn limits_in_redis_outlive_the_node_and_a_dead_or_silent_redis_never_hangs
     exhausts(&stack, ALICE, 3).await;
     stack.gateway.restart().await;
     assert_eq!(stack.get(EVENTS, &token(ALICE)).await.status, 429, "the buckets are in Redis");
+    operated(&stack).await;
 
     redis.pause();
     // `local_share`: this one node enforces the whole of the limit by itself.
@@ -46,6 +47,31 @@ async fn limits_in_redis_outlive_the_node_and_a_dead_or_silent_redis_never_hangs
         (!keys.is_empty()).then_some(())
     })
     .await;
+}
+
+/// What an operator can see and change of them from outside.
+async fn operated(stack: &Stack) {
+    let config = stack.gateway.dir().join("gateway.yaml").display().to_string();
+    let limits = async |arguments: &[&str]| {
+        tollgate(
+            &[&["limits"], arguments, &["--organization", "acme", "--config", &config]].concat(),
+        )
+        .await
+    };
+    let shown = limits(&["show", "--json"]).await;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown[0]["id"], &shown[0]["left"]), (&ALICE.into(), &0.into()), "{shown}");
+    assert!(limits(&["show"]).await.contains("per_user"));
+    let said = limits(&["reset", "--id", ALICE]).await;
+    assert!(said.starts_with("filled 1 bucket;"), "{said}");
+    // The node forgets within a moment that it was refused.
+    eventually("a bucket with tokens", async || {
+        (stack.get(EVENTS, &token(ALICE)).await.status == 200).then_some(())
+    })
+    .await;
+    let said = limits(&["set", "--limit", "per_user", "--left", "0"]).await;
+    assert!(said.starts_with("set 1 bucket;"), "{said}");
+    assert_eq!(stack.get(EVENTS, &token(ALICE)).await.status, 429);
 }
 
 async fn exhausts(stack: &Stack, user: &str, allowed: u32) {

@@ -53,15 +53,7 @@ impl World {
 
     /// Adds a node that need not reach its Redis yet.
     pub(crate) fn join(&mut self, url: &str) -> Arc<LimitStore> {
-        let settings = LimitStoreSettings::Redis(RedisSettings {
-            url: Secret::new(url),
-            // Far above the default: busy cores are no reason to fail.
-            timeout: Duration::from_secs(1),
-            key_prefix: Arc::from("test:"),
-            nodes: number(2),
-            lease: Duration::from_millis(200),
-            max_buckets: number(10_000),
-        });
+        let settings = LimitStoreSettings::Redis(settings(url));
         let store = Arc::new(LimitStore::new(&settings, self.clock.clone()).expect("a store"));
         let kept = Arc::clone(&store);
         self.keepers.push(tokio::spawn(async move { kept.keep().await }));
@@ -160,5 +152,17 @@ pub(crate) fn refused(answer: ChargeAnswer) -> (usize, Duration) {
     match answer {
         ChargeAnswer::Refused { bucket, retry_after, .. } => (bucket, retry_after),
         other => panic!("not refused: {other:?}"),
+    }
+}
+
+pub(crate) fn settings(url: &str) -> RedisSettings {
+    RedisSettings {
+        url: Secret::new(url),
+        // Far above the default: busy cores are no reason to fail.
+        timeout: Duration::from_secs(1),
+        key_prefix: Arc::from("test:"),
+        nodes: number(2),
+        lease: Duration::from_millis(200),
+        max_buckets: number(10_000),
     }
 }

@@ -18,6 +18,7 @@ mod joining;
 mod keys;
 mod limits;
 mod limits_leases;
+mod limits_ledger;
 mod limits_redis;
 mod limits_world;
 mod logins;

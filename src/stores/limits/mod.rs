@@ -12,6 +12,7 @@ mod breaker;
 mod bucket;
 mod keys;
 mod leases;
+pub mod ledger;
 pub(super) mod link;
 pub mod memory;
 pub mod redis;

@@ -1,0 +1,297 @@
+//! The buckets in Redis as an operator sees and changes them, from outside a gateway.
+//!
+//! Off the request path. What is shown is what Redis knows now; what nodes have leased of it is theirs.
+//! Imports `domain` and `config`.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, RedisError, Script};
+use serde::Serialize;
+
+use crate::config::settings::RedisSettings;
+use crate::domain::charge::Rate;
+use crate::domain::ids::OrgId;
+
+use super::bucket::{Bucket, MICRO, capacity, wait};
+use super::link::Link;
+use super::redis::BadRedisUrl;
+
+/// Time for a connection, and for one answer: somebody waits, and no request does.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Keys that one look at Redis goes through.
+const PAGE: u32 = 1_000;
+
+/// Which buckets are meant.
+#[derive(Debug, Clone, Default)]
+pub struct Which {
+    /// Of this organization, its users and routes.
+    pub organization: Option<OrgId>,
+    /// Of this kind of subject: `user`, `organization`, `key`, `route` or `address`.
+    pub scope: Option<Box<str>>,
+    /// Of the subject of this id.
+    pub id: Option<Box<str>>,
+    /// Of this limit.
+    pub limit: Option<Box<str>>,
+}
+
+/// A bucket, now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownBucket {
+    /// The limit.
+    pub limit: String,
+    /// Whose it is: `user`, `organization`, `key`, `route` or `address`.
+    pub scope: &'static str,
+    /// The subject's id; empty where the organization is the subject.
+    pub id: String,
+    /// The organization, where there is one.
+    pub organization: Option<String>,
+    /// Tokens left.
+    pub left: u64,
+    /// Tokens that nodes have leased.
+    pub leased: u64,
+    /// Tokens that it holds when it is full.
+    pub burst: u32,
+    /// Tokens that come back …
+    pub tokens: u32,
+    /// … in so many milliseconds.
+    pub period_millis: u32,
+    /// Until it is full again, in milliseconds.
+    pub full_in_millis: u64,
+    #[serde(skip)]
+    key: Arc<str>,
+}
+
+/// Why the buckets cannot be seen or changed. Redis' errors name the address, never the password.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Url(#[from] BadRedisUrl),
+    /// Redis does not answer.
+    #[error("redis does not answer: {0}")]
+    Redis(#[from] RedisError),
+}
+
+/// A look at the buckets.
+pub struct Ledger {
+    connection: MultiplexedConnection,
+    prefix: Arc<str>,
+    epoch: u64,
+}
+
+impl Ledger {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If that is not possible within some seconds.
+    pub async fn open(settings: &RedisSettings) -> Result<Self, LedgerError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let client = Link::client(settings)?;
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let epoch = u64::try_from(settings.lease.as_micros()).unwrap_or(u64::MAX);
+        Ok(Self { connection, prefix: Arc::clone(&settings.key_prefix), epoch })
+    }
+
+    /// The buckets that are not full and not forgotten, those with the least left first.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn list(&mut self, which: &Which) -> Result<Vec<ShownBucket>, LedgerError> {
+        let (seconds, micros): (u64, u64) =
+            redis::cmd("TIME").query_async(&mut self.connection).await?;
+        let now = seconds.saturating_mul(1_000_000).saturating_add(micros);
+        let pattern = pattern(&self.prefix, which.organization);
+        let mut found = Vec::new();
+        let mut cursor: u64 = 0;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(PAGE);
+            let (next, keys): (u64, Vec<String>) = scan.query_async(&mut self.connection).await?;
+            let named = |key: String| {
+                let name = Name::of(&self.prefix, &key)?;
+                name.is(which).then_some((key, name))
+            };
+            let named: Vec<(String, Name)> = keys.into_iter().filter_map(named).collect();
+            if !named.is_empty() {
+                let mut get = redis::cmd("MGET");
+                named.iter().for_each(|(key, _)| {
+                    get.arg(key);
+                });
+                let states: Vec<Option<Vec<u8>>> = get.query_async(&mut self.connection).await?;
+                let shown = named.into_iter().zip(states).filter_map(|((key, name), state)| {
+                    State::read(&state?)?.shown(key, name, now, self.epoch)
+                });
+                found.extend(shown);
+            }
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        // A scan may come across a key twice.
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        found.dedup_by(|a, b| a.key == b.key);
+        found.sort_by_key(|bucket| bucket.left.saturating_mul(1_000) / u64::from(bucket.burst));
+        Ok(found)
+    }
+
+    /// Makes a bucket hold so many tokens, at most what it can beside what is leased of it.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn set(&mut self, bucket: &ShownBucket, tokens: u64) -> Result<bool, LedgerError> {
+        let script = Script::new(include_str!("set.lua"));
+        let mut call = script.key(bucket.key.as_ref());
+        call.arg(tokens.saturating_mul(MICRO)).arg(self.epoch);
+        Ok(call.invoke_async::<i64>(&mut self.connection).await? == 1)
+    }
+}
+
+/// Redis' pattern for the keys of an organization, or of all.
+fn pattern(prefix: &str, organization: Option<OrgId>) -> String {
+    let mut out = String::new();
+    for c in prefix.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out + &match organization {
+        Some(organization) => format!("{{{organization}}}:*"),
+        None => "{*}:*".to_owned(),
+    }
+}
+
+/// What the key of a bucket says.
+struct Name {
+    tag: String,
+    scope: &'static str,
+    limit: String,
+    id: String,
+}
+
+impl Name {
+    /// `{tag}:kind:length:limit:id`, behind the prefix.
+    fn of(prefix: &str, key: &str) -> Option<Self> {
+        let rest = key.strip_prefix(prefix)?.strip_prefix('{')?;
+        let (tag, rest) = rest.split_once("}:")?;
+        let (kind, rest) = rest.split_once(':')?;
+        let (length, rest) = rest.split_once(':')?;
+        let (limit, id) = rest.split_at_checked(length.parse().ok()?)?;
+        let scope = match kind {
+            "u" => "user",
+            "o" => "organization",
+            "k" => "key",
+            "r" => "route",
+            "a" => "address",
+            _ => return None,
+        };
+        let (tag, limit) = (tag.to_owned(), limit.to_owned());
+        Some(Self { tag, scope, limit, id: id.strip_prefix(':')?.to_owned() })
+    }
+
+    fn is(&self, which: &Which) -> bool {
+        let is = |wanted: &Option<Box<str>>, text: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == text)
+        };
+        is(&which.scope, self.scope) && is(&which.id, &self.id) && is(&which.limit, &self.limit)
+    }
+
+    fn organization(&self) -> Option<String> {
+        self.tag.parse::<OrgId>().ok().map(|_| self.tag.clone())
+    }
+}
+
+/// A bucket as `acquire.lua` packs it.
+struct State {
+    bucket: Bucket,
+    leased: u64,
+    before: u64,
+}
+
+impl State {
+    fn read(raw: &[u8]) -> Option<Self> {
+        let (version, rest) = raw.split_first()?;
+        let (micros, rest) = rest.split_first_chunk::<8>()?;
+        let (at, rest) = rest.split_first_chunk::<8>()?;
+        let (tokens, rest) = rest.split_first_chunk::<4>()?;
+        let (period, rest) = rest.split_first_chunk::<4>()?;
+        let (burst, rest) = rest.split_first_chunk::<4>()?;
+        let (leased, before) = rest.split_first_chunk::<8>()?;
+        let before: &[u8; 8] = before.try_into().ok()?;
+        let number = |bytes: &[u8; 4]| NonZeroU32::new(u32::from_le_bytes(*bytes));
+        let rate =
+            Rate { tokens: number(tokens)?, period_millis: number(period)?, burst: number(burst)? };
+        let bucket = Bucket { micros: whole(micros)?, at: whole(at)?, rate };
+        let (leased, before) = (whole(leased)?, whole(before)?);
+        (*version == 2).then_some(Self { bucket, leased, before })
+    }
+
+    /// What it holds now: what is leased leaves it less room. Nothing where it is full again.
+    fn shown(&self, key: String, name: Name, now: u64, epoch: u64) -> Option<ShownBucket> {
+        let rate = self.bucket.rate;
+        let passed = (now / epoch).saturating_sub(self.bucket.at / epoch);
+        let leased = match passed {
+            0 => self.leased.saturating_add(self.before),
+            1 => self.leased,
+            _ => 0,
+        };
+        let level = self.bucket.at(now, &rate);
+        let left = level.micros.min(capacity(&rate).saturating_sub(leased));
+        let missing = capacity(&rate).saturating_sub(left);
+        (missing > 0).then(|| ShownBucket {
+            organization: name.organization(),
+            limit: name.limit,
+            scope: name.scope,
+            id: name.id,
+            left: left / MICRO,
+            leased: leased / MICRO,
+            burst: rate.burst.get(),
+            tokens: rate.tokens.get(),
+            period_millis: rate.period_millis.get(),
+            full_in_millis: u64::try_from(wait(missing, &rate).as_millis()).unwrap_or(u64::MAX),
+            key: Arc::from(key),
+        })
+    }
+}
+
+/// A whole number that the script keeps as a double.
+fn whole(bytes: &[u8; 8]) -> Option<u64> {
+    let number = f64::from_le_bytes(*bytes);
+    let fits = (0.0..9_007_199_254_740_992.0).contains(&number) && number.fract() == 0.0;
+    fits.then(|| format!("{number:.0}").parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_says_whose_bucket_it_is() {
+        let org = "7b0d3c1e-0000-4000-8000-00000000000a";
+        let name = Name::of("t:", &format!("t:{{{org}}}:u:8:per:user:ann:x")).unwrap();
+        assert_eq!(
+            (name.scope, name.limit.as_str(), name.id.as_str()),
+            ("user", "per:user", "ann:x")
+        );
+        assert_eq!(name.organization().as_deref(), Some(org));
+        let name = Name::of("t:", "t:{0123456789abcdef}:a:5:guard:2001:db8::").unwrap();
+        assert_eq!((name.scope, name.id.as_str()), ("address", "2001:db8::"));
+        assert_eq!(name.organization(), None);
+        for odd in
+            ["", "x:{t}:u:1:a:b", "t:{t}:u:9:a:b", "t:{t}:z:1:a:b", "t:{t}:u:1:ab", "t:sessions"]
+        {
+            assert!(Name::of("t:", odd).is_none(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_no_pattern() {
+        assert_eq!(pattern("a*[b]?", None), "a\\*\\[b\\]\\?{*}:*");
+    }
+}
