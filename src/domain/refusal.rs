@@ -262,7 +262,8 @@ pub enum TenantRefusal {
 /// Why somebody may not act as somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ImpersonationRefusal {
-    /// No policy lets anybody, or this caller lacks the permission. Told apart in the log only.
+    /// No policy lets anybody, this caller lacks the permission, or somebody of the staff is meant.
+    /// Told apart in the log only.
     #[error("not allowed to act as somebody else")]
     NotAllowed,
     /// The user or the reason is malformed, stands twice, or alone.

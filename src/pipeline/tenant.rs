@@ -160,6 +160,7 @@ pub fn settle<'h>(
                 Some(other) => {
                     // What the caller's token says of roles is not said of somebody else.
                     let (organization, membership) = member(other, named, sources, known)?;
+                    impersonation::not_among_staff(&organization, snapshot, trace)?;
                     signed_on.admitted(&organization, trace)?;
                     (organization, Standing::Member(membership))
                 }

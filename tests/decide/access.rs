@@ -280,6 +280,14 @@ fn staff_acts_with_the_rights_of_the_user_and_with_no_others() {
     let named = acting("helga", "viewer", "GET", "/rest/v1/events");
     let named = named.field("x-organization-id", "careful");
     assert_eq!(code(&world, &named), "not_a_member");
+    // A colleague's rights are nobody's to borrow, whether by default or by name.
+    for colleague in ["henry", "gretel", "helga"] {
+        let asked = acting("helga", colleague, "GET", "/rest/v1/events");
+        assert_eq!(code(&world, &asked), "impersonation_not_allowed", "{colleague}");
+        let named = asked.field("x-organization-id", "help");
+        let decided = world.decide(&named);
+        assert_eq!(decided.to_string(), format!("403 impersonation_not_allowed policy.yaml:6"));
+    }
     // The organization that the actor's own token names is not the one that is meant.
     let claimed = acting("helga", "viewer", "GET", "/rest/v1/events");
     let claimed = claimed.claim_org("00000000-0000-4000-8000-00000000000c");

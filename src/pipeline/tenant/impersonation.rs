@@ -10,7 +10,7 @@ use http::{HeaderName, Method};
 use crate::domain::clock::Now;
 use crate::domain::ids::UserId;
 use crate::domain::known::{Lookup, Question};
-use crate::domain::organization::{MemberStatus, OrgStatus};
+use crate::domain::organization::{MemberStatus, OrgStatus, Organization};
 use crate::domain::principal::Principal;
 use crate::domain::refusal::{ImpersonationRefusal, Refusal};
 use crate::pipeline::Stop;
@@ -21,6 +21,7 @@ use crate::policy::Snapshot;
 use crate::policy::impersonation::ImpersonationPolicy;
 use crate::policy::known::Known;
 use crate::policy::rights::Rights;
+use crate::policy::sign_on::names;
 
 use super::{Tenancy, single};
 
@@ -63,6 +64,22 @@ pub(super) fn asked(
     }
     trace.note(Some(&policy.source), || format!("the caller acts as `{user}`: {reason}"));
     Ok(Some(user))
+}
+
+/// Refuses to act as somebody in the staff's own organization: whoever may only help would have the
+/// rights of those who say who may.
+pub(super) fn not_among_staff(
+    organization: &Organization,
+    snapshot: &Snapshot,
+    trace: &mut Trace,
+) -> Result<(), Stop> {
+    let policy = snapshot.impersonation.as_ref();
+    let policy = policy.ok_or_else(|| refuse(ImpersonationRefusal::NotAllowed))?;
+    if names(&policy.staff, organization) {
+        trace.decided_by = Some(policy.source.clone());
+        return Err(refuse(ImpersonationRefusal::NotAllowed));
+    }
+    Ok(())
 }
 
 /// Whether the caller is a member of the staff with the permission, and has shown a second factor.
