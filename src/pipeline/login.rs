@@ -61,7 +61,14 @@ impl Login {
     ) -> Result<Option<Self>, Refusal> {
         let strict = policy.mode == LoginMode::Enforce;
         let (path, query) = target;
-        let Some(endpoint) = endpoint(method, path, query) else { return Ok(None) };
+        let endpoint = match endpoint(method, path, query) {
+            Some(endpoint) => endpoint,
+            // A form may name another grant than the query does.
+            None if is_refresh(method, path, query) && body::may_be_form(headers) => {
+                Endpoint::Grant
+            }
+            None => return Ok(None),
+        };
         let several = *method == Method::POST && grant(query) == Grant::Several;
         let checked = match several {
             true => Err(LoginRefusal::Ambiguous("a grant that is stated twice")),
@@ -196,6 +203,12 @@ pub fn refreshes(method: &Method, path: &str, query: Option<&str>) -> bool {
         && grant(query) == Grant::One("refresh_token".into())
 }
 
+/// The same, however the path is spelt.
+fn is_refresh(method: &Method, path: &str, query: Option<&str>) -> bool {
+    let path = unescaped(path).to_ascii_lowercase();
+    refreshes(method, &path, query) && !path.trim_end_matches('/').ends_with("/oauth/token")
+}
+
 /// What a client that refreshes its session is told in place of a refusal: supabase-js takes every
 /// answer but 502, 503 and 504 for the end of the session, and none of these refusals is about the
 /// session. `None`: it is the client's own doing, or says that it is to come back already.
@@ -310,6 +323,61 @@ mod tests {
             assert!(!refreshed(target), "{target}");
         }
         assert!(!refreshes(&Method::GET, "/token", Some("grant_type=refresh_token")));
+    }
+
+    #[test]
+    fn a_form_cannot_pass_for_a_refresh() {
+        let ladder = |failures| crate::policy::logins::Ladder {
+            failures,
+            again: failures,
+            within: Duration::from_secs(60),
+            first: Duration::from_secs(60),
+            factor: failures,
+            most: Duration::from_secs(60),
+            forget: Duration::from_secs(60),
+        };
+        let one = std::num::NonZeroU32::MIN;
+        let policy = |mode| {
+            Arc::new(LoginPolicy {
+                mode,
+                when_away: crate::policy::logins::LoginsAway::Local,
+                known_for: Duration::from_secs(60),
+                pair: ladder(one),
+                address: ladder(one),
+                network: ladder(one),
+                account: ladder(one),
+                spraying: None,
+                stuffing: None,
+                severity: crate::domain::audit::Severity::Low,
+                pepper: None,
+                source: crate::domain::source::Source::built_in(),
+            })
+        };
+        let of = |mode, path: &str, media: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media));
+            let target = (path, Some("grant_type=refresh_token"));
+            let login =
+                Login::of(&policy(mode), &Method::POST, target, &headers, &Principal::Anonymous);
+            login.map(|login| login.map(|login| login.endpoint))
+        };
+        for path in ["/token", "/auth/v1/token/", "/tok%65n", "/TOKEN"] {
+            for media in [
+                "application/x-www-form-urlencoded",
+                "Application/X-WWW-Form-Urlencoded; charset=utf-8",
+                "multipart/form-data; boundary=x",
+            ] {
+                let refused = of(LoginMode::Enforce, path, media);
+                assert!(matches!(refused, Err(Refusal::Login(_))), "{path} {media}");
+                let watched = of(LoginMode::Shadow, path, media);
+                assert_eq!(watched.unwrap(), Some(Endpoint::Grant), "{path} {media}");
+            }
+            for media in ["application/json", "text/plain;charset=UTF-8"] {
+                assert_eq!(of(LoginMode::Enforce, path, media).unwrap(), None, "{path} {media}");
+            }
+        }
+        let oauth = of(LoginMode::Enforce, "/oauth/token", "application/x-www-form-urlencoded");
+        assert_eq!(oauth.unwrap(), None);
     }
 
     #[test]

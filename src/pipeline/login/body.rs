@@ -36,6 +36,14 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), LoginRefusal> {
     }
 }
 
+/// Whether Go may take a body for a form, whose `grant_type` then counts and not that of the query.
+pub(super) fn may_be_form(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_TYPE).iter().any(|stated| {
+        let media = stated.as_bytes().trim_ascii_start().to_ascii_lowercase();
+        media.starts_with(b"application/x-www-form-urlencoded") || media.starts_with(b"multipart/")
+    })
+}
+
 /// The account that a body names.
 ///
 /// # Errors
