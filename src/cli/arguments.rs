@@ -65,6 +65,8 @@ pub enum Command {
     /// Show how much of their limits organizations and users have left, fill buckets or set them
     #[command(subcommand, after_help = super::limits::AFTER)]
     Limits(super::limits::Limits),
+    /// Show what organizations used, for bills
+    Usage(super::usage::Usage),
     /// Print the JSON Schema of a configuration file, for editors
     Schema(Schema),
 }

@@ -26,6 +26,7 @@ use crate::stores::logins::Logins;
 use crate::stores::node::NodeKnowledge;
 use crate::stores::sessions::Sessions;
 use crate::stores::tokens::{VERIFIED_BYTES, VerifiedTokens};
+use crate::stores::usage::Usage;
 use crate::telemetry::clock::SystemClock;
 use crate::telemetry::metrics::Metrics;
 
@@ -119,6 +120,7 @@ pub(super) struct Assembled {
     pub(super) parts: Arc<Parts>,
     pub(super) limits: Arc<LimitStore>,
     pub(super) audit: Option<AuditLog>,
+    pub(super) usage: Option<Usage>,
     pub(super) canary: Arc<Canary>,
 }
 
@@ -142,6 +144,15 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
             .with_context(|| format!("cannot open the audit log `{}`", audit.file.display()))
     });
     let audit = audit.transpose()?;
+    let usage = settings.metering.as_ref().map(|metering| {
+        let node = Arc::clone(&settings.server.node);
+        Usage::start(metering, node, Arc::clone(&parts.clock))
+            .with_context(|| format!("cannot count usage in `{}`", metering.journal.display()))
+    });
+    let usage = usage.transpose()?;
+    if let Some(usage) = &usage {
+        runtime.spawn(usage.clone().keep());
+    }
     let snapshot = Arc::new(snapshot);
     let node = Arc::new(parts.knowledge(&snapshot, &settings, None));
     parts.metrics.snapshot_in_force(&snapshot.version.0, parts.clock.now().unix_secs());
@@ -152,12 +163,14 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         logins: Arc::clone(&logins),
         addresses: Arc::clone(&addresses),
         audit: audit.clone(),
+        usage: usage.clone(),
         metrics: Arc::clone(&parts.metrics),
         clock: Arc::clone(&parts.clock),
         background: runtime.clone(),
     });
     runtime.spawn(Arc::clone(&gateway).end_sockets());
     readings::add(&parts, &limits, &logins, audit.as_ref());
+    readings::add_usage(&parts, usage.as_ref());
     let canary = Canary::new();
     runtime.spawn(Arc::clone(&canary).keep(Arc::clone(&gateway)));
     let version = Arc::clone(&gateway);
@@ -176,7 +189,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         node: Arc::clone(&settings.server.node),
     };
     let admin = served(state);
-    Ok(Assembled { gateway, admin, settings, parts, limits, audit, canary })
+    Ok(Assembled { gateway, admin, settings, parts, limits, audit, usage, canary })
 }
 
 /// The admin room's answers, for the shell to serve.

@@ -29,6 +29,7 @@ mod serve;
 mod sessions;
 mod test;
 mod token;
+mod usage;
 mod watch;
 
 use arguments::{Arguments, Command};
@@ -58,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Logins(arguments) => logins::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Limits(arguments) => limits::run(&arguments),
+        Command::Usage(arguments) => usage::run(&arguments),
     };
     match outcome {
         Ok(Done::Well) => ExitCode::SUCCESS,

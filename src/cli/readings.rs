@@ -7,6 +7,7 @@ use crate::stores::limits::stats::{LATENCY_BOUNDS, LimitStats};
 use crate::stores::limits::{BreakerState, LimitStore};
 use crate::stores::logins::{LoginStats, Logins};
 use crate::stores::sessions::SessionStats;
+use crate::stores::usage::{Usage, UsageStats};
 use crate::telemetry::reading::{Reading, Value};
 
 use super::assembly::Parts;
@@ -35,6 +36,62 @@ pub(super) fn add(
         let nothing = AuditStats { queued: 0, written: 0, dropped: 0, errors: 0 };
         of_audit(&audit.as_ref().map_or(nothing, AuditLog::stats))
     });
+}
+
+/// Adds the numbers of the meter.
+pub(super) fn add_usage(parts: &Parts, usage: Option<&Usage>) {
+    let usage = usage.cloned();
+    parts
+        .metrics
+        .read_from(move || of_usage(&usage.as_ref().map(Usage::stats).unwrap_or_default()));
+}
+
+fn of_usage(stats: &UsageStats) -> Vec<Reading> {
+    vec![
+        Reading::gauge(
+            "tollgate_usage_rows",
+            "Callers of organizations whose usage is counted in this process.",
+            stats.rows,
+        ),
+        Reading::gauge(
+            "tollgate_usage_unflushed",
+            "Counters of usage that the ledger does not know in full.",
+            stats.unflushed,
+        ),
+        Reading::counter(
+            "tollgate_usage_overflowed_total",
+            "Calls counted for their organization and not for their caller, because no more fit.",
+            stats.overflowed,
+        ),
+        Reading::counter(
+            "tollgate_usage_lost_total",
+            "Calls of organizations that were not counted at all, because no more fit.",
+            stats.lost,
+        ),
+        Reading {
+            name: "tollgate_usage_flushes_total",
+            help: "Rounds of bringing usage to the ledger.",
+            value: Value::Counter(vec![
+                (&[("outcome", "ok")], stats.flushed),
+                (&[("outcome", "failed")], stats.failed),
+            ]),
+        },
+        Reading::counter(
+            "tollgate_usage_journal_errors_total",
+            "Times that a journal of usage could not be written or read.",
+            stats.journal_errors,
+        ),
+        Reading::counter(
+            "tollgate_usage_journals_adopted_total",
+            "Journals of processes that had ended, brought to the ledger by this one.",
+            stats.adopted,
+        ),
+        Reading::counter(
+            "tollgate_usage_damaged_lines_total",
+            "Lines of such journals that could not be read.",
+            stats.damaged,
+        ),
+    ]
 }
 
 fn of_logins(stats: &LoginStats) -> Vec<Reading> {

@@ -170,7 +170,8 @@ fn follow(watch: &mut Watch, files: &[PathBuf]) {
 
 /// The settings that differ and that a running process cannot change.
 fn at_next_start(running: &Settings, wanted: &Settings) -> Vec<&'static str> {
-    let Settings { listeners, admin, server, directory, limits, sessions, audit, log } = running;
+    let Settings { listeners, admin, server, directory, limits, sessions, audit, metering, log } =
+        running;
     let same_directory = match (directory, &wanted.directory) {
         // Its contents were reloaded.
         (DirectorySettings::File(_), DirectorySettings::File(_)) => true,
@@ -186,6 +187,7 @@ fn at_next_start(running: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("limits_store", *limits == wanted.limits),
         ("sessions", *sessions == wanted.sessions),
         ("audit", *audit == wanted.audit),
+        ("metering", *metering == wanted.metering),
         ("log", *log == wanted.log),
     ]
     .into_iter()

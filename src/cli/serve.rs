@@ -15,7 +15,7 @@ use super::assembly::{self, Assembled};
 use super::reload::{self, Reloader, Running};
 use super::{Done, Failure, environment};
 
-/// How long the end of the process waits for the audit log.
+/// How long the end of the process waits for the audit log, and for the ledger of usage.
 const FLUSH: std::time::Duration = std::time::Duration::from_secs(5);
 
 pub(super) fn run(arguments: &Serve) -> Result<Done, Failure> {
@@ -53,7 +53,7 @@ pub(super) fn serve(
     runtime: Runtime,
     upgrade: bool,
 ) -> Result<Done, Failure> {
-    let Assembled { gateway, admin, settings, parts, limits, audit, canary: _ } = assembled;
+    let Assembled { gateway, admin, settings, parts, limits, audit, usage, canary: _ } = assembled;
     let listeners: Vec<String> =
         settings.listeners.iter().map(|listener| listener.address.to_string()).collect();
     tracing::info!(
@@ -71,6 +71,14 @@ pub(super) fn serve(
         let closing = async { tokio::time::timeout(FLUSH, audit.close()).await };
         if runtime.block_on(closing).is_err() {
             tracing::error!("the audit log could not be written to its end in time");
+        }
+    }
+    if let Some(usage) = usage {
+        let closing = async { tokio::time::timeout(FLUSH, usage.close()).await };
+        if runtime.block_on(closing).is_err() {
+            tracing::warn!(
+                "usage that is not in the ledger stays in the journal for the next start"
+            );
         }
     }
     drop(parts);

@@ -222,7 +222,7 @@ impl Decode for Clock {
     }
 }
 
-struct Zone(TimeZone);
+pub(super) struct Zone(pub(super) TimeZone);
 
 impl Decode for Zone {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {

@@ -479,6 +479,20 @@ pub(super) const CANARY_TIMEOUT: Preset = Preset::new(
 );
 pub(super) const AUDIT_QUEUE: Preset =
     Preset::new("audit", "queue", "8192", "a second of heavy traffic; about 8 MB when it is full");
+pub(super) const METERING_FLUSH: Preset = Preset::new(
+    "metering",
+    "flush",
+    "5s",
+    "bills are seconds behind; a statement every 5 s from each node costs nothing",
+);
+pub(super) const METERING_ZONE: Preset =
+    Preset::new("metering", "zone", "UTC", "the same day everywhere, always 24 hours long");
+pub(super) const METERING_ROWS: Preset = Preset::new(
+    "metering",
+    "rows",
+    "65536",
+    "callers of a few seconds, or of a day while the ledger is away; about 30 MB when it is full",
+);
 pub(super) const LOG_FORMAT: Preset =
     Preset::new("log", "format", "json", "machines read logs more often than people");
 pub(super) const LOG_FILTER: Preset =
@@ -659,6 +673,9 @@ pub const ALL: &[Preset] = &[
     CANARY_RETRY,
     CANARY_TIMEOUT,
     AUDIT_QUEUE,
+    METERING_FLUSH,
+    METERING_ZONE,
+    METERING_ROWS,
     LOG_FORMAT,
     LOG_FILTER,
     SCHEMA,

@@ -15,6 +15,7 @@ use crate::domain::charge::Rate;
 use crate::domain::secret::Secret;
 use crate::policy::edge::EdgePolicy;
 
+use super::conditions::Zone;
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Named, Shapes, Table, expected};
 use super::defaults as preset;
@@ -22,7 +23,8 @@ use super::identity::IdentityFields;
 use super::leaf::{Block, FilePath, SmallSize, Text, arc, refuse, text, word, words};
 use super::settings::{
     AuditSettings, DirectoryQueries, LEASE, LimitStoreSettings, Listener, ListenerTls, LogFormat,
-    LogSettings, PostgresDirectory, RedisSettings, ServerSettings, SessionSettings,
+    LogSettings, MeteringSettings, PostgresDirectory, RedisSettings, ServerSettings,
+    SessionSettings,
 };
 use super::upstreams::UpstreamFields;
 use super::yaml::{Kind, Node};
@@ -39,6 +41,7 @@ pub(super) struct Gateway {
     pub(super) sessions: Option<SessionSettings>,
     pub(super) upstreams: Option<Named<UpstreamFields>>,
     pub(super) audit: Option<AuditSettings>,
+    pub(super) metering: Option<MeteringSettings>,
     pub(super) log: Option<LogSettings>,
     pub(super) policies: Vec<At<FilePath>>,
 }
@@ -70,6 +73,10 @@ impl Fields for Gateway {
             sessions: table.section("sessions", "Where revoked sessions are kept."),
             upstreams: table.required("upstreams", "The services behind the gateway, by name."),
             audit: table.optional("audit", "Where decisions are recorded; nowhere if not stated."),
+            metering: table.optional(
+                "metering",
+                "Where it is counted what organizations use; nowhere if not stated.",
+            ),
             log: table.section("log", "How the process logs, to standard error."),
             policies: table
                 .required::<Filled<_>>(
@@ -268,11 +275,7 @@ impl Fields for PostgresDirectory {
             table.error(span, "`max_stale` is shorter than `ttl`", hint);
         }
         let url = url?;
-        let schemes = ["postgres://", "postgresql://"];
-        if !schemes.iter().any(|scheme| url.value.expose().starts_with(scheme)) {
-            let hint = "write `postgres://user:password@host:5432/database`";
-            table.error(url.span, "not the URL of a PostgreSQL database", hint);
-        }
+        postgres_url(&url, table);
         Some(Self {
             url: url.value,
             ttl: ttl?,
@@ -454,6 +457,57 @@ impl Fields for AuditSettings {
             "Records that may wait to be written; beyond that they are dropped and counted.",
         );
         Some(Self { file: file?.0, queue: queue? })
+    }
+}
+
+impl Fields for MeteringSettings {
+    const NAME: &'static str = "metering";
+    const ABOUT: &'static str = "Counts what organizations use, for a ledger in PostgreSQL.";
+
+    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
+        let postgres = table.required::<At<Secret>>(
+            "postgres",
+            "`postgres://user:password@host:port/database` of the ledger, with the schema that \
+             `tollgate migrate` applies.",
+        );
+        let journal = table.required::<FilePath>(
+            "journal",
+            "A directory on a local disk that outlives the process, for what is not in the ledger \
+             yet.",
+        );
+        let flush = table.or(
+            "flush",
+            &preset::METERING_FLUSH,
+            "How often what was counted is brought to the ledger.",
+        );
+        let zone = table.or::<Zone>(
+            "zone",
+            &preset::METERING_ZONE,
+            "Days begin at midnight in this time zone.",
+        );
+        let rows = table.or(
+            "rows",
+            &preset::METERING_ROWS,
+            "Callers that are counted one by one; beyond that, those of an organization share a \
+             counter.",
+        );
+        let postgres = postgres?;
+        postgres_url(&postgres, table);
+        Some(Self {
+            postgres: postgres.value,
+            journal: journal?.0,
+            flush: flush?,
+            zone: zone?.0,
+            rows: rows?,
+        })
+    }
+}
+
+fn postgres_url(url: &At<Secret>, table: &mut Table<'_, '_>) {
+    let schemes = ["postgres://", "postgresql://"];
+    if !schemes.iter().any(|scheme| url.value.expose().starts_with(scheme)) {
+        let hint = "write `postgres://user:password@host:5432/database`";
+        table.error(url.span, "not the URL of a PostgreSQL database", hint);
     }
 }
 

@@ -168,6 +168,7 @@ pub(super) fn read(
         limits: gateway.limits_store?,
         sessions: gateway.sessions?,
         audit: gateway.audit,
+        metering: gateway.metering,
         log: gateway.log?,
     };
     Some((settings, snapshot?, names))

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::domain::directory::DirectoryData;
 use crate::domain::secret::Secret;
 
@@ -27,6 +29,8 @@ pub struct Settings {
     pub sessions: SessionSettings,
     /// Where decisions are recorded.
     pub audit: Option<AuditSettings>,
+    /// Where it is counted what organizations use.
+    pub metering: Option<MeteringSettings>,
     /// How the process logs.
     pub log: LogSettings,
 }
@@ -200,6 +204,21 @@ pub struct AuditSettings {
     pub file: PathBuf,
     /// Records that may wait to be written; beyond that they are dropped and counted.
     pub queue: NonZeroU32,
+}
+
+/// Where it is counted what organizations use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeteringSettings {
+    /// The ledger: `postgres://…`.
+    pub postgres: Secret,
+    /// A directory for what is not in the ledger yet.
+    pub journal: PathBuf,
+    /// How often what was counted is brought to the ledger.
+    pub flush: Duration,
+    /// Whose midnight divides days.
+    pub zone: TimeZone,
+    /// Callers that are counted one by one; beyond that, those of an organization share a counter.
+    pub rows: NonZeroU32,
 }
 
 /// How the process logs, to standard error.

@@ -26,3 +26,4 @@ pub mod secret;
 pub mod session;
 pub mod source;
 pub mod trusted;
+pub mod usage;

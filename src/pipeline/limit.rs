@@ -59,6 +59,7 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
         };
         let cost = limit.cost.of(&isolated.shape);
         let rate = rate(limit, cost, trace);
+        trace.cost = trace.cost.max(cost.get());
         trace.note(Some(&limit.source), || {
             format!(
                 "limit `{}`: {} token(s) of {} per {} ms, burst {}",

@@ -134,6 +134,8 @@ pub struct Trace {
     pub membership: Option<MembershipChange>,
     /// The permission that was looked at, `resource:action`.
     pub permission: Option<Arc<str>>,
+    /// What it costs, in units: the highest cost that a limit states for it; 1 where none does.
+    pub cost: u32,
     /// The limits that were charged, or looked at by a refusal.
     pub limits: SmallVec<[LimitState; 5]>,
     /// The stage that is at work, or that ended the request.
@@ -169,6 +171,7 @@ impl Trace {
             role: None,
             membership: None,
             permission: None,
+            cost: 1,
             limits: SmallVec::new(),
             stage: Stage::Edge,
             decided_by: None,

@@ -27,6 +27,7 @@ use crate::stores::guards::concurrency::{Concurrency, Permit};
 use crate::stores::limits::LimitStore;
 use crate::stores::logins::Logins;
 use crate::stores::node::{Facts, NodeKnowledge};
+use crate::stores::usage::Usage;
 use crate::telemetry::metrics::Metrics;
 
 use super::pool::Pools;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub addresses: Arc<AddressGuard>,
     /// Where decisions are recorded.
     pub audit: Option<AuditLog>,
+    /// Where it is counted what organizations use.
+    pub usage: Option<Usage>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The one clock.
@@ -76,6 +79,7 @@ pub struct Gateway {
     pub(super) limits: Arc<LimitStore>,
     pub(super) logins: Arc<Logins>,
     pub(super) audit: Option<AuditLog>,
+    pub(super) usage: Option<Usage>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -108,6 +112,7 @@ impl Gateway {
             limits: parts.limits,
             logins: parts.logins,
             audit: parts.audit,
+            usage: parts.usage,
             metrics: parts.metrics,
             clock: parts.clock,
         })

@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 
 use crate::domain::audit::{AuditRecord, Decision, SecurityEvent};
 use crate::domain::principal::Principal;
+use crate::domain::usage::{Consumer, Used};
 use crate::pipeline::trace::Watch;
 use crate::pipeline::{Stage, Trace};
 use crate::policy::route::AuditRule;
@@ -79,6 +80,7 @@ pub(super) fn finished(
         }
     }
     audit(gateway, session, ctx, security, took);
+    metered(gateway, session, ctx);
     let trace = &ctx.trace;
     // The fields are worked out only where the line is wanted.
     tracing::info!(
@@ -113,6 +115,22 @@ pub(super) fn finished(
             .map(tracing::field::display),
         "request"
     );
+}
+
+/// Counts a request that was admitted, whatever became of it then, on the account of its caller in
+/// its organization; what is for no organization is on nobody's.
+fn metered(gateway: &Gateway, session: &Session, ctx: &Context) {
+    let (Some(usage), Some(_)) = (&gateway.usage, &ctx.passed) else { return };
+    let Some(organization) = &ctx.trace.organization else { return };
+    let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let used = Used {
+        calls: 1,
+        bytes_in: bytes(session.body_bytes_read()),
+        bytes_out: bytes(session.body_bytes_sent()),
+        cost: u64::from(ctx.trace.cost),
+    };
+    let consumer = Consumer::of(ctx.trace.principal.as_ref());
+    usage.count(organization.id, consumer, used, gateway.now());
 }
 
 /// What stands for the status of an answer that was never sent, because the client had left.

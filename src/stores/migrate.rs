@@ -65,6 +65,7 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../deploy/sql/0006_trusted_device.sql"),
     },
     Migration { name: "0007_sign_on.sql", sql: include_str!("../../deploy/sql/0007_sign_on.sql") },
+    Migration { name: "0008_usage.sql", sql: include_str!("../../deploy/sql/0008_usage.sql") },
     Migration { name: "0009_limits.sql", sql: include_str!("../../deploy/sql/0009_limits.sql") },
 ];
 

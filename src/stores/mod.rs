@@ -1,4 +1,4 @@
-//! What the gateway keeps and looks up: buckets, guards, the audit log, organizations, keys,
+//! What the gateway keeps and looks up: buckets, guards, the audit log, usage, organizations, keys,
 //! verified tokens. In this process, or in Redis and PostgreSQL.
 //!
 //! Called by the shell before and after the core decides; the core itself only sees values. The
@@ -17,3 +17,4 @@ pub mod migrate;
 pub mod node;
 pub mod sessions;
 pub mod tokens;
+pub mod usage;

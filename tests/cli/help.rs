@@ -36,6 +36,7 @@ fn every_command_explains_itself_with_examples() {
         "keys list",
         "keys rotate",
         "keys revoke",
+        "usage",
         "schema",
     ];
     for command in commands {

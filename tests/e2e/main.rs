@@ -30,3 +30,4 @@ mod row_security;
 mod sessions;
 mod sign_on;
 mod supabase;
+mod usage;

@@ -24,3 +24,4 @@ mod limits_world;
 mod logins;
 mod machine_keys;
 mod sessions;
+mod usage;

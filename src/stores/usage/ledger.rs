@@ -1,0 +1,132 @@
+//! The ledger in PostgreSQL: a counter for each incarnation of a process, day, organization and
+//! caller, which is only ever raised. Writing the same again changes nothing, whatever became of
+//! the first attempt; the sum over all incarnations is exact. Imports `domain`.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::domain::secret::Secret;
+use crate::domain::usage::Used;
+use crate::stores::directory::url::{Database, UrlError};
+use crate::stores::migrate::describe;
+
+use super::table::Key;
+
+/// Time for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Time for one statement.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Rows of one statement.
+pub(super) const BATCH: usize = 4_096;
+
+/// Commits wait until they are on the disk: a journal is given up for what they acknowledge.
+const BEGIN: &str = "
+    set statement_timeout = '10s';
+    select set_config('synchronous_commit', 'on', false)
+    where current_setting('synchronous_commit') = 'off'";
+
+/// The gateway's user needs `insert`, `update` and `select` on this table, and nothing else.
+const RAISE: &str = "
+    insert into tollgate.usage
+        (incarnation, node, day, organization_id, kind, subject, calls, bytes_in, bytes_out, cost)
+    select $1, $2, used.day::date, used.organization, used.kind, used.subject,
+        used.calls, used.bytes_in, used.bytes_out, used.cost
+    from unnest($3::text[], $4::uuid[], $5::text[], $6::text[],
+            $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
+        used(day, organization, kind, subject, calls, bytes_in, bytes_out, cost)
+    on conflict (incarnation, day, organization_id, kind, subject) do update set
+        calls = greatest(usage.calls, excluded.calls),
+        bytes_in = greatest(usage.bytes_in, excluded.bytes_in),
+        bytes_out = greatest(usage.bytes_out, excluded.bytes_out),
+        cost = greatest(usage.cost, excluded.cost),
+        updated_at = now()";
+
+/// Why something could not be written. What was to be written may be there nevertheless.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LedgerError {
+    #[error("the database of the usage ledger cannot be reached: {0}")]
+    Connect(String),
+    #[error("the usage ledger cannot be written (see `tollgate migrate`): {0}")]
+    Write(String),
+}
+
+/// A connection that is made when it is needed.
+pub(super) struct Ledger {
+    database: Database,
+    client: Option<Client>,
+}
+
+impl Ledger {
+    pub(super) fn new(url: &Secret) -> Result<Self, UrlError> {
+        Ok(Self { database: Database::parse(url)?, client: None })
+    }
+
+    /// Raises the counters of an incarnation to these.
+    pub(super) async fn raise(
+        &mut self,
+        incarnation: Uuid,
+        node: &str,
+        rows: &[(Key, Used)],
+    ) -> Result<(), LedgerError> {
+        let client = self.client().await?;
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let numbers = |of: fn(&Used) -> u64| -> Vec<i64> {
+            rows.iter().map(|(_, used)| signed(of(used))).collect()
+        };
+        let days: Vec<String> = rows.iter().map(|(key, _)| key.day.to_string()).collect();
+        let organizations: Vec<Uuid> =
+            rows.iter().map(|(key, _)| *key.organization.as_uuid()).collect();
+        let kinds: Vec<&str> = rows.iter().map(|(key, _)| key.consumer.kind()).collect();
+        let subjects: Vec<&str> = rows.iter().map(|(key, _)| key.consumer.subject()).collect();
+        let (calls, cost) = (numbers(|used| used.calls), numbers(|used| used.cost));
+        let (inwards, outwards) = (numbers(|used| used.bytes_in), numbers(|used| used.bytes_out));
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 10] = [
+            &incarnation,
+            &node,
+            &days,
+            &organizations,
+            &kinds,
+            &subjects,
+            &calls,
+            &inwards,
+            &outwards,
+            &cost,
+        ];
+        let written = timeout(ANSWER, client.execute(RAISE, &parameters)).await;
+        let why = match written {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => describe(&error),
+            Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
+        };
+        // Whatever state the connection is in: the next attempt has a fresh one.
+        self.client = None;
+        Err(LedgerError::Write(why))
+    }
+
+    async fn client(&mut self) -> Result<&Client, LedgerError> {
+        let usable = self.client.take().filter(|client| !client.is_closed());
+        let client = match usable {
+            Some(client) => client,
+            None => connect(&self.database).await.map_err(LedgerError::Connect)?,
+        };
+        Ok(self.client.insert(client))
+    }
+}
+
+async fn connect(database: &Database) -> Result<Client, String> {
+    let connecting = async {
+        let (client, connection) = database.config.connect(database.tls.clone()).await?;
+        // Ends with its client; an error in it reaches the client's callers.
+        tokio::spawn(connection);
+        client.batch_execute(BEGIN).await?;
+        Ok::<_, tokio_postgres::Error>(client)
+    };
+    match timeout(CONNECT, connecting).await {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) => Err(describe(&error)),
+        Err(_) => Err(format!("no connection within {} s", CONNECT.as_secs())),
+    }
+}

@@ -1,0 +1,156 @@
+//! The ledger of usage on a real PostgreSQL: repeated, killed, shared by nodes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tollgate::config::settings::MeteringSettings;
+use tollgate::domain::clock::Clock;
+use tollgate::domain::ids::OrgId;
+use tollgate::domain::secret::Secret;
+use tollgate::domain::usage::{Consumer, Used};
+use tollgate::stores::migrate::{MIGRATIONS, migrate};
+use tollgate::stores::usage::{By, Usage, UsageError, report};
+use tollgate::telemetry::clock::SystemClock;
+use uuid::Uuid;
+
+use crate::support::place::TempDir;
+use crate::support::postgres::{APP, Postgres};
+
+const ONE: Used = Used { calls: 1, bytes_in: 10, bytes_out: 100, cost: 2 };
+
+fn start(postgres: &Postgres, journal: &Path) -> Usage {
+    let settings = MeteringSettings {
+        postgres: Secret::new(postgres.url(APP)),
+        journal: journal.to_owned(),
+        // Flushed by hand.
+        flush: Duration::from_secs(3_600),
+        zone: TimeZone::UTC,
+        rows: 1_000.try_into().unwrap(),
+    };
+    Usage::start(&settings, Arc::from("node"), Arc::new(SystemClock::new())).unwrap()
+}
+
+async fn database() -> Postgres {
+    let postgres = Postgres::start().await;
+    migrate(&Secret::new(postgres.url(APP)), MIGRATIONS).await.unwrap();
+    postgres
+}
+
+fn organization(number: u128) -> OrgId {
+    OrgId::new(Uuid::from_u128(number))
+}
+
+fn count(usage: &Usage, organization: OrgId, user: &str, calls: u64) {
+    let now = SystemClock::new().now();
+    let consumer = Consumer::User(user.parse().unwrap());
+    (0..calls).for_each(|_| usage.count(organization, consumer.clone(), ONE, now));
+}
+
+/// Calls in the ledger by what a line is about.
+async fn told(postgres: &Postgres, of: Option<OrgId>, by: By) -> Vec<(String, u64)> {
+    let days = ("2020-01-01".parse().unwrap(), "2100-01-01".parse().unwrap());
+    let lines = report(&Secret::new(postgres.url(APP)), of, days, by).await.unwrap();
+    let told = lines.into_iter().map(|line| {
+        assert_eq!((line.bytes_in, line.bytes_out), (10 * line.calls, 100 * line.calls));
+        assert_eq!(line.cost, 2 * line.calls);
+        (line.subject.or(line.kind).unwrap_or_default(), line.calls)
+    });
+    told.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_count_apart_and_repeating_a_flush_changes_nothing() {
+    let postgres = database().await;
+    let (one, two) = (TempDir::new(), TempDir::new());
+    let nodes = [start(&postgres, one.path()), start(&postgres, two.path())];
+    for round in 1..=3 {
+        for node in &nodes {
+            count(node, organization(1), "ann", 5);
+            count(node, organization(2), "ann", 1);
+            assert!(node.flush().await && node.flush().await);
+        }
+        let all = told(&postgres, Some(organization(1)), By::User).await;
+        assert_eq!(all, [("ann".to_owned(), 10 * round)]);
+    }
+    nodes[0].count(organization(1), Consumer::Anonymous, ONE, SystemClock::new().now());
+    assert!(nodes[0].flush().await);
+    let all = told(&postgres, Some(organization(1)), By::User).await;
+    assert_eq!(all, [("anonymous".to_owned(), 1), ("ann".to_owned(), 30)]);
+    let all = told(&postgres, None, By::Organization).await;
+    assert_eq!(all, [(String::new(), 31), (String::new(), 6)]);
+    for node in &nodes {
+        node.close().await;
+    }
+    assert_eq!(std::fs::read_dir(one.path()).unwrap().count(), 0, "all of it is in the ledger");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_database_loses_and_repeats_nothing() {
+    let mut postgres = database().await;
+    let dir = TempDir::new();
+    let usage = start(&postgres, dir.path());
+    let mut counted = 0;
+    for _ in 0..3 {
+        count(&usage, organization(1), "ann", 1_000);
+        // Killed in the middle of a flush, or before it, or behind it: whatever comes.
+        let flushing = usage.clone();
+        let flush = tokio::spawn(async move { flushing.flush().await });
+        postgres.kill().await;
+        let _ = flush.await;
+        count(&usage, organization(1), "ann", 1_000);
+        assert!(!usage.flush().await, "it is away");
+        postgres.restart().await;
+        counted += 2_000;
+        crate::support::eventually("the ledger", async || usage.flush().await.then_some(())).await;
+        let all = told(&postgres, None, By::User).await;
+        assert_eq!(all, [("ann".to_owned(), counted)]);
+    }
+    usage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_left_is_brought_to_the_ledger_once_by_whoever_comes() {
+    let mut postgres = database().await;
+    let dir = TempDir::new();
+    let first = start(&postgres, dir.path());
+    count(&first, organization(1), "ann", 7);
+    assert!(first.flush().await);
+    count(&first, organization(1), "ann", 3);
+    postgres.kill().await;
+    first.close().await;
+    drop(first);
+    postgres.restart().await;
+    let others = [start(&postgres, dir.path()), start(&postgres, dir.path())];
+    let adopted = async || {
+        let (one, two) = tokio::join!(others[0].flush(), others[1].flush());
+        let all = others.iter().map(|other| other.stats().adopted).sum::<u64>();
+        (one && two && all == 1).then_some(())
+    };
+    crate::support::eventually("the end of the first", adopted).await;
+    assert_eq!(told(&postgres, None, By::User).await, [("ann".to_owned(), 10)]);
+    for other in others {
+        count(&other, organization(1), "ann", 1);
+        other.close().await;
+    }
+    assert_eq!(told(&postgres, None, By::User).await, [("ann".to_owned(), 12)]);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_the_table_says_what_to_do_and_costs_nothing_that_was_counted() {
+    let postgres = Postgres::start().await;
+    let dir = TempDir::new();
+    let usage = start(&postgres, dir.path());
+    count(&usage, organization(1), "ann", 4);
+    assert!(!usage.flush().await);
+    let days = ("2020-01-01".parse().unwrap(), "2100-01-01".parse().unwrap());
+    let url = Secret::new(postgres.url(APP));
+    let refused = report(&url, None, days, By::Day).await.unwrap_err();
+    assert!(matches!(refused, UsageError::NotMigrated), "{refused}");
+    migrate(&url, MIGRATIONS).await.unwrap();
+    assert!(usage.flush().await);
+    assert_eq!(told(&postgres, None, By::User).await, [("ann".to_owned(), 4)]);
+    usage.close().await;
+}
