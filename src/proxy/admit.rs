@@ -201,7 +201,9 @@ async fn charged(
     chargeable: Chargeable,
     ctx: &mut Context,
 ) -> Result<Box<Passed>, Refusal> {
-    let now = ctx.started;
+    // Not the time at which it came: finding out who calls can have taken longer than leases last,
+    // and a bucket is to be charged when the request is let through.
+    let now = ctx.resumed;
     let answer = match gateway.limits.try_now(chargeable.charge(), now) {
         Some(answer) => answer,
         None => {
@@ -213,7 +215,7 @@ async fn charged(
     match chargeable.settle(answer, &mut ctx.trace)? {
         Settled::Passed(passed) => Ok(passed),
         Settled::ChargeHere(here) => {
-            let answer = gateway.limits.take_share(here.charge(), now);
+            let answer = gateway.limits.take_share(here.charge(), ctx.resumed);
             match here.settle(answer, &mut ctx.trace)? {
                 Settled::Passed(passed) => Ok(passed),
                 Settled::ChargeHere(_) => Err(Refusal::Internal("a share is never away")),

@@ -24,7 +24,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Rate, Subject};
-use crate::domain::clock::Now;
+use crate::domain::clock::{Clock, Now};
 
 use super::bucket::{Bucket, balances, capacity, price, wait};
 
@@ -198,9 +198,17 @@ impl Leases {
         }
     }
 
-    /// Decides a charge by what this node holds. `None`: Redis has to be asked, and nothing was
-    /// spent.
-    pub(super) fn decide(&self, charge: &Charge, now: Now) -> Option<ChargeAnswer> {
+    /// Decides a charge by what this node holds. `None`: Redis has to be asked, and nobody was
+    /// admitted.
+    ///
+    /// The clock is read again after spending: a process that is stopped after `now` was read goes
+    /// on with a lease that has ended meanwhile, and must not admit anybody from it.
+    pub(super) fn decide(
+        &self,
+        charge: &Charge,
+        now: Now,
+        clock: &dyn Clock,
+    ) -> Option<ChargeAnswer> {
         let now = micros(now);
         let hashes = self.hashes(charge);
         let mut shards = self.lock(&hashes);
@@ -231,12 +239,17 @@ impl Leases {
             return None;
         }
         let mut levels: SmallVec<[Bucket; 5]> = SmallVec::new();
+        let mut ends = u64::MAX;
         for (bucket, hash) in charge.buckets.iter().zip(&hashes) {
             let entry = find(&mut shards, *hash, bucket)?;
-            entry.spend(price(bucket), now);
+            ends = ends.min(entry.spend(price(bucket), now));
             levels.push(entry.seen.at(now, &bucket.rate));
         }
         drop(shards);
+        if micros(clock.now()) >= ends {
+            // What was taken from leases that go on is lost: a stopped process is rare.
+            return None;
+        }
         self.stats.local.fetch_add(1, Ordering::Relaxed);
         Some(ChargeAnswer::Granted { balances: balances(&levels) })
     }
@@ -367,7 +380,9 @@ impl Leases {
                 level = entry.seen.at(now, &bucket.rate);
                 if entry.refuses(*demand, now) {
                     let lack = demand.saturating_sub(level.micros);
-                    let until = Duration::from_micros(entry.retry_at.saturating_sub(now));
+                    // Who comes back before the refusal is forgotten is refused again, unasked.
+                    let until = entry.retry_at.max(entry.refused_until).saturating_sub(now);
+                    let until = Duration::from_micros(until);
                     let wait = until.max(wait(lack, &bucket.rate));
                     if wait > longest {
                         (named, longest) = (index, wait);
@@ -497,16 +512,21 @@ impl Entry {
         live.map(|lease| lease.left).fold(0, u64::saturating_add)
     }
 
-    /// Spends from the lease that ends first. Whoever calls has seen that there is enough.
-    fn spend(&mut self, price: u64, now: u64) {
-        let mut missing = price;
+    /// Spends from the lease that ends first, and says when the first of those that it took from
+    /// ends. Whoever calls has seen that there is enough.
+    fn spend(&mut self, price: u64, now: u64) -> u64 {
+        let (mut missing, mut ends) = (price, u64::MAX);
         self.leases.sort_unstable_by_key(|lease| lease.ends);
         for lease in self.leases.iter_mut().filter(|lease| now < lease.ends) {
             let part = missing.min(lease.left);
+            if part > 0 {
+                ends = ends.min(lease.ends);
+            }
             lease.left -= part;
             missing -= part;
         }
         self.seen.micros = self.seen.micros.saturating_sub(price);
+        ends
     }
 
     /// Ends the leases here. What has run out of time is not given back: nobody knows whether it
@@ -566,3 +586,6 @@ fn shard_of(hash: u64) -> usize {
 fn micros(now: Now) -> u64 {
     now.mono_nanos / 1_000
 }
+
+#[cfg(test)]
+mod tests;

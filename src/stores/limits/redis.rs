@@ -120,7 +120,7 @@ impl RedisStore {
         counters: &Counters,
     ) -> Option<ChargeAnswer> {
         // What is leased is this node's, whatever became of Redis since.
-        let decided = self.leases.decide(charge, now);
+        let decided = self.leases.decide(charge, now, &*self.clock);
         if decided.is_some() {
             return decided;
         }
@@ -220,7 +220,7 @@ impl RedisStore {
         let now = self.clock.now();
         let mut groups: Vec<Group> = Vec::new();
         for job in jobs.into_iter().filter(|job| !job.answer.is_closed()) {
-            if let Some(answer) = self.leases.decide(&job.charge, now) {
+            if let Some(answer) = self.leases.decide(&job.charge, now, &*self.clock) {
                 let _ = job.answer.send(answer);
                 continue;
             }

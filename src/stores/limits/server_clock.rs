@@ -45,7 +45,8 @@ impl ServerClock {
 
     /// Redis answered a call sent then with its time.
     pub(super) fn answered(&mut self, server_micros: u64, sent: Now, now: Now, deadline: Duration) {
-        let stale = self.believed.is_some_and(|reading| sent < reading.sent);
+        // By the monotonic clock alone: the wall clock of this node may have been set back.
+        let stale = self.believed.is_some_and(|reading| sent.mono_nanos < reading.sent.mono_nanos);
         let ahead = server_micros > self.latest(now, deadline);
         if ahead {
             let since = *self.ahead_since.get_or_insert(now);
@@ -111,6 +112,21 @@ mod tests {
         answer(&mut clock, 1_002_000, 2_000);
         answer(&mut clock, 9_000_000, 11_500);
         assert!(clock.latest(at(11_500), DEADLINE) < 1_012_000_000);
+    }
+
+    #[test]
+    fn a_wall_clock_of_this_node_that_is_set_back_makes_no_answer_stale() {
+        let mut clock = ServerClock::default();
+        let hour = 3_600_000_000;
+        let sent = Now { unix_micros: hour, mono_nanos: 0 };
+        clock.answered(1_000_000_000, sent, sent, DEADLINE);
+        let sent = Now { unix_micros: 0, mono_nanos: 100_000_000_000 };
+        clock.answered(1_100_000_000, sent, sent, DEADLINE);
+        assert_eq!(
+            clock.latest(sent, DEADLINE),
+            1_100_025_000,
+            "known, and not reckoned from before"
+        );
     }
 
     #[test]
