@@ -19,6 +19,7 @@ mod keys;
 mod limits;
 mod limits_leases;
 mod limits_ledger;
+mod limits_model;
 mod limits_redis;
 mod limits_world;
 mod logins;
