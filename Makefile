@@ -37,8 +37,9 @@ test: setup doctest ## Run every test, with real PostgreSQL, Redis, PostgREST an
 # `lint` covers benches and examples too (--all-targets), so they need no check of their own.
 check: fmt-check lint docs deny-offline config-check test ## What CI runs: all of the below and `test`
 
-nightly: setup ## 20,000 random requests through the isolation, against databases of two and of one organization
+nightly: setup ## 20,000 random requests through the isolation, and three minutes of chaos for the limiter
 	@TOLLGATE_CASES=20000 $(CARGO) nextest run $(LOCKED) --profile nightly --no-fail-fast -E 'binary(attack) & test(generator)'
+	@TOLLGATE_CHAOS=180 $(CARGO) nextest run $(LOCKED) --profile nightly --no-capture -E 'binary(e2e) & test(chaos)'
 
 # `none`, because the code under test is safe Rust and the sanitizers need a nightly compiler; what
 # guides the fuzzer is the compiler's own coverage. New inputs go to target/fuzz, for a person to pick.

@@ -17,6 +17,7 @@ mod support;
 mod application;
 mod bodies;
 mod canary;
+mod chaos;
 mod errors;
 mod escapes;
 mod impersonation;

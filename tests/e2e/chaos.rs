@@ -1,0 +1,258 @@
+//! Four gateways share one organization's limit in one Redis, while they are killed, stopped and
+//! given other numbers, and Redis is stopped and loses its scripts. Whatever happens, no window of
+//! time may see more requests let through than the burst and what came back in it.
+//!
+//! Who is let through is what the upstream gets, whatever became of the answer: of each request
+//! are known, on one clock, when it was sent and when it arrived there. It was charged at some
+//! moment in between, so every request that lies within a window whole counts against it.
+//!
+//! `TOLLGATE_CHAOS` makes it last so many seconds, `TOLLGATE_SEED` repeats what happened.
+
+mod bound;
+mod load;
+
+use std::time::Duration;
+
+use crate::support::eventually;
+use crate::support::fixture::ALICE;
+use crate::support::gateway::{Draft, Gateway};
+use crate::support::process::Signal;
+use crate::support::redis::Redis;
+use crate::support::stack::{ISSUER, PUBLISHABLE, USER_SECRET, VERA, directory_yaml, token};
+
+use bound::{Numbers, Timeline};
+use load::{Load, Outcome};
+
+/// Clients of each gateway, of which each sends a request every 20 ms if it is answered by then.
+const CLIENTS: [usize; 4] = [12, 6, 3, 2];
+/// Seconds that it lasts, unless the environment says otherwise.
+const LASTS: u64 = 20;
+
+const USUAL: Numbers = Numbers { per_second: 100, burst: 500 };
+const LOWERED: Numbers = Numbers { per_second: 60, burst: 200 };
+const RAISED: Numbers = Numbers { per_second: 150, burst: 600 };
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_becomes_of_nodes_and_redis_no_window_admits_more_than_the_limit() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let lasts = Duration::from_secs(number("TOLLGATE_CHAOS").unwrap_or(LASTS));
+    let seed = number("TOLLGATE_SEED").unwrap_or_else(|| std::process::id().into());
+    println!("TOLLGATE_SEED={seed}");
+
+    let redis = Redis::start().await;
+    let load = Load::start().await;
+    let mut gateways = Vec::new();
+    for _ in 0..CLIENTS.len() {
+        gateways.push(gateway(&redis, &load).await);
+    }
+    let mut timeline = Timeline::new(load.now(), USUAL);
+    // Few bring most of it: some users are hot at a node, and some are not.
+    let users = [ALICE, ALICE, ALICE, ALICE, ALICE, VERA];
+    for (gateway, clients) in gateways.iter().zip(CLIENTS) {
+        for client in 0..clients {
+            load.client(gateway.listen(), token(users[client % users.len()]));
+        }
+    }
+
+    let mut chaos = Chaos { dice: Dice(seed), redis, gateways, done: Vec::new() };
+    let mut numbers = [LOWERED, RAISED, USUAL].into_iter().cycle();
+    let mut change = load.now() + Duration::from_secs(7);
+    while load.now() < lasts {
+        if load.now() >= change {
+            let numbers = numbers.next().expect("a cycle");
+            chaos.reload(&load, &mut timeline, numbers).await;
+            change = load.now() + Duration::from_secs(6);
+        } else {
+            chaos.strike(&load, &timeline).await;
+        }
+    }
+    let (admissions, outcomes) = load.end().await;
+    timeline.ends(admissions.iter().map(|one| one.arrived).max().expect("an admission"));
+
+    let worst = timeline.worst(&admissions);
+    let attainable = timeline.attainable();
+    let utilisation = 100.0 * admissions.len() as f64 / attainable;
+    println!("{}", chaos.done.join("\n"));
+    println!(
+        "{} admitted, {utilisation:.1} % of what the limit allows; outcomes {outcomes:?}\n\
+         most in a window beyond rate * time: {:.1}, of a burst of {}, from {:?} to {:?}",
+        admissions.len(),
+        worst.drawn,
+        worst.burst,
+        worst.from,
+        worst.until,
+    );
+    assert!(worst.drawn <= f64::from(worst.burst), "{worst:?}");
+    assert!(utilisation >= 90.0, "the limit was not made use of");
+    assert_eq!(outcomes[Outcome::Other as usize], 0, "{}", chaos.gateways[0].log());
+    // What it was all about did happen.
+    assert!(outcomes[Outcome::Refused as usize] > 0, "the limit was reached");
+}
+
+/// A gateway that is ready, on the Redis and the upstream.
+async fn gateway(redis: &Redis, load: &Load) -> Gateway {
+    let draft = Draft::new();
+    let (listen, admin) = (draft.listen(), draft.admin());
+    draft.write(
+        "gateway.yaml",
+        &format!(
+            "listen: [{{ address: {listen} }}]
+admin: {admin}
+edge: {{ address_guard: {{ rate: 1000000/s, burst: 1000000 }} }}
+identity:
+  issuers:
+    - {{ name: users, iss: {ISSUER}, audience: authenticated, keys: [{{ hs256: {USER_SECRET} }}] }}
+  api_keys:
+    - {{ name: web, publishable: {PUBLISHABLE} }}
+directory: {{ file: directory.yaml }}
+limits_store: {{ redis: {{ url: '{url}', timeout: 150ms, nodes: 4 }} }}
+upstreams:
+  web: {{ kind: http, addresses: ['{upstream}'], identity: none, retries: 0 }}
+policies: [policy.yaml]
+",
+            url = redis.url(),
+            upstream = load.upstream(),
+        ),
+    );
+    draft.write("policy.yaml", &policy(USUAL));
+    draft.write("directory.yaml", &directory_yaml());
+    draft.start().await
+}
+
+fn policy(numbers: Numbers) -> String {
+    let Numbers { per_second, burst } = numbers;
+    format!(
+        "plans: {{ free: {{ level: 1 }} }}
+roles:
+  viewer: {{ permissions: [] }}
+  editor: {{ inherits: [viewer] }}
+limits:
+  per_organization: {{ scope: organization, rate: {per_second}/s, burst: {burst}, when_away: closed }}
+  per_user: {{ scope: user, rate: 90000/min, burst: 90000, when_away: closed }}
+routes:
+  - name: web
+    match: {{ path: '/r/{{path*}}', methods: [GET] }}
+    upstream: web
+    credential: user
+    tenant: [header, default]
+    permission: member
+    limits: [per_user, per_organization]
+"
+    )
+}
+
+/// What happens, by lot.
+struct Chaos {
+    dice: Dice,
+    redis: Redis,
+    gateways: Vec<Gateway>,
+    /// What happened when.
+    done: Vec<String>,
+}
+
+impl Chaos {
+    /// One misfortune, and some time without.
+    async fn strike(&mut self, load: &Load, timeline: &Timeline) {
+        let node = self.dice.below(4);
+        match self.dice.below(7) {
+            0 | 1 => {
+                self.note(load, format!("gateway {node} is killed"));
+                self.gateways[node].kill();
+                self.dice.wait(50, 400).await;
+                self.gateways[node].restart().await;
+            }
+            2 => {
+                self.note(load, format!("gateway {node} stops"));
+                self.gateways[node].signal(Signal::Stop);
+                self.dice.wait(200, 3_000).await;
+                self.gateways[node].signal(Signal::Cont);
+            }
+            3 => {
+                let other = (node + 1) % 4;
+                self.note(load, format!("gateway {node} stops, {other} is killed, scripts go"));
+                self.gateways[node].signal(Signal::Stop);
+                self.gateways[other].kill();
+                self.flush().await;
+                self.dice.wait(200, 2_000).await;
+                self.gateways[other].restart().await;
+                self.gateways[node].signal(Signal::Cont);
+            }
+            4 => {
+                self.note(load, format!("redis stops, and gateway {node}"));
+                self.redis.pause();
+                self.gateways[node].signal(Signal::Stop);
+                self.dice.wait(50, 250).await;
+                self.redis.resume();
+                self.dice.wait(1, 300).await;
+                self.gateways[node].signal(Signal::Cont);
+            }
+            5 => {
+                // What is asked for meanwhile is charged afterwards, and nobody is let through for
+                // it: that is what a Redis that stops costs.
+                let most = if node == 0 { 700 } else { 200 };
+                self.note(load, format!("redis stops, for {most} ms at most"));
+                self.redis.pause();
+                self.dice.wait(20, most).await;
+                self.redis.resume();
+            }
+            _ => {
+                self.note(load, "scripts go, and the policy is loaded again".to_owned());
+                self.flush().await;
+                for gateway in &self.gateways {
+                    gateway.write("policy.yaml", &policy(timeline.current()));
+                    gateway.signal(Signal::Hup);
+                }
+            }
+        }
+        self.dice.wait(100, 900).await;
+    }
+
+    /// Other numbers for all, one after the other.
+    async fn reload(&mut self, load: &Load, timeline: &mut Timeline, numbers: Numbers) {
+        self.note(load, format!("{numbers:?}"));
+        timeline.begins(load.now(), numbers);
+        for gateway in &self.gateways {
+            gateway.write("policy.yaml", &policy(numbers));
+            gateway.signal(Signal::Hup);
+            self.dice.wait(0, 200).await;
+        }
+        let stated = format!("q={};w=1", numbers.per_second);
+        for gateway in &self.gateways {
+            eventually("the new numbers", async || {
+                let (_, said) = load.ask(gateway.listen(), &token(ALICE)).await;
+                said.contains(&stated).then_some(())
+            })
+            .await;
+        }
+        timeline.settled(load.now());
+    }
+
+    async fn flush(&self) {
+        let mut connection = self.redis.connection().await;
+        let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut connection).await.unwrap();
+    }
+
+    fn note(&mut self, load: &Load, what: String) {
+        self.done.push(format!("{:6.2} s: {what}", load.now().as_secs_f64()));
+    }
+}
+
+/// Chance that can be repeated.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, most: u64) -> usize {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % most).expect("a small number")
+    }
+
+    /// So many milliseconds, which are the misfortune and no wait for something to happen.
+    async fn wait(&mut self, least: u64, most: u64) {
+        let millis = least + self.below(most - least + 1) as u64;
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+}
