@@ -39,7 +39,7 @@ pub(crate) fn write(directory: &Path, addresses: &Addresses) -> Result<PathBuf> 
     let gateway = format!(
         "listen:\n  - address: {listen}\nadmin: {admin}\n\
          server: {{ threads: 1, upstream_pool: 4096 }}\n\
-         edge: {{ requests_per_organization: 100000, connections_per_address: 100000 }}\n\
+         edge: {{ requests_per_organization: 100000, requests_per_user: 100000, connections_per_address: 100000 }}\n\
          identity:\n  issuers:\n    - name: bench\n      iss: {ISSUER}\n      audience: authenticated\n\
          \x20     keys: [{{ pem: \"${{file:public.pem}}\", algorithm: RS256, kid: bench }}]\n\
          directory: {{ file: directory.yaml }}\n{store}\

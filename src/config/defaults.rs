@@ -251,6 +251,12 @@ pub(super) const REQUESTS_PER_ORGANIZATION: Preset = Preset::new(
     "512",
     "one organization cannot take all upstream connections",
 );
+pub(super) const REQUESTS_PER_USER: Preset = Preset::new(
+    "edge",
+    "requests_per_user",
+    "128",
+    "one user cannot take all that their organization may have; a browser has six to a host",
+);
 pub(super) const CONNECTIONS_PER_ADDRESS: Preset = Preset::new(
     "edge",
     "connections_per_address",
@@ -616,6 +622,7 @@ pub const ALL: &[Preset] = &[
     BODY_TIMEOUT,
     KEEPALIVE_TIMEOUT,
     REQUESTS_PER_ORGANIZATION,
+    REQUESTS_PER_USER,
     CONNECTIONS_PER_ADDRESS,
     MAX_TOKEN_BYTES,
     REQUIRED_CLAIMS,

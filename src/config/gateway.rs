@@ -196,6 +196,11 @@ impl Fields for EdgePolicy {
             &preset::REQUESTS_PER_ORGANIZATION,
             "Requests at the same time for one organization.",
         );
+        let requests_per_user = table.or(
+            "requests_per_user",
+            &preset::REQUESTS_PER_USER,
+            "Requests at the same time of one user, whatever the organization.",
+        );
         let connections_per_address = table.or(
             "connections_per_address",
             &preset::CONNECTIONS_PER_ADDRESS,
@@ -215,6 +220,7 @@ impl Fields for EdgePolicy {
             body_timeout: body_timeout?,
             keepalive_timeout: keepalive_timeout?,
             requests_per_organization: requests_per_organization?,
+            requests_per_user: requests_per_user?,
             connections_per_address: connections_per_address?,
             address_guard,
         })

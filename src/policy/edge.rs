@@ -26,6 +26,8 @@ pub struct EdgePolicy {
     pub keepalive_timeout: Duration,
     /// Requests at the same time for one organization.
     pub requests_per_organization: NonZeroU32,
+    /// Requests at the same time of one user, on one node.
+    pub requests_per_user: NonZeroU32,
     /// Connections at the same time from one address.
     pub connections_per_address: NonZeroU32,
     /// Requests from one address before anything else is looked at. It depends on neither Redis

@@ -58,7 +58,7 @@ pub(super) async fn admit(
         return Err(refusal.into());
     }
     let chargeable = decided(session, ctx, &head).await?;
-    guard_organization(gateway, ctx)?;
+    guard_places(gateway, ctx)?;
     let mut passed = charged(gateway, chargeable, ctx).await?;
     uses::note(ctx, &session.req_header().headers);
     let announced = announced(session);
@@ -113,7 +113,7 @@ fn open_socket(
     let (open, end) = gateway.sockets.enter(opener, policy, ctx.resumed)?;
     let stream = session.stream().ok_or(Refusal::Internal("a WebSocket over HTTP/2"))?;
     Watched::ends(stream, end);
-    ctx.place = None;
+    (ctx.place, ctx.place_of_user) = (None, None);
     ctx.socket = Some(open);
     Ok(())
 }
@@ -168,8 +168,13 @@ fn guard_address(
     })
 }
 
-/// How much the organization may have at work at the same time.
-fn guard_organization(gateway: &Gateway, ctx: &mut Context) -> Result<(), Refusal> {
+/// How much the user and the organization may have at work at the same time.
+fn guard_places(gateway: &Gateway, ctx: &mut Context) -> Result<(), Refusal> {
+    if let Some(user) = ctx.trace.principal.as_ref().and_then(Principal::user) {
+        let most = ctx.generation.snapshot.edge.requests_per_user;
+        let place = gateway.requests_of_users.enter(user.clone(), most);
+        ctx.place_of_user = Some(place.map_err(|_| Refusal::TooManyConcurrent("user"))?);
+    }
     let Some(organization) = &ctx.trace.organization else { return Ok(()) };
     let most = ctx.generation.snapshot.edge.requests_per_organization;
     let place = gateway.requests.enter(organization.id, most);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::clock::Now;
-use crate::domain::ids::OrgId;
+use crate::domain::ids::{OrgId, UserId};
 use crate::domain::refusal::Refusal;
 use crate::pipeline::{Passed, Trace};
 use crate::policy::response::ResponsePolicy;
@@ -47,6 +47,8 @@ pub(super) struct Context {
     pub(super) upstream_took: Option<Duration>,
     /// Its place among those of its organization.
     pub(super) place: Option<Permit<OrgId>>,
+    /// Its place among those of its user.
+    pub(super) place_of_user: Option<Permit<UserId>>,
     /// Its place among the WebSockets, where it is one.
     pub(super) socket: Option<Open>,
     /// The attempt to sign in, where it is one.
@@ -84,6 +86,7 @@ impl Context {
             retries: 0,
             upstream_took: None,
             place: None,
+            place_of_user: None,
             socket: None,
             login: None,
             _at_work: at_work,

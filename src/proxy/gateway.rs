@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::domain::address::customer;
 use crate::domain::clock::{Clock, Now};
-use crate::domain::ids::OrgId;
+use crate::domain::ids::{OrgId, UserId};
 use crate::domain::session::Standing;
 use crate::policy::Snapshot;
 use crate::policy::known::Known;
@@ -74,6 +74,8 @@ pub struct Gateway {
     in_flight: AtomicU64,
     connections: Concurrency<IpAddr>,
     pub(super) requests: Concurrency<OrgId>,
+    /// Requests that are at work, by user.
+    pub(super) requests_of_users: Concurrency<UserId>,
     pub(super) sockets: Sockets,
     pub(super) addresses: Arc<AddressGuard>,
     pub(super) limits: Arc<LimitStore>,
@@ -107,6 +109,7 @@ impl Gateway {
             in_flight: AtomicU64::new(0),
             connections: Concurrency::new(MAX_OPEN),
             requests: Concurrency::new(MAX_OPEN),
+            requests_of_users: Concurrency::new(MAX_OPEN),
             sockets: Sockets::new(parts.metrics.connections.websockets.clone()),
             addresses: parts.addresses,
             limits: parts.limits,

@@ -17,6 +17,7 @@ fn policy() -> EdgePolicy {
         body_timeout: Duration::from_secs(30),
         keepalive_timeout: Duration::from_secs(60),
         requests_per_organization: NonZeroU32::new(100).unwrap(),
+        requests_per_user: NonZeroU32::new(100).unwrap(),
         connections_per_address: NonZeroU32::new(100).unwrap(),
         address_guard: None,
     }

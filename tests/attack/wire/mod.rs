@@ -41,6 +41,7 @@ pub(super) const EDGE: &str = "  head_timeout: 5s
   keepalive_timeout: 300ms
   connections_per_address: 4096
   requests_per_organization: 4096
+  requests_per_user: 4096
 ";
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -16,6 +16,7 @@ const LIMIT: &str = "  head_timeout: 600ms
   keepalive_timeout: 600ms
   connections_per_address: 64
   requests_per_organization: 4096
+  requests_per_user: 4096
 ";
 
 /// Bytes one by one, each long before any wait for it would end.

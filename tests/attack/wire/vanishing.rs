@@ -50,10 +50,16 @@ fn ends(token: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn nothing_is_left_of_clients_that_vanish() {
-    let edge = EDGE.replace(
-        "requests_per_organization: 4096",
-        &format!("requests_per_organization: {PLACES}"),
-    );
+    nothing_is_left("requests_per_organization").await;
+}
+
+#[tokio::test]
+async fn the_places_of_a_user_are_free_again_too() {
+    nothing_is_left("requests_per_user").await;
+}
+
+async fn nothing_is_left(key: &str) {
+    let edge = EDGE.replace(&format!("{key}: 4096"), &format!("{key}: {PLACES}"));
     let wire = Wire::start(&edge).await;
     let ends = ends(&wire.token);
     let mut vanished = 0;

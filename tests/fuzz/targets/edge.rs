@@ -26,6 +26,7 @@ static POLICY: LazyLock<EdgePolicy> = LazyLock::new(|| EdgePolicy {
     body_timeout: Duration::from_secs(30),
     keepalive_timeout: Duration::from_secs(60),
     requests_per_organization: NonZeroU32::MIN,
+    requests_per_user: NonZeroU32::MIN,
     connections_per_address: NonZeroU32::MIN,
     address_guard: None,
 });
