@@ -123,6 +123,19 @@ impl Login {
         }
     }
 
+    /// What an attempt counts as whose client did not wait for the answer: a failure, where a right
+    /// guess changes something that shows elsewhere.
+    pub fn hung_up(&self) -> LoginOutcome {
+        match self.endpoint {
+            Endpoint::Password
+            | Endpoint::Grant
+            | Endpoint::Verify
+            | Endpoint::Factor
+            | Endpoint::User => LoginOutcome::Failure,
+            Endpoint::Send | Endpoint::SignUp => LoginOutcome::Neutral,
+        }
+    }
+
     /// What an answer says of the attempt.
     pub fn outcome(&self, status: StatusCode, code: Option<&str>) -> LoginOutcome {
         outcome(self.endpoint, status, code)

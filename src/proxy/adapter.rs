@@ -221,8 +221,8 @@ impl ProxyHttp for Adapter {
                 Watched::ends(stream, None);
             }
         }
+        logins::unanswered(&self.gateway, error, ctx);
         record::finished(&self.gateway, session, error, ctx);
-        logins::over(&self.gateway, ctx);
     }
 
     /// Pingora would print the raw query, which can hold keys.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorSource};
 use smallvec::SmallVec;
 
 use crate::domain::audit::{SecurityEvent, Severity};
@@ -26,7 +27,7 @@ use super::gateway::Gateway;
 pub(super) struct AtLogin {
     ticket: Ticket,
     policy: Arc<LoginPolicy>,
-    /// Known with the head of the answer.
+    /// Known with the head of the answer, or when there will be none.
     outcome: Option<LoginOutcome>,
 }
 
@@ -84,12 +85,18 @@ pub(super) fn answered(gateway: &Gateway, response: &ResponseHeader, ctx: &mut C
     settle(gateway, at, outcome);
 }
 
-/// The request is over: one that was never answered proved nothing.
-pub(super) fn over(gateway: &Gateway, ctx: &mut Context) {
-    let Some(at) = ctx.login.take() else { return };
-    if at.outcome.is_none() {
-        settle(gateway, &at, LoginOutcome::Neutral);
-    }
+/// The request is at its end, and nothing came of it yet: whoever hung up has guessed all the same,
+/// and may learn elsewhere whether it was right; what the auth server did not answer proved nothing.
+pub(super) fn unanswered(gateway: &Gateway, error: Option<&Error>, ctx: &mut Context) {
+    let Some(at) = ctx.login.as_mut().filter(|at| at.outcome.is_none()) else { return };
+    let hung_up = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
+    let attempt = ctx.passed.as_mut().and_then(|passed| passed.body().attempt());
+    let outcome = match attempt {
+        Some((login, _)) if hung_up => login.hung_up(),
+        Some(_) | None => LoginOutcome::Neutral,
+    };
+    at.outcome = Some(outcome);
+    settle(gateway, at, outcome);
 }
 
 fn settle(gateway: &Gateway, at: &AtLogin, outcome: LoginOutcome) {

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::eventually;
@@ -254,6 +255,31 @@ async fn wrong_passwords_lock_an_account_that_exists_and_one_that_does_not_alike
     assert_ne!(events[0]["account"], events[1]["account"]);
     let said = format!("{records:?}{}", gateway.log()).to_lowercase();
     assert!(!said.contains("@example.test"), "{said}");
+}
+
+#[tokio::test]
+async fn who_hangs_up_before_the_answer_has_guessed_all_the_same() {
+    let auth = GoTrue::start().await;
+    auth.user(EMAIL, ALICE, "right");
+    let gateway = guarded(&auth).await;
+    auth.trouble(Some(Trouble::Hangs));
+    let body = json!({ "email": EMAIL, "password": "guess" }).to_string();
+    let request = format!(
+        "POST {PASSWORD} HTTP/1.1\r\nHost: a.test\r\napikey: {PUBLISHABLE}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for guess in 1..=3 {
+        let mut client = TcpStream::connect(gateway.listen()).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        let there = async || (auth.came() == guess).then_some(());
+        eventually("the guess at the auth server", there).await;
+        drop(client);
+        let failures = "tollgate_login_attempts_total{outcome=\"failure\"} ";
+        counted(&gateway, failures, guess as u64).await;
+    }
+    auth.trouble(None);
+    is_locked(&sign_in(&gateway, EMAIL, "right").await);
 }
 
 #[tokio::test]

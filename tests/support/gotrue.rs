@@ -42,6 +42,8 @@ struct State {
     users: HashMap<String, (String, String)>,
     asked: Vec<Asked>,
     trouble: Option<Trouble>,
+    /// Requests that came, answered or not.
+    came: usize,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,11 @@ impl GoTrue {
     pub(crate) fn count(&self) -> usize {
         self.state.lock().expect("the lock").asked.len()
     }
+
+    /// How many requests came, in whatever trouble it was.
+    pub(crate) fn came(&self) -> usize {
+        self.state.lock().expect("the lock").came
+    }
 }
 
 impl Drop for GoTrue {
@@ -107,7 +114,11 @@ struct Request {
 async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
     let mut stream = BufReader::new(stream);
     let Some(request) = read(&mut stream).await else { return };
-    let trouble = state.lock().expect("the lock").trouble;
+    let trouble = {
+        let mut state = state.lock().expect("the lock");
+        state.came += 1;
+        state.trouble
+    };
     let (status, code, body) = match trouble {
         Some(Trouble::Hangs) => std::future::pending().await,
         Some(Trouble::Breaks) => return,
