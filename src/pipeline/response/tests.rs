@@ -91,6 +91,49 @@ fn a_refused_limit_says_its_name_and_when_to_come_back() {
 }
 
 #[test]
+fn the_fields_of_limits_read_back_as_structured_fields() {
+    let nz = |n| NonZeroU32::new(n).unwrap();
+    let mut trace = trace("https://x");
+    // What policies call limits: every name that they may have is a string as it stands.
+    let states = [("per_user", 10, 60_000, 0, 29_001), ("per-org.2", u32::MAX, 1, 7, 0)];
+    for (name, tokens, period, remaining, full_in) in states {
+        trace.limits.push(LimitState {
+            limit: Arc::from(name),
+            rate: Rate { tokens: nz(tokens), period_millis: nz(period), burst: nz(5) },
+            balance: Balance { remaining, full_in: Duration::from_millis(full_in) },
+        });
+    }
+    let edits = edits(UpstreamKind::Http, &ResponsePolicy::default(), &trace);
+    let read = |name: &str| -> Vec<(String, Vec<(String, i64)>)> {
+        let text = field(&edits.set, name).expect("a field");
+        let list = sfv::Parser::new(text).parse::<sfv::List>().expect("a structured list");
+        let entries = list.into_iter().map(|entry| match entry {
+            sfv::ListEntry::Item(item) => {
+                let name = item.bare_item.as_string().expect("a string").as_str().to_owned();
+                let number = |value: &sfv::BareItem| value.as_integer().map(i64::from).unwrap();
+                let params = item.params.iter();
+                (
+                    name,
+                    params.map(|(key, value)| (key.as_str().to_owned(), number(value))).collect(),
+                )
+            }
+            sfv::ListEntry::InnerList(_) => panic!("an inner list"),
+        });
+        entries.collect()
+    };
+    let wanted = |one: [(&str, i64); 2], other: [(&str, i64); 2]| {
+        let params =
+            |params: [(&str, i64); 2]| params.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        vec![("per_user".to_owned(), params(one)), ("per-org.2".to_owned(), params(other))]
+    };
+    assert_eq!(
+        read("ratelimit-policy"),
+        wanted([("q", 10), ("w", 60)], [("q", i64::from(u32::MAX)), ("w", 1)])
+    );
+    assert_eq!(read("ratelimit"), wanted([("r", 0), ("t", 30)], [("r", 7), ("t", 0)]));
+}
+
+#[test]
 fn errors_have_the_shape_of_the_upstream() {
     let text = |kind| {
         let answer =
