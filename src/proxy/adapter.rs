@@ -222,6 +222,7 @@ impl ProxyHttp for Adapter {
             }
         }
         logins::unanswered(&self.gateway, error, ctx);
+        sign_out::unanswered(session.req_header(), error, ctx);
         record::finished(&self.gateway, session, error, ctx);
     }
 

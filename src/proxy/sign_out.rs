@@ -6,8 +6,9 @@
 
 use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{Error, ErrorSource};
 
-use crate::domain::principal::Principal;
+use crate::domain::principal::{Principal, VerifiedToken};
 use crate::domain::session::SignOut;
 
 use super::context::Context;
@@ -17,17 +18,36 @@ const GONE: [&str; 3] = ["session_not_found", "session_expired", "user_not_found
 
 /// The upstream answered: if this was a sign-out that it did, what it ended counts no more.
 pub(super) fn answered(request: &RequestHeader, response: &ResponseHeader, ctx: &Context) {
-    let Some(upstream) = ctx.passed.as_ref().map(|passed| passed.upstream()) else { return };
-    let asked = upstream.sign_out_revokes
-        && request.method == Method::POST
-        && request.uri.path().ends_with("/logout");
-    let Some(Principal::User { token, .. }) = ctx.trace.principal.as_ref().filter(|_| asked) else {
-        return;
-    };
+    let Some(token) = signing_out(request, ctx) else { return };
     let code = response.headers.get("x-sb-error-code").and_then(|code| code.to_str().ok());
     let scope = scope(request.uri.query());
     if let Some(ended) = ended(scope, response.status, code) {
         ctx.generation.node.sessions().sign_out(ended, token);
+    }
+}
+
+/// The request is at its end. Pages that sign out and go elsewhere wait for no answer: what they
+/// wanted to end was asked for, and counts no more.
+pub(super) fn unanswered(request: &RequestHeader, error: Option<&Error>, ctx: &Context) {
+    let hung_up = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
+    let sent = ctx.attempt.as_ref().is_some_and(|attempt| !attempt.answered);
+    if !(hung_up && sent) {
+        return;
+    }
+    if let Some(token) = signing_out(request, ctx) {
+        ctx.generation.node.sessions().sign_out(scope(request.uri.query()), token);
+    }
+}
+
+/// Whose sign-out a request is, if it is one.
+fn signing_out<'c>(request: &RequestHeader, ctx: &'c Context) -> Option<&'c VerifiedToken> {
+    let upstream = ctx.passed.as_ref()?.upstream();
+    let asked = upstream.sign_out_revokes
+        && request.method == Method::POST
+        && request.uri.path().ends_with("/logout");
+    match ctx.trace.principal.as_ref().filter(|_| asked)? {
+        Principal::User { token, .. } => Some(token),
+        Principal::Service { .. } | Principal::Machine { .. } | Principal::Anonymous => None,
     }
 }
 

@@ -195,6 +195,30 @@ async fn a_sign_out_at_one_gateway_ends_what_its_scope_names_at_the_other_within
     assert!(logged.contains("somebody used a session that was revoked"), "{logged}");
 }
 
+/// As pages do that sign out and go elsewhere at once.
+#[tokio::test]
+async fn a_sign_out_whose_client_hangs_up_before_the_answer_ends_what_it_named() {
+    let world = World::start().await;
+    world.auth.behave(Behaviour::Hang);
+    let (phone, laptop) = (old_token(ALICE, "phone"), old_token(ALICE, "laptop"));
+    for token in [&phone, &laptop] {
+        world.serve(token).await;
+    }
+    let before = world.auth.fetches();
+    let mut client = TcpStream::connect(world.one.listen()).await.unwrap();
+    let request = format!(
+        "POST /auth/v1/logout?scope=local HTTP/1.1\r\nHost: a.test\r\napikey: {PUBLISHABLE}\r\n\
+         Authorization: Bearer {phone}\r\nContent-Length: 0\r\n\r\n"
+    );
+    client.write_all(request.as_bytes()).await.unwrap();
+    let there = async || (world.auth.fetches() > before).then_some(());
+    eventually("the sign-out at the auth server", there).await;
+    world.serve(&phone).await;
+    drop(client);
+    world.refuse_soon(&phone).await;
+    world.serve(&laptop).await;
+}
+
 #[tokio::test]
 async fn a_sign_out_closes_the_websockets_of_the_session_at_every_gateway() {
     let world = World::start().await;
