@@ -361,6 +361,12 @@ pub(super) const REDIS_NODES: Preset = Preset::new(
     "1",
     "one gateway node enforces the whole of a limit while Redis is away",
 );
+pub(super) const REDIS_ON_FAILOVER: Preset = Preset::new(
+    "redis store",
+    "on_failover",
+    "lenient",
+    "what was granted in the moments that the replica missed is worth less than refusing everybody",
+);
 pub(super) const DEVICE_TRUSTED_FOR: Preset = Preset::new(
     "devices",
     "trusted_for",
@@ -649,6 +655,7 @@ pub const ALL: &[Preset] = &[
     REDIS_TIMEOUT,
     REDIS_KEY_PREFIX,
     REDIS_NODES,
+    REDIS_ON_FAILOVER,
     SESSION_STORE,
     SESSIONS_AWAY,
     SESSION_KEEP,

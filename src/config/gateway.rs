@@ -23,7 +23,7 @@ use super::identity::IdentityFields;
 use super::leaf::{Block, FilePath, SmallSize, Text, arc, refuse, text, word, words};
 use super::settings::{
     AuditSettings, DirectoryQueries, LEASE, LimitStoreSettings, Listener, ListenerTls, LogFormat,
-    LogSettings, MeteringSettings, PostgresDirectory, RedisSettings, ServerSettings,
+    LogSettings, MeteringSettings, OnFailover, PostgresDirectory, RedisSettings, ServerSettings,
     SessionSettings,
 };
 use super::upstreams::UpstreamFields;
@@ -430,6 +430,12 @@ impl Fields for RedisSettings {
             &preset::MAX_BUCKETS,
             "Buckets of which this process keeps what it leased, and those while Redis is away.",
         );
+        let on_failover = table.or(
+            "on_failover",
+            &preset::REDIS_ON_FAILOVER,
+            "Buckets on a new primary: `lenient` goes by what the replica knew, `strict` starts them \
+             empty.",
+        );
         let url = url?;
         if !url.value.expose().starts_with("redis://")
             && !url.value.expose().starts_with("rediss://")
@@ -447,9 +453,23 @@ impl Fields for RedisSettings {
             nodes: nodes?,
             lease: LEASE,
             max_buckets: max_buckets?,
+            on_failover: on_failover?,
         })
     }
 }
+
+impl Decode for OnFailover {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        word(node, ON_FAILOVER, "behaviour", cx)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        words(ON_FAILOVER)
+    }
+}
+
+const ON_FAILOVER: &[(&str, OnFailover)] =
+    &[("lenient", OnFailover::Lenient), ("strict", OnFailover::Strict)];
 
 impl Fields for AuditSettings {
     const NAME: &'static str = "audit";

@@ -137,6 +137,15 @@ pub enum LimitStoreSettings {
 /// nobody, long enough that a node that pauses for a moment keeps its own.
 pub const LEASE: Duration = Duration::from_secs(2);
 
+/// What a new primary of Redis makes of buckets that it did not write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailover {
+    /// They hold what it knows of: what was spent last may be missing, and is there again.
+    Lenient,
+    /// They start empty, and fill once every lease has ended: nothing is there again.
+    Strict,
+}
+
 /// A shared store of buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
@@ -153,6 +162,8 @@ pub struct RedisSettings {
     pub lease: Duration,
     /// Buckets of which this process keeps what it leased, and those while Redis is away.
     pub max_buckets: NonZeroU32,
+    /// What becomes of buckets when another server becomes the primary.
+    pub on_failover: OnFailover,
 }
 
 /// Where revoked sessions are kept.

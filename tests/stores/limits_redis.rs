@@ -328,7 +328,7 @@ async fn the_script_refills_as_exactly_as_integers_do() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unusable_url_is_an_error_without_the_password() {
-    use tollgate::config::settings::{LimitStoreSettings, RedisSettings};
+    use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisSettings};
     use tollgate::domain::secret::Secret;
     use tollgate::stores::limits::LimitStore;
     let port = Port::reserve();
@@ -340,6 +340,7 @@ async fn an_unusable_url_is_an_error_without_the_password() {
         nodes: number(1),
         lease: Duration::from_millis(200),
         max_buckets: number(1),
+        on_failover: OnFailover::Lenient,
     });
     let clock = Arc::new(tollgate::telemetry::clock::SystemClock::new());
     let error = LimitStore::new(&settings, clock).expect_err("no such scheme");

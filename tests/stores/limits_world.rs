@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tollgate::config::settings::{LimitStoreSettings, RedisSettings};
+use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisSettings};
 use tollgate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Rate, Subject, WhenAway};
 use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::secret::Secret;
@@ -53,7 +53,11 @@ impl World {
 
     /// Adds a node that need not reach its Redis yet.
     pub(crate) fn join(&mut self, url: &str) -> Arc<LimitStore> {
-        let settings = LimitStoreSettings::Redis(settings(url));
+        self.join_with(settings(url))
+    }
+
+    pub(crate) fn join_with(&mut self, settings: RedisSettings) -> Arc<LimitStore> {
+        let settings = LimitStoreSettings::Redis(settings);
         let store = Arc::new(LimitStore::new(&settings, self.clock.clone()).expect("a store"));
         let kept = Arc::clone(&store);
         self.keepers.push(tokio::spawn(async move { kept.keep().await }));
@@ -164,5 +168,6 @@ pub(crate) fn settings(url: &str) -> RedisSettings {
         nodes: number(2),
         lease: Duration::from_millis(200),
         max_buckets: number(10_000),
+        on_failover: OnFailover::Lenient,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tollgate::config::settings::{LimitStoreSettings, RedisSettings};
+use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisSettings};
 use tollgate::domain::audit::Severity;
 use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::login::{AccountHash, LoginAttempt, LoginOutcome, LoginSubject};
@@ -83,6 +83,7 @@ impl World {
             lease: Duration::from_millis(200),
             nodes: number(2),
             max_buckets: number(10),
+            on_failover: OnFailover::Lenient,
         });
         let (mut nodes, mut keepers) = (Vec::new(), Vec::new());
         for _ in 0..2 {

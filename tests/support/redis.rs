@@ -35,6 +35,45 @@ impl Redis {
         connect(&self.url()).await.expect("a connection to Redis")
     }
 
+    /// From now on it follows another server; returns when it has all of it.
+    pub(crate) async fn follow(&self, primary: &Self) {
+        let mut connection = self.connection().await;
+        let mut replicaof = redis::cmd("REPLICAOF");
+        replicaof.arg("127.0.0.1").arg(primary.port());
+        let () = replicaof.query_async(&mut connection).await.expect("a replica");
+        super::eventually("the replica being there", async || {
+            let info: String =
+                redis::cmd("INFO").arg("replication").query_async(&mut connection).await.ok()?;
+            info.contains("master_link_status:up").then_some(())
+        })
+        .await;
+    }
+
+    /// It follows nobody any more: what its primary is told from now on is lost to it.
+    pub(crate) async fn promote(&self) {
+        let mut replicaof = redis::cmd("REPLICAOF");
+        replicaof.arg("NO").arg("ONE");
+        let () = replicaof.query_async(&mut self.connection().await).await.expect("a primary");
+    }
+
+    /// Waits until everything written up to now is with a replica.
+    pub(crate) async fn replicated(&self) {
+        // `WAIT` counts what its own connection wrote.
+        let mut connection = self.connection().await;
+        let () = redis::cmd("SET")
+            .arg("replicated")
+            .arg(1)
+            .query_async(&mut connection)
+            .await
+            .expect("a write");
+        super::eventually("the replica having it", async || {
+            let wait = redis::cmd("WAIT").arg(1).arg(100).to_owned();
+            let there: u32 = wait.query_async(&mut connection).await.ok()?;
+            (there == 1).then_some(())
+        })
+        .await;
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.process.kill();

@@ -1,7 +1,8 @@
 -- Requests against all of their buckets: every one of a request is charged, or none. What the node
 -- wants beyond that is leased to it: it may spend it without asking, until the lease ends.
 --
--- KEYS     the buckets
+-- KEYS     the buckets; and, where a failover is to mint nothing, the key that says since when
+--          this Redis is the primary
 -- ARGV[1]  the latest time the caller believes in (microseconds since 1970)
 -- ARGV[2]  the length of a lease epoch (microseconds)
 -- ARGV[3]  how many such requests wait; 0: only leases are closed
@@ -56,19 +57,27 @@ local function whole(number, least)
 end
 
 -- The bucket in a key: micro-tokens, their time, the numbers of then (gain, period, capacity), and
--- what is leased in the epoch of that time and in the one before. Nothing if it is not a bucket.
+-- what is leased in the epoch of that time and in the one before; and which primary wrote it, where
+-- that was asked for. Nothing if it is not a bucket.
 local function read(raw)
-  if type(raw) ~= 'string' or #raw ~= 45 or raw:byte(1) ~= 2 then return nil end
+  if type(raw) ~= 'string' then return nil end
+  local writer
+  if #raw == 49 and raw:byte(1) == 3 then
+    writer = struct.unpack('<I4', raw, 46)
+  elseif #raw ~= 45 or raw:byte(1) ~= 2 then
+    return nil
+  end
   local _, micros, at, tokens, period, burst, leased, before = struct.unpack('<BddI4I4I4dd', raw)
   if whole(micros, 0) and whole(at, 0) and whole(leased, 0) and whole(before, 0)
     and tokens > 0 and period > 0 and burst > 0 then
     return micros, at, { gain = tokens * 1000, period = period, capacity = burst * 1000000 },
-      leased, before
+      leased, before, writer
   end
   return nil
 end
 
 local EPOCH = tonumber(ARGV[2])
+local BUCKETS = (#ARGV - 3) / 11
 -- The most that is leased at once: one part in so many of the capacity.
 local SHARE = 10
 -- What remains is leased whole where it is less than one part in so many.
@@ -80,14 +89,18 @@ local function epoch_of(time)
   return (time - math.fmod(time, EPOCH)) / EPOCH
 end
 
+-- Which primary this is and since when, where that matters.
+local primary, since
+
 local function write(key, bucket, now)
   local numbers = bucket.numbers
   local missing = math.max(numbers.capacity - bucket.micros, 0)
   local wait = muldiv(missing, numbers.period, numbers.gain) + math.max(bucket.at - now, 0)
   -- The key outlives every lease.
   local ttl = math.floor((wait + 2 * EPOCH) / 1000) + 1 + MARGIN
-  local raw = struct.pack('<BddI4I4I4dd', 2, bucket.micros, bucket.at, numbers.gain / 1000,
-    numbers.period, numbers.capacity / 1000000, bucket.leased, bucket.before)
+  local raw = struct.pack('<BddI4I4I4dd', primary and 3 or 2, bucket.micros, bucket.at,
+    numbers.gain / 1000, numbers.period, numbers.capacity / 1000000, bucket.leased, bucket.before)
+  if primary then raw = raw .. struct.pack('<I4', primary) end
   redis.call('SET', key, raw, 'PX', string.format('%.0f', math.min(ttl, EXACT - 1)))
 end
 
@@ -126,6 +139,27 @@ local function close(bucket, age, amount, back)
   bucket.mend = true
 end
 
+-- A bucket that this primary did not write may lack what was spent and leased last. It holds no more
+-- than one that was empty, and leased whole, when this became the primary.
+local function distrust(bucket)
+  local numbers, later = bucket.numbers, math.max(bucket.at, since)
+  bucket.micros = math.min(bucket.micros, filled(0, since, later, numbers, numbers.capacity, 0))
+  -- Before the bucket's time moves on to that, its own leases roll with it.
+  local own = epoch_of(later) - epoch_of(bucket.at)
+  if own == 1 then
+    bucket.leased, bucket.before = 0, bucket.leased
+  elseif own > 1 then
+    bucket.leased, bucket.before = 0, 0
+  end
+  bucket.at = later
+  local passed = epoch_of(later) - epoch_of(since)
+  if passed == 0 then
+    bucket.leased, bucket.before = numbers.capacity, 0
+  elseif passed == 1 then
+    bucket.before = numbers.capacity
+  end
+end
+
 local function room(bucket)
   return math.max(bucket.numbers.capacity - bucket.leased - bucket.before, 0)
 end
@@ -135,8 +169,22 @@ local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now = math.min(clock, tonumber(ARGV[1]))
 local wanted = tonumber(ARGV[3])
 
+local marker = KEYS[BUCKETS + 1]
+if marker then
+  -- The id of the history that this server writes: another one after each promotion and restart.
+  primary = tonumber(redis.call('INFO', 'replication'):match('master_replid:(%x%x%x%x%x%x%x%x)'), 16)
+  local known = redis.pcall('GET', marker)
+  local by
+  if type(known) == 'string' and #known == 12 then by, since = struct.unpack('<I4d', known) end
+  if by ~= primary or not whole(since, 0) or since > clock + TOLERANCE then
+    since = clock
+    redis.call('SET', marker, struct.pack('<I4d', primary, since))
+  end
+end
+
 local buckets = {}
-for i, key in ipairs(KEYS) do
+for i = 1, BUCKETS do
+  local key = KEYS[i]
   local function arg(n) return tonumber(ARGV[11 * i - 8 + n]) end
   local price, debt = arg(1), arg(5)
   local bucket = buckets[key]
@@ -147,8 +195,10 @@ for i, key in ipairs(KEYS) do
     buckets[key] = bucket
     -- A key of another type is an error, and no bucket.
     local raw = redis.pcall('GET', key)
+    local writer
     if raw then
-      local micros, at, old, leased, before = read(raw)
+      local micros, at, old, leased, before
+      micros, at, old, leased, before, writer = read(raw)
       if not micros then
         -- Nobody knows what was spent or leased: the bucket starts empty, and fills only once
         -- every lease has ended.
@@ -177,6 +227,7 @@ for i, key in ipairs(KEYS) do
         bucket.at = later
       end
     end
+    if primary and writer ~= primary then distrust(bucket) end
     -- What is closed comes back into what was there when it was leased: below the capacity.
     local age = epoch_of(bucket.at) - arg(7)
     close(bucket, age, arg(8), arg(9))
@@ -199,7 +250,8 @@ for _, bucket in pairs(buckets) do
 end
 
 local answer = { granted, clock }
-for i, key in ipairs(KEYS) do
+for i = 1, BUCKETS do
+  local key = KEYS[i]
   local bucket = buckets[key]
   local want, lease = tonumber(ARGV[11 * i - 2]), 0
   if bucket.demand > 0 then

@@ -24,7 +24,7 @@ use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::config::settings::RedisSettings;
+use crate::config::settings::{OnFailover, RedisSettings};
 use crate::domain::charge::{BucketCharge, Charge, ChargeAnswer};
 use crate::domain::clock::{Clock, Now};
 use crate::domain::known::Outage;
@@ -51,6 +51,8 @@ pub struct RedisStore {
     link: Link,
     script: Script,
     prefix: Arc<str>,
+    /// The key that says since when the primary is one, where a failover is to mint nothing.
+    primary: Option<String>,
     deadline: Duration,
     clock: Arc<dyn Clock>,
     server_clock: Mutex<ServerClock>,
@@ -100,6 +102,10 @@ impl RedisStore {
             waiting: tokio::sync::Mutex::new(waiting),
             script: Script::new(include_str!("acquire.lua")),
             prefix: Arc::clone(&settings.key_prefix),
+            primary: match settings.on_failover {
+                OnFailover::Lenient => None,
+                OnFailover::Strict => Some(format!("{}:primary", settings.key_prefix)),
+            },
             deadline: settings.timeout,
             clock,
             server_clock: Mutex::default(),
@@ -328,10 +334,12 @@ impl RedisStore {
         sent: Now,
     ) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(self.script.get_hash()).arg(buckets.len());
+        let keys = buckets.len() + usize::from(self.primary.is_some());
+        command.arg(self.script.get_hash()).arg(keys);
         for (bucket, _, _) in buckets.clone() {
             command.arg(key(&self.prefix, bucket));
         }
+        command.arg(&self.primary);
         command.arg(self.server_clock().latest(sent, self.deadline));
         command.arg(self.epoch.0).arg(requests);
         for (bucket, terms, debt) in buckets {
