@@ -143,7 +143,7 @@ async fn ask_and_decide(
 fn settle(chargeable: Chargeable, parts: &Parts, trace: &mut Trace) -> Result<Passed, Refusal> {
     let buckets = MemoryStore::new(std::num::NonZeroU32::MIN.saturating_add(63));
     let answer = buckets.take(chargeable.charge(), parts.clock.now());
-    match chargeable.settle(answer, trace)? {
+    match chargeable.unmetered().settle(answer, trace)? {
         Settled::Passed(passed) => Ok(*passed),
         Settled::ChargeHere(_) => Err(Refusal::Internal("a store in this process was away")),
     }

@@ -76,6 +76,19 @@ fn of_usage(stats: &UsageStats) -> Vec<Reading> {
                 (&[("outcome", "failed")], stats.failed),
             ]),
         },
+        Reading::gauge(
+            "tollgate_quota_organizations",
+            "Organizations of which this node knows what they have used in the day and month.",
+            stats.organizations,
+        ),
+        Reading {
+            name: "tollgate_quota_thresholds_total",
+            help: "Times that an organization reached a share of a quota, as this node saw it.",
+            value: Value::Counter(vec![
+                (&[("percent", "80")], stats.reached.first().copied().unwrap_or(0)),
+                (&[("percent", "100")], stats.reached.last().copied().unwrap_or(0)),
+            ]),
+        },
         Reading::counter(
             "tollgate_usage_journal_errors_total",
             "Times that a journal of usage could not be written or read.",

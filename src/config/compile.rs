@@ -38,6 +38,7 @@ use super::policies::{
     GateFields, ImpersonationFields, LimitFields, LimitRate, PlainPermission, PlanFields,
     PolicyFile, RoleFields,
 };
+use super::quotas::{self, QuotaFields};
 use super::resolve;
 use super::routes::{PermissionFields, RouteFields, Target};
 use super::sign_on::passed_on;
@@ -59,6 +60,7 @@ pub(super) struct Joined {
     pub(super) impersonation: Option<At<ImpersonationFields>>,
     pub(super) logins: Option<At<LoginFields>>,
     pub(super) limits: BTreeMap<Name, At<LimitFields>>,
+    pub(super) quotas: BTreeMap<Name, At<QuotaFields>>,
     /// Views among them.
     pub(super) tables: BTreeMap<Name, At<TableFields>>,
     pub(super) functions: BTreeMap<Name, At<FunctionFields>>,
@@ -83,6 +85,7 @@ pub(super) fn join(files: Vec<PolicyFile>, trusting: Trusting, cx: &mut Context<
         impersonation: None,
         logins: None,
         limits: BTreeMap::new(),
+        quotas: BTreeMap::new(),
         tables: BTreeMap::new(),
         functions: BTreeMap::new(),
         casts: preset::CASTS.words().into_iter().map(Name::from).collect(),
@@ -139,6 +142,7 @@ pub(super) fn join(files: Vec<PolicyFile>, trusting: Trusting, cx: &mut Context<
         gather("role", file.roles, &mut joined.roles, cx);
         gather("gate", file.gates, &mut joined.gates, cx);
         gather("limit", file.limits, &mut joined.limits, cx);
+        gather("quota", file.quotas, &mut joined.quotas, cx);
         gather("table", file.tables, &mut joined.tables, cx);
         let views = file
             .views
@@ -202,6 +206,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     });
     let plans = plans(joined, cx);
     let limits = limits(joined, cx);
+    let quotas = quotas::compile(joined, cx);
     let catalog = Arc::new(catalog(joined, cx));
     let roles = roles(joined, cx);
     let gates = gates(joined, &roles, cx);
@@ -219,6 +224,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     let whole = resolve::Whole {
         upstreams: upstreams.as_deref(),
         limits: &limits,
+        quotas: &quotas,
         roles: &roles,
         response: &response,
         machines,
@@ -553,6 +559,12 @@ fn unused(
         if !passages().any(|passage| passage.upstream.value == upstream.name) {
             cx.warning(*span, format!("no route leads to the upstream `{}`", upstream.name))
                 .hint("add a route, or remove it");
+        }
+    }
+    for (name, quota) in &joined.quotas {
+        if !passages().any(|passage| passage.quotas.iter().any(|used| used.value == *name)) {
+            cx.warning(quota.span, format!("no route is under the quota `{name}`"))
+                .hint("name it in the `quotas` of a route, or remove it");
         }
     }
     for (name, limit) in &joined.limits {

@@ -514,6 +514,14 @@ pub(super) const COST_BASE: Preset = Preset::new("cost", "base", "1", "one reque
 pub(super) const LIMIT_COST: Preset = Preset::new("limit", "cost", "1", "one request, one token");
 pub(super) const WHEN_AWAY: Preset =
     Preset::new("limit", "when_away", "local_share", "neither an outage nor a free-for-all");
+pub(super) const QUOTA_MODE: Preset =
+    Preset::new("quota", "mode", "hard", "a quota that stops nobody is one by choice");
+pub(super) const QUOTA_AWAY: Preset = Preset::new(
+    "quota",
+    "when_away",
+    "serve",
+    "what is used is counted and billed all the same; only its end is noticed late",
+);
 pub(super) const WRITABLE: Preset =
     Preset::new("table", "writable", "true", "what a role may write is for permissions to say");
 pub(super) const VIEW_WRITABLE: Preset = Preset::new(
@@ -696,6 +704,8 @@ pub const ALL: &[Preset] = &[
     LIMIT_COST,
     COST_BASE,
     WHEN_AWAY,
+    QUOTA_MODE,
+    QUOTA_AWAY,
     CASTS,
     WRITABLE,
     SHARED_NULL,

@@ -24,6 +24,7 @@ use super::leaf::FilePath;
 use super::machines::Keys;
 use super::policies::PolicyFile;
 use super::problem::{Problem, Problems};
+use super::quotas;
 use super::settings::{
     DirectorySettings, LimitStoreSettings, Listener, PostgresDirectory, Settings,
 };
@@ -152,6 +153,9 @@ pub(super) fn read(
     };
     let base =
         Base { edge: gateway.edge, identity: gateway.identity, upstreams: gateway.upstreams };
+    if gateway.metering.is_none() {
+        quotas::unmetered(&joined, cx);
+    }
     let snapshot = compile::snapshot(base, &joined, cx);
     if let (Some((data, places)), Some(snapshot)) = (&stated, &snapshot) {
         apart(data, places, &snapshot.roles, cx);

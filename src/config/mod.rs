@@ -26,6 +26,7 @@ mod machines;
 mod policies;
 pub mod problem;
 mod queries;
+mod quotas;
 mod resolve;
 mod routes;
 pub mod schema;

@@ -22,6 +22,7 @@ use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table, name
 use super::defaults as preset;
 use super::leaf::{Pace, Seconds, Text, text, word, words};
 use super::logins::LoginFields;
+use super::quotas::QuotaFields;
 use super::routes::RouteFields;
 use super::yaml::{Kind, Node};
 
@@ -38,6 +39,7 @@ pub(super) struct PolicyFile {
     pub(super) impersonation: Option<At<ImpersonationFields>>,
     pub(super) logins: Option<At<LoginFields>>,
     pub(super) limits: Named<LimitFields>,
+    pub(super) quotas: Named<QuotaFields>,
     pub(super) tables: Named<TableFields>,
     pub(super) views: Named<ViewFields>,
     pub(super) rpc: Named<FunctionFields>,
@@ -85,6 +87,10 @@ impl Fields for PolicyFile {
             "How failed logins at upstreams of kind `auth` are counted; not at all if not stated.",
         );
         let limits = table.some("limits", "Token buckets that routes charge.");
+        let quotas = table.some(
+            "quotas",
+            "What organizations may use in a calendar period, by the ledger of `metering`.",
+        );
         let tables = table.some(
             "tables",
             "The tables behind PostgREST upstreams; what is not listed does not exist for clients.",
@@ -120,6 +126,7 @@ impl Fields for PolicyFile {
             impersonation,
             logins,
             limits,
+            quotas,
             tables,
             views,
             rpc,

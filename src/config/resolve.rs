@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::policy::limits::{Limit, Scope};
 use crate::policy::path::PathPattern;
+use crate::policy::quotas::Quota;
 use crate::policy::response::ResponsePolicy;
 use crate::policy::roles::RoleTable;
 use crate::policy::route::{
@@ -20,6 +21,7 @@ use super::conditions;
 use super::context::Context;
 use super::decode::{At, Name};
 use super::machines;
+use super::quotas;
 use super::routes::{Passage, PermissionFields, RouteFields, Target};
 use super::yaml::Span;
 
@@ -28,6 +30,7 @@ pub(super) struct Whole<'w> {
     /// `None` where they were refused.
     pub(super) upstreams: Option<&'w [(Arc<Upstream>, Span)]>,
     pub(super) limits: &'w BTreeMap<Name, Arc<Limit>>,
+    pub(super) quotas: &'w BTreeMap<Name, Arc<Quota>>,
     pub(super) roles: &'w RoleTable,
     pub(super) response: &'w Arc<ResponsePolicy>,
     /// Whether the configuration says how keys of machines are hashed.
@@ -96,6 +99,7 @@ fn resolve(
         permission: PermissionRule::None,
         conditions: Vec::new(),
         limits: Vec::new(),
+        quotas: Vec::new(),
         max_body_bytes: 0,
         read_timeout: None,
         websocket: None,
@@ -114,6 +118,7 @@ fn resolve(
     machines::admitted(passage, whole.machines, cx);
     let conditions = conditions::requirements(&passage.require, joined, cx);
     let limits = limits(passage, whole, cx);
+    let quotas = quotas::of_route(passage, whole, cx);
     let permission = permission(passage, &when.path.value, whole, cx);
     Some(Route {
         destination: destination?,
@@ -124,6 +129,7 @@ fn resolve(
         permission: permission?,
         conditions,
         limits,
+        quotas,
         max_body_bytes: passage.max_body_bytes,
         read_timeout: passage.read_timeout,
         websocket: passage.websocket,

@@ -49,13 +49,14 @@ pub(super) struct Passage {
     pub(super) team: Vec<At<TeamSource>>,
     pub(super) require: Vec<At<ConditionFields>>,
     pub(super) limits: Vec<At<Name>>,
+    pub(super) quotas: Vec<At<Name>>,
     pub(super) max_body_bytes: u64,
     pub(super) read_timeout: Option<Duration>,
     pub(super) websocket: Option<WebsocketPolicy>,
 }
 
 /// Keys that have no meaning on a closed route.
-const OPEN_ONLY: [&str; 11] = [
+const OPEN_ONLY: [&str; 12] = [
     "strip_prefix",
     "credential",
     "tenant",
@@ -63,6 +64,7 @@ const OPEN_ONLY: [&str; 11] = [
     "team",
     "require",
     "limits",
+    "quotas",
     "max_body",
     "read_timeout",
     "websocket",
@@ -110,6 +112,8 @@ impl Fields for RouteFields {
         );
         let require = table.some("require", "What must hold besides the permission.");
         let limits = table.some("limits", "Limits that a request is charged to: all or none.");
+        let quotas =
+            table.some("quotas", "Quotas of which the organization must have something left.");
         let max_body =
             table.or::<Size>("max_body", &preset::MAX_BODY, "Cap on the bytes of a request body.");
         let read_timeout = table.optional(
@@ -146,6 +150,7 @@ impl Fields for RouteFields {
                     team,
                     require,
                     limits,
+                    quotas,
                     max_body_bytes: max_body.map_or(0, |size| size.0),
                     read_timeout,
                     websocket: websocket.and_then(|choice| choice.0),
@@ -189,6 +194,7 @@ fn passage(
         team: Vec::new(),
         require: Vec::new(),
         limits: Vec::new(),
+        quotas: Vec::new(),
         max_body_bytes: 0,
         read_timeout: None,
         websocket: None,

@@ -33,6 +33,8 @@ pub enum Outage {
     Limits,
     /// The shared store of sessions.
     Sessions,
+    /// The ledger of usage.
+    Usage,
 }
 
 impl fmt::Display for Outage {
@@ -42,6 +44,7 @@ impl fmt::Display for Outage {
             Self::Keys => "keys",
             Self::Limits => "limits",
             Self::Sessions => "sessions",
+            Self::Usage => "usage",
         })
     }
 }

@@ -76,6 +76,14 @@ pub enum Refusal {
         /// When to come back.
         retry_after: Duration,
     },
+    /// The organization has used up what it has in the period.
+    #[error("quota `{quota}` used up, it begins again in {} s", resets_in.as_secs())]
+    QuotaExceeded {
+        /// The quota that refused.
+        quota: Arc<str>,
+        /// When the period ends.
+        resets_in: Duration,
+    },
     /// Too many requests of one organization, or connections of one address, at the same time.
     #[error("too many concurrent requests ({0})")]
     TooManyConcurrent(&'static str),
@@ -409,11 +417,17 @@ impl Refusal {
                 return PublicAnswer { status: *status, code, message };
             }
             Self::RateLimited { .. } => (429, "rate_limited", "too many requests, slow down"),
+            Self::QuotaExceeded { .. } => {
+                (429, "quota_exceeded", "your organization has used up its quota for this period")
+            }
             Self::TooManyConcurrent(_) => {
                 (429, "too_many_concurrent", "too many requests at the same time")
             }
             Self::Unavailable(Outage::Directory) => {
                 (503, "directory_unavailable", "the gateway cannot look up organizations right now")
+            }
+            Self::Unavailable(Outage::Usage) => {
+                (503, "usage_unavailable", "the gateway cannot look up quotas right now")
             }
             Self::Unavailable(Outage::Keys) => {
                 (503, "keys_unavailable", "the gateway cannot verify tokens right now")
@@ -482,6 +496,7 @@ impl Refusal {
             | Self::TrustDevice
             | Self::Isolation { .. }
             | Self::RateLimited { .. }
+            | Self::QuotaExceeded { .. }
             | Self::TooManyConcurrent(_)
             | Self::Unavailable(_)
             | Self::Upstream(_)
@@ -493,6 +508,7 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            Self::QuotaExceeded { resets_in, .. } => Some(*resets_in),
             Self::Login(refusal) => refusal.retry_after(),
             Self::Unavailable(_)
             | Self::TooManyConcurrent(_)

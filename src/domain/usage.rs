@@ -4,6 +4,7 @@
 //! stores' business.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ids::UserId;
 use super::machine::KeyId;
@@ -91,6 +92,14 @@ impl Used {
         self.cost = self.cost.saturating_add(more.cost);
     }
 
+    /// Takes away what was added and came to nothing.
+    pub fn take(&mut self, less: Self) {
+        self.calls = self.calls.saturating_sub(less.calls);
+        self.bytes_in = self.bytes_in.saturating_sub(less.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_sub(less.bytes_out);
+        self.cost = self.cost.saturating_sub(less.cost);
+    }
+
     /// Raises each number to another count of the same: which is heard first makes no difference,
     /// nor how often.
     pub fn raise(&mut self, other: Self) {
@@ -99,6 +108,26 @@ impl Used {
         self.bytes_out = self.bytes_out.max(other.bytes_out);
         self.cost = self.cost.max(other.cost);
     }
+}
+
+/// What an organization has used in a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeriodUse {
+    /// How much.
+    pub used: Used,
+    /// Until the period ends.
+    pub resets_in: Duration,
+}
+
+/// What an organization has used in the present periods, as far as a node knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrganizationUse {
+    /// Since midnight.
+    pub day: PeriodUse,
+    /// Since the first of the month.
+    pub month: PeriodUse,
+    /// Whether the ledger was read lately.
+    pub fresh: bool,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::domain::charge::{Balance, BucketCharge, Charge, ChargeAnswer, Rate, S
 use crate::domain::known::Outage;
 use crate::domain::refusal::Refusal;
 use crate::policy::limits::{Limit, RateSource, Scope};
+use crate::policy::quotas::Quota;
 
 use super::isolate::Isolated;
 use super::trace::{Stage, Trace};
@@ -23,6 +24,8 @@ use super::upstream::Passed;
 pub struct Chargeable {
     isolated: Isolated,
     charge: Charge,
+    /// Whether its quotas were judged, or it has none.
+    judged: bool,
 }
 
 /// What an answered charge comes to.
@@ -74,7 +77,13 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
             when_away: limit.when_away,
         });
     }
-    Chargeable { isolated, charge }
+    for quota in &isolated.route.quotas {
+        trace.note(Some(&quota.source), || {
+            format!("quota `{}`: what the organization has used is for a node to know", quota.name)
+        });
+    }
+    let judged = isolated.route.quotas.is_empty() || trace.organization.is_none();
+    Chargeable { isolated, charge, judged }
 }
 
 impl Chargeable {
@@ -83,8 +92,27 @@ impl Chargeable {
         &self.charge
     }
 
+    /// The quotas of its route.
+    pub(super) fn quotas(&self) -> &[Arc<Quota>] {
+        &self.isolated.route.quotas
+    }
+
+    /// Its quotas were judged.
+    pub(super) fn judged(&mut self) {
+        self.judged = true;
+    }
+
+    /// For explanations and tests of policies, which know of nobody's use: takes it to be within its
+    /// quotas.
+    pub fn unmetered(self) -> Self {
+        Self { judged: true, ..self }
+    }
+
     /// What the store's answer comes to. Takes the proof: a request is settled once.
     pub fn settle(self, answer: ChargeAnswer, trace: &mut Trace) -> Result<Settled, Refusal> {
+        if !self.judged {
+            return Err(Refusal::Internal("quotas that nobody judged"));
+        }
         match answer {
             ChargeAnswer::Granted { balances } => {
                 trace.limits = self.states(&balances);

@@ -229,6 +229,7 @@ pub fn spared(refusal: &Refusal) -> Option<Refusal> {
     const SOON: Duration = Duration::from_secs(1);
     let retry_after = match refusal {
         Refusal::RateLimited { retry_after, .. } => *retry_after,
+        Refusal::QuotaExceeded { resets_in, .. } => *resets_in,
         Refusal::TooManyConcurrent(_)
         | Refusal::LengthRequired(_)
         | Refusal::TooSlow(_)

@@ -35,6 +35,7 @@ pub mod edge;
 pub mod isolate;
 pub mod limit;
 pub mod login;
+mod quota;
 pub mod response;
 pub mod route;
 pub mod tenant;
@@ -42,6 +43,7 @@ pub mod trace;
 pub mod upstream;
 
 pub use limit::{Chargeable, Settled};
+pub use quota::Reached;
 pub use trace::{Note, Stage, Trace};
 pub use upstream::Passed;
 

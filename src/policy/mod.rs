@@ -16,6 +16,7 @@ pub mod known;
 pub mod limits;
 pub mod logins;
 pub mod path;
+pub mod quotas;
 pub mod response;
 pub mod rights;
 pub mod roles;

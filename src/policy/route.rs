@@ -11,6 +11,7 @@ use crate::domain::source::Source;
 use super::condition::Requirement;
 use super::limits::Limit;
 use super::path::PathPattern;
+use super::quotas::Quota;
 use super::response::ResponsePolicy;
 use super::roles::PermissionId;
 
@@ -41,6 +42,8 @@ pub struct Route {
     pub conditions: Vec<Requirement>,
     /// What the request is charged to.
     pub limits: Vec<Arc<Limit>>,
+    /// What its organization may use in a period.
+    pub quotas: Vec<Arc<Quota>>,
     /// Cap on the bytes of a request body.
     pub max_body_bytes: u64,
     /// Time between two reads of the upstream's answer; the upstream's own where `None`.

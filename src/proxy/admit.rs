@@ -57,8 +57,9 @@ pub(super) async fn admit(
         ctx.trace.request_id = Some(id(ctx));
         return Err(refusal.into());
     }
-    let chargeable = decided(session, ctx, &head).await?;
+    let mut chargeable = decided(session, ctx, &head).await?;
     guard_places(gateway, ctx)?;
+    quotas(gateway, &mut chargeable, ctx).await?;
     let mut passed = charged(gateway, chargeable, ctx).await?;
     uses::note(ctx, &session.req_header().headers);
     let announced = announced(session);
@@ -179,6 +180,30 @@ fn guard_places(gateway: &Gateway, ctx: &mut Context) -> Result<(), Refusal> {
     let most = ctx.generation.snapshot.edge.requests_per_organization;
     let place = gateway.requests.enter(organization.id, most);
     ctx.place = Some(place.map_err(|_| Refusal::TooManyConcurrent("organization"))?);
+    Ok(())
+}
+
+/// Reserves what the request takes of its organization's quotas, if there is as much left.
+async fn quotas(
+    gateway: &Gateway,
+    chargeable: &mut Chargeable,
+    ctx: &mut Context,
+) -> Result<(), Refusal> {
+    let Some(organization) = chargeable.metered(&ctx.trace) else { return Ok(()) };
+    let Some(usage) = &gateway.usage else {
+        // A reload brought quotas to a process that was started without a meter.
+        return chargeable.within(None, &mut ctx.trace).map(drop);
+    };
+    if usage.unread(organization, ctx.started) {
+        usage.find_out(organization, ctx.started).await;
+        ctx.resumed = gateway.now();
+    }
+    let (cost, trace) = (ctx.trace.cost, &mut ctx.trace);
+    let reserved = usage.reserve(organization, cost, ctx.started, |known| {
+        let reached = chargeable.within(known, trace)?;
+        Ok::<_, Refusal>((reached.near, reached.thresholds))
+    })?;
+    ctx.reserved = Some(reserved);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::policy::response::ResponsePolicy;
 use crate::policy::route::Destination;
 use crate::policy::upstream::{Upstream, UpstreamKind};
 use crate::stores::guards::concurrency::Permit;
+use crate::stores::usage::Reserved;
 
 use super::body::{ErrorBody, RequestBody};
 use super::gateway::{AtWork, Generation};
@@ -49,6 +50,8 @@ pub(super) struct Context {
     pub(super) place: Option<Permit<OrgId>>,
     /// Its place among those of its user.
     pub(super) place_of_user: Option<Permit<UserId>>,
+    /// What it takes of its organization's quotas, until it is over.
+    pub(super) reserved: Option<Reserved>,
     /// Its place among the WebSockets, where it is one.
     pub(super) socket: Option<Open>,
     /// The attempt to sign in, where it is one.
@@ -87,6 +90,7 @@ impl Context {
             upstream_took: None,
             place: None,
             place_of_user: None,
+            reserved: None,
             socket: None,
             login: None,
             _at_work: at_work,

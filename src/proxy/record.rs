@@ -119,7 +119,9 @@ pub(super) fn finished(
 
 /// Counts a request that was admitted, whatever became of it then, on the account of its caller in
 /// its organization; what is for no organization is on nobody's.
-fn metered(gateway: &Gateway, session: &Session, ctx: &Context) {
+fn metered(gateway: &Gateway, session: &Session, ctx: &mut Context) {
+    let reserved = ctx.reserved.take();
+    // What was reserved and not admitted goes back.
     let (Some(usage), Some(_)) = (&gateway.usage, &ctx.passed) else { return };
     let Some(organization) = &ctx.trace.organization else { return };
     let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -130,7 +132,10 @@ fn metered(gateway: &Gateway, session: &Session, ctx: &Context) {
         cost: u64::from(ctx.trace.cost),
     };
     let consumer = Consumer::of(ctx.trace.principal.as_ref());
-    usage.count(organization.id, consumer, used, gateway.now());
+    match reserved {
+        Some(reserved) => usage.count_reserved(reserved, consumer, used),
+        None => usage.count(organization.id, consumer, used, ctx.started),
+    }
 }
 
 /// What stands for the status of an answer that was never sent, because the client had left.

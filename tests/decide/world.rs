@@ -223,7 +223,7 @@ impl World {
             Ok(chargeable) => {
                 let charge = Box::new(chargeable.charge().clone());
                 let answer = ChargeAnswer::Granted { balances: Default::default() };
-                match chargeable.settle(answer, &mut trace).unwrap() {
+                match chargeable.unmetered().settle(answer, &mut trace).unwrap() {
                     Settled::Passed(passed) => {
                         Decided::Passed { target: passed.target().to_owned(), charge }
                     }
@@ -242,7 +242,7 @@ impl World {
     pub(crate) fn settle_away(&self, request: &Request) -> Result<Settled, Refusal> {
         let mut trace = Trace::new();
         let chargeable = self.chargeable(request, &mut trace).unwrap();
-        chargeable.settle(ChargeAnswer::Away(Outage::Limits), &mut trace)
+        chargeable.unmetered().settle(ChargeAnswer::Away(Outage::Limits), &mut trace)
     }
 
     /// What becomes of a body, in two pieces.
@@ -250,7 +250,9 @@ impl World {
         let mut trace = Trace::new();
         let chargeable = self.chargeable(request, &mut trace).unwrap();
         let answer = ChargeAnswer::Granted { balances: Default::default() };
-        let Settled::Passed(mut passed) = chargeable.settle(answer, &mut trace).unwrap() else {
+        let Settled::Passed(mut passed) =
+            chargeable.unmetered().settle(answer, &mut trace).unwrap()
+        else {
             panic!("the store is there");
         };
         let (first, second) = text.split_at(text.len() / 2);
@@ -265,7 +267,7 @@ impl World {
         let mut trace = Trace::new();
         let chargeable = self.chargeable(request, &mut trace).unwrap();
         let answer = ChargeAnswer::Granted { balances: Default::default() };
-        match chargeable.settle(answer, &mut trace).unwrap() {
+        match chargeable.unmetered().settle(answer, &mut trace).unwrap() {
             Settled::Passed(passed) => (trace, passed),
             Settled::ChargeHere(_) => panic!("the store is there"),
         }

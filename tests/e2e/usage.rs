@@ -15,7 +15,7 @@ use crate::support::fixture::{ACME, ALICE, BOB, GLOBEX};
 use crate::support::gateway::{Draft, Gateway, tollgate};
 use crate::support::postgres::Postgres;
 use crate::support::postgrest::PostgRest;
-use crate::support::stack::{Options, UPSTREAM_SECRET, drafted, gateway_yaml, token};
+use crate::support::stack::{Options, UPSTREAM_SECRET, drafted, gateway_yaml, policy_yaml, token};
 use crate::support::{eventually, http};
 
 const EVENTS: &str = "/rest/v1/events?select=title";
@@ -172,4 +172,80 @@ async fn a_node_killed_under_load_loses_no_more_than_its_journal_is_behind() {
     let sent = sent.load(Ordering::Relaxed);
     assert!(counted >= 200 && counted <= sent, "{counted} of {sent}");
     assert!(counted >= certain as u64, "{counted} of {certain}, and {} in all", answered.len());
+}
+
+/// A gateway whose organizations have so many calls in a month.
+fn under_quota(upstream: &PostgRest, ledger: &Postgres, quota: &str) -> Draft {
+    let draft = metered(upstream, ledger);
+    let policy = policy_yaml(&Options::default());
+    let policy = policy.replace("limits: [per_user]", "limits: [per_user]\n    quotas: [calls]");
+    draft.write("policy.yaml", &format!("{policy}quotas:\n  calls: {{ {quota} }}\n"));
+    draft
+}
+
+async fn status(gateway: &Gateway, user: &str) -> http::Answer {
+    let bearer = format!("Bearer {}", token(user));
+    http::get(gateway.listen(), EVENTS, &[("Authorization", bearer.as_str())]).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_hard_quota_ends_at_its_last_call_over_restarts_and_on_all_nodes() {
+    let mut ledger = ledger().await;
+    let postgres = Postgres::start().await;
+    let upstream = PostgRest::start(&postgres, UPSTREAM_SECRET).await;
+    let quota = "per: month, of: calls, amount: 20";
+    let mut one = under_quota(&upstream, &ledger, quota).start().await;
+    for _ in 0..10 {
+        assert_eq!(status(&one, ALICE).await.status, 200);
+    }
+    eventually("the calls of before", async || {
+        (told(&one).await == [(ACME.id.to_owned(), 10)]).then_some(())
+    })
+    .await;
+    one.restart().await;
+    for _ in 0..10 {
+        assert_eq!(status(&one, ALICE).await.status, 200, "{}", one.log());
+    }
+    let refused = status(&one, ALICE).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (429, &"quota_exceeded".into()));
+    assert_eq!(refused.header("x-tollgate-limit"), Some("calls"));
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!(wait > 0 && wait <= 31 * 86_400, "{wait}");
+    assert_eq!(status(&one, BOB).await.status, 200, "it is each organization's own");
+    assert!(one.log().contains("reached a share of its quota"), "{}", one.log());
+    let metrics = http::get(one.admin(), "/metrics", &[]).await.unwrap().text();
+    assert!(metrics.contains("tollgate_quota_thresholds_total{percent=\"100\"} 1"), "{metrics}");
+
+    eventually("all calls in the ledger", async || {
+        (told(&one).await == [(ACME.id.to_owned(), 20), (GLOBEX.id.to_owned(), 1)]).then_some(())
+    })
+    .await;
+    let two = under_quota(&upstream, &ledger, quota).start().await;
+    assert_eq!(status(&two, ALICE).await.status, 429, "another node has heard of it");
+    // What is known counts on while the ledger is away; of others, nothing is known.
+    ledger.kill().await;
+    assert_eq!(status(&one, ALICE).await.status, 429);
+    assert_eq!(status(&two, BOB).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_quota_says_whether_requests_pass_while_nothing_is_known_and_a_soft_one_lets_them() {
+    let mut ledger = ledger().await;
+    let postgres = Postgres::start().await;
+    let upstream = PostgRest::start(&postgres, UPSTREAM_SECRET).await;
+    let soft = "per: day, of: bytes, amount: 10, mode: soft";
+    let soft = under_quota(&upstream, &ledger, soft).start().await;
+    for _ in 0..3 {
+        assert_eq!(status(&soft, ALICE).await.status, 200);
+    }
+    assert!(soft.log().contains("reached a share of its quota"), "{}", soft.log());
+    ledger.kill().await;
+    let strict = "per: day, of: calls, amount: 10, when_away: refuse";
+    let strict = under_quota(&upstream, &ledger, strict).start().await;
+    let refused = status(&strict, ALICE).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &"usage_unavailable".into()));
+    assert!(refused.header("retry-after").is_some());
+    ledger.restart().await;
+    eventually("the ledger", async || (status(&strict, ALICE).await.status == 200).then_some(()))
+        .await;
 }

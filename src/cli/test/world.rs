@@ -301,7 +301,7 @@ fn sent(
     trace: &mut Trace,
 ) -> Result<(String, Option<String>), Refusal> {
     let answer = ChargeAnswer::Granted { balances: Default::default() };
-    let Settled::Passed(mut passed) = chargeable.settle(answer, trace)? else {
+    let Settled::Passed(mut passed) = chargeable.unmetered().settle(answer, trace)? else {
         return Err(Refusal::Internal("a store of a test was away"));
     };
     let length = body.as_ref().map(|body| body.len() as u64);

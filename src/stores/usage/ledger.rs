@@ -2,17 +2,20 @@
 //! caller, which is only ever raised. Writing the same again changes nothing, whatever became of
 //! the first attempt; the sum over all incarnations is exact. Imports `domain`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
+use crate::domain::ids::OrgId;
 use crate::domain::secret::Secret;
 use crate::domain::usage::Used;
 use crate::stores::directory::url::{Database, UrlError};
 use crate::stores::migrate::describe;
 
+use super::book::{Calendar, Sums};
 use super::table::Key;
 
 /// Time for a connection.
@@ -44,6 +47,20 @@ const RAISE: &str = "
         cost = greatest(usage.cost, excluded.cost),
         updated_at = now()";
 
+/// What all but some incarnations have used since the first of the month, and today.
+const SUMS: &str = "
+    select organization_id,
+        coalesce(sum(calls), 0)::bigint as calls, coalesce(sum(bytes_in), 0)::bigint as bytes_in,
+        coalesce(sum(bytes_out), 0)::bigint as bytes_out, coalesce(sum(cost), 0)::bigint as cost,
+        coalesce(sum(calls) filter (where day = $3::text::date), 0)::bigint as day_calls,
+        coalesce(sum(bytes_in) filter (where day = $3::text::date), 0)::bigint as day_bytes_in,
+        coalesce(sum(bytes_out) filter (where day = $3::text::date), 0)::bigint as day_bytes_out,
+        coalesce(sum(cost) filter (where day = $3::text::date), 0)::bigint as day_cost
+    from tollgate.usage
+    where organization_id = any($1::uuid[]) and incarnation <> all($4::uuid[])
+        and day between $2::text::date and $3::text::date
+    group by organization_id";
+
 /// Why something could not be written. What was to be written may be there nevertheless.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LedgerError {
@@ -51,6 +68,8 @@ pub(super) enum LedgerError {
     Connect(String),
     #[error("the usage ledger cannot be written (see `tollgate migrate`): {0}")]
     Write(String),
+    #[error("the usage ledger cannot be read (see `tollgate migrate`): {0}")]
+    Read(String),
 }
 
 /// A connection that is made when it is needed.
@@ -106,6 +125,31 @@ impl Ledger {
         Err(LedgerError::Write(why))
     }
 
+    /// What others than these incarnations have used in the present periods. Who is missing has
+    /// used nothing.
+    pub(super) async fn sums(
+        &mut self,
+        organizations: &[OrgId],
+        calendar: Calendar,
+        without: &[Uuid],
+    ) -> Result<HashMap<OrgId, Sums>, LedgerError> {
+        let client = self.client().await?;
+        let ids: Vec<Uuid> = organizations.iter().map(|id| *id.as_uuid()).collect();
+        let (from, to) = (calendar.month.to_string(), calendar.day.to_string());
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&ids, &from, &to, &without];
+        let why = match timeout(ANSWER, client.query(SUMS, &parameters)).await {
+            Ok(Ok(rows)) => match rows.iter().map(sums).collect() {
+                Ok(sums) => return Ok(sums),
+                Err(error) => describe(&error),
+            },
+            Ok(Err(error)) => describe(&error),
+            Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
+        };
+        self.client = None;
+        Err(LedgerError::Read(why))
+    }
+
     async fn client(&mut self) -> Result<&Client, LedgerError> {
         let usable = self.client.take().filter(|client| !client.is_closed());
         let client = match usable {
@@ -114,6 +158,27 @@ impl Ledger {
         };
         Ok(self.client.insert(client))
     }
+}
+
+fn sums(row: &Row) -> Result<(OrgId, Sums), tokio_postgres::Error> {
+    let number = |name: &str| -> Result<u64, tokio_postgres::Error> {
+        let number: i64 = row.try_get(name)?;
+        // The table has no negative ones.
+        Ok(u64::try_from(number).unwrap_or(0))
+    };
+    let month = Used {
+        calls: number("calls")?,
+        bytes_in: number("bytes_in")?,
+        bytes_out: number("bytes_out")?,
+        cost: number("cost")?,
+    };
+    let day = Used {
+        calls: number("day_calls")?,
+        bytes_in: number("day_bytes_in")?,
+        bytes_out: number("day_bytes_out")?,
+        cost: number("day_cost")?,
+    };
+    Ok((OrgId::new(row.try_get("organization_id")?), Sums { day, month }))
 }
 
 async fn connect(database: &Database) -> Result<Client, String> {

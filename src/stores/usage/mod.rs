@@ -7,9 +7,11 @@
 //! another one that shares it. While the database is away, counting goes on. Each process counts
 //! under incarnations of its own (see `ledger.rs`). Imports `domain` and `config`.
 
+mod book;
 mod journal;
 mod ledger;
 mod report;
+mod reserve;
 mod table;
 
 use std::collections::HashMap;
@@ -19,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::config::settings::MeteringSettings;
@@ -26,9 +29,11 @@ use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::OrgId;
 use crate::domain::usage::{Consumer, Used};
 
+use self::book::Book;
 use self::journal::{Journal, Orphan};
 use self::ledger::{BATCH, Ledger, LedgerError};
 pub use self::report::{By, UsageError, UsageLine, organization_named, report};
+pub use self::reserve::Reserved;
 use self::table::{Key, Table};
 
 /// What was counted is journalled after at most this long.
@@ -37,6 +42,12 @@ pub const JOURNAL_EVERY: Duration = Duration::from_millis(200);
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// A journal of this size is begun again, without what is in the ledger by now.
 const RESTART_AT: u64 = 4 * 1_024 * 1_024;
+/// Sums that were read count for at least this long, if they cannot be read again.
+const FRESH: Duration = Duration::from_secs(30);
+/// How often sums are read where an organization is near the end of a quota.
+const NEAR: Duration = Duration::from_secs(1);
+/// Organizations whose sums are read with one statement.
+const READ_AT_ONCE: usize = 1_000;
 /// Also while nothing comes to the ledger.
 const RESTART_ANYHOW: u64 = 64 * 1_024 * 1_024;
 
@@ -48,6 +59,15 @@ pub struct Usage {
 
 struct Inner {
     table: Table,
+    book: Book,
+    /// Incarnations of this process so far: what they have counted is known without the ledger.
+    incarnations: Mutex<Vec<Uuid>>,
+    /// Rounds of reading sums.
+    rounds: tokio::sync::watch::Sender<u64>,
+    /// Somebody waits for the sums of an organization.
+    asked: Notify,
+    /// An organization is near the end of a quota.
+    near: AtomicBool,
     rows: usize,
     /// The present incarnation last, and at most one before it.
     pending: Mutex<Vec<Pending>>,
@@ -85,6 +105,7 @@ struct Counters {
     journal_errors: AtomicU64,
     damaged: AtomicU64,
     adopted: AtomicU64,
+    reached: [AtomicU64; 2],
     away: AtomicBool,
 }
 
@@ -109,6 +130,10 @@ pub struct UsageStats {
     pub damaged: u64,
     /// Journals of earlier processes that were brought to the ledger.
     pub adopted: u64,
+    /// Organizations of which it is known what they have used in the present periods.
+    pub organizations: u64,
+    /// Times that an organization reached a threshold of a quota, in their order.
+    pub reached: [u64; 2],
 }
 
 /// Why metering cannot begin.
@@ -141,8 +166,14 @@ impl Usage {
         let journals =
             Journals { files: vec![journal], day: table.day(now), synced: now, broken: false };
         let pending = Pending { incarnation, rows: HashMap::new() };
+        let fresh = (settings.flush * 6).max(FRESH);
         let inner = Arc::new(Inner {
             table,
+            book: Book::new(settings.zone.clone(), fresh),
+            incarnations: Mutex::new(vec![incarnation]),
+            rounds: tokio::sync::watch::Sender::new(0),
+            asked: Notify::new(),
+            near: AtomicBool::new(false),
             rows,
             pending: Mutex::new(vec![pending]),
             journals: Mutex::new(journals),
@@ -163,13 +194,37 @@ impl Usage {
     /// Counts an admitted request that is over. Never waits for disk or network.
     pub fn count(&self, organization: OrgId, consumer: Consumer, used: Used, now: Now) {
         self.inner.table.count(organization, consumer, used, now);
+        self.inner.book.count(organization, used, now);
+    }
+
+    /// The same, for a request that was reserved: its call and cost are counted for quotas already.
+    pub fn count_reserved(&self, reserved: Reserved, consumer: Consumer, used: Used) {
+        let (organization, then) = reserved.keep();
+        self.inner.table.count(organization, consumer, used, then);
+        let rest = Used { calls: 0, cost: 0, ..used };
+        self.inner.book.count(organization, rest, then);
     }
 
     /// Brings what was counted to the ledger, for as long as it is polled: spawn it once.
     pub async fn keep(self) {
+        let inner = &self.inner;
         loop {
             self.flush().await;
-            tokio::time::sleep(self.inner.flush).await;
+            let pause = match inner.near.swap(false, Ordering::Relaxed) {
+                true => inner.flush.min(NEAR),
+                false => inner.flush,
+            };
+            let sleep = tokio::time::sleep(pause);
+            tokio::pin!(sleep);
+            loop {
+                tokio::select! {
+                    () = &mut sleep => break,
+                    () = inner.asked.notified() => {
+                        // An outage is noted by the round that comes.
+                        let _ = inner.read().await;
+                    }
+                }
+            }
         }
     }
 
@@ -178,7 +233,10 @@ impl Usage {
     pub async fn flush(&self) -> bool {
         let inner = Arc::clone(&self.inner);
         let journalled = tokio::task::spawn_blocking(move || inner.tick(false)).await;
-        let outcome = self.inner.bring().await;
+        let outcome = match self.inner.bring().await {
+            Ok(()) => self.inner.read().await,
+            Err(error) => Err(error),
+        };
         let counters = &self.inner.counters;
         match outcome {
             Ok(()) => {
@@ -232,6 +290,8 @@ impl Usage {
             journal_errors: load(&counters.journal_errors),
             damaged: load(&counters.damaged),
             adopted: load(&counters.adopted),
+            organizations: size(self.inner.book.len()),
+            reached: counters.reached.each_ref().map(load),
         }
     }
 }
@@ -310,6 +370,7 @@ impl Inner {
         }
         let incarnation = Uuid::new_v4();
         let next = Journal::begin(&self.directory, incarnation, &self.node)?;
+        lock(&self.incarnations).push(incarnation);
         let last = self.table.renew();
         self.known(&last);
         lock(&self.pending).push(Pending { incarnation, rows: HashMap::new() });
@@ -359,6 +420,23 @@ impl Inner {
             let inner = Arc::clone(self);
             let _ = tokio::task::spawn_blocking(move || inner.settled(orphan)).await;
         }
+        Ok(())
+    }
+
+    /// Reads what others have used, for the organizations of which somebody wants to know.
+    async fn read(&self) -> Result<(), LedgerError> {
+        let mut ledger = self.ledger.lock().await;
+        let now = self.clock.now();
+        let (calendar, wanted) = self.book.wanted(now);
+        let own = lock(&self.incarnations).clone();
+        for some in wanted.chunks(READ_AT_ONCE) {
+            let sums = ledger.sums(some, calendar, &own).await?;
+            for organization in some {
+                let sums = sums.get(organization).copied().unwrap_or_default();
+                self.book.read(*organization, sums, calendar, now);
+            }
+        }
+        self.rounds.send_modify(|rounds| *rounds += 1);
         Ok(())
     }
 

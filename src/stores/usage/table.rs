@@ -59,8 +59,8 @@ struct Row {
 
 /// A day and the seconds since 1970 that it lasts.
 #[derive(Debug, Clone)]
-struct Today {
-    day: Date,
+pub(super) struct Today {
+    pub(super) day: Date,
     seconds: std::ops::Range<u64>,
 }
 
@@ -175,7 +175,7 @@ impl Shard {
 
 /// The day of a zone at a time, with its first second and the one behind its last: 23 to 25 hours
 /// where clocks are changed.
-fn today(zone: &TimeZone, seconds: u64) -> Today {
+pub(super) fn today(zone: &TimeZone, seconds: u64) -> Today {
     let at = i64::try_from(seconds).ok().and_then(|at| Timestamp::from_second(at).ok());
     let local = at.unwrap_or(Timestamp::MAX).to_zoned(zone.clone());
     let day = local.date();

@@ -1,0 +1,218 @@
+//! Quotas: how much an organization may use in a calendar period, and what becomes of a request
+//! when it has. Pure; imports `domain` only.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use crate::domain::source::Source;
+use crate::domain::usage::{OrganizationUse, PeriodUse, Used};
+
+/// One quota of the policy.
+#[derive(Debug, Clone)]
+pub struct Quota {
+    /// Its unique name.
+    pub name: Arc<str>,
+    /// The period.
+    pub per: Period,
+    /// What is counted.
+    pub of: Unit,
+    /// How much there is of it.
+    pub amount: Amount,
+    /// What happens when it is used up.
+    pub mode: Mode,
+    /// What happens while the ledger is away.
+    pub when_away: WithoutLedger,
+    /// Where it was written.
+    pub source: Source,
+}
+
+/// A calendar period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Period {
+    /// From midnight to midnight.
+    Day,
+    /// From the first of a month to its last.
+    Month,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Requests that were admitted.
+    Calls,
+    /// Bytes of bodies, in and out.
+    Bytes,
+    /// Cost units.
+    Cost,
+}
+
+/// How much there is.
+#[derive(Debug, Clone)]
+pub enum Amount {
+    /// The same for all.
+    Fixed(NonZeroU64),
+    /// By the organization's plan; `config` has made sure that every plan states one.
+    ByPlan(BTreeMap<Arc<str>, NonZeroU64>),
+}
+
+/// What happens when a quota is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Requests are refused until the period ends.
+    Hard,
+    /// They are served; events and the ledger tell.
+    Soft,
+}
+
+/// What happens while the ledger is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutLedger {
+    /// What this node knows counts.
+    Serve,
+    /// Requests are refused with 503.
+    Refuse,
+}
+
+/// Shares of a quota, in percent, that are told when they are reached.
+pub const THRESHOLDS: [u8; 2] = [80, 100];
+
+/// What becomes of a request under one quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is within the quota.
+    Within {
+        /// The highest of [`THRESHOLDS`] that is reached with it; 0 if none.
+        reached: u8,
+        /// Whether the last fiftieth is being used.
+        near: bool,
+    },
+    /// It would exceed the quota.
+    Exceeded,
+    /// Nobody knows, and the quota refuses then.
+    Unknown,
+}
+
+impl Quota {
+    /// How much an organization of that plan has.
+    pub fn amount(&self, plan: &str) -> Option<NonZeroU64> {
+        match &self.amount {
+            Amount::Fixed(amount) => Some(*amount),
+            Amount::ByPlan(amounts) => amounts.get(plan).copied(),
+        }
+    }
+
+    /// The present period of what is known.
+    pub fn period<'u>(&self, known: &'u OrganizationUse) -> &'u PeriodUse {
+        match self.per {
+            Period::Day => &known.day,
+            Period::Month => &known.month,
+        }
+    }
+
+    /// Whether one more request of that cost is within the quota.
+    pub fn judge(&self, amount: NonZeroU64, cost: u32, known: Option<&OrganizationUse>) -> Verdict {
+        let refuses = self.when_away == WithoutLedger::Refuse;
+        let known = match known {
+            Some(known) if known.fresh || !refuses => known,
+            Some(_) | None if refuses => return Verdict::Unknown,
+            Some(_) | None => return Verdict::Within { reached: 0, near: false },
+        };
+        let amount = amount.get();
+        let after = self.counted(&self.period(known).used, cost);
+        if after > amount && self.mode == Mode::Hard {
+            return Verdict::Exceeded;
+        }
+        let percent = u128::from(after) * 100 / u128::from(amount);
+        let reached = THRESHOLDS.into_iter().rfind(|share| u128::from(*share) <= percent);
+        Verdict::Within { reached: reached.unwrap_or(0), near: percent >= 98 }
+    }
+
+    /// What is used when one more request of that cost is admitted. Of bytes, nobody knows yet how
+    /// many it brings: at least one.
+    fn counted(&self, used: &Used, cost: u32) -> u64 {
+        match self.of {
+            Unit::Calls => used.calls.saturating_add(1),
+            Unit::Bytes => used.bytes_in.saturating_add(used.bytes_out).saturating_add(1),
+            Unit::Cost => used.cost.saturating_add(u64::from(cost)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn quota(of: Unit, mode: Mode, when_away: WithoutLedger) -> Quota {
+        Quota {
+            name: "q".into(),
+            per: Period::Month,
+            of,
+            amount: Amount::Fixed(NonZeroU64::new(100).unwrap()),
+            mode,
+            when_away,
+            source: Source::built_in(),
+        }
+    }
+
+    fn judged(quota: &Quota, used: Used, cost: u32, fresh: bool) -> Verdict {
+        let period = |used| PeriodUse { used, resets_in: Duration::from_secs(60) };
+        let known = OrganizationUse { day: period(Used::default()), month: period(used), fresh };
+        quota.judge(quota.amount("any").unwrap(), cost, Some(&known))
+    }
+
+    fn calls(calls: u64) -> Used {
+        Used { calls, ..Used::default() }
+    }
+
+    #[test]
+    fn the_last_call_of_a_quota_passes_and_the_one_after_it_does_not() {
+        let hard = quota(Unit::Calls, Mode::Hard, WithoutLedger::Serve);
+        let of = |used| judged(&hard, calls(used), 1, true);
+        assert_eq!(of(0), Verdict::Within { reached: 0, near: false });
+        assert_eq!(of(78), Verdict::Within { reached: 0, near: false });
+        assert_eq!(of(79), Verdict::Within { reached: 80, near: false });
+        assert_eq!(of(98), Verdict::Within { reached: 80, near: true });
+        assert_eq!(of(99), Verdict::Within { reached: 100, near: true });
+        assert_eq!(of(100), Verdict::Exceeded);
+        assert_eq!(of(u64::MAX), Verdict::Exceeded);
+    }
+
+    #[test]
+    fn a_soft_quota_refuses_nobody_and_says_that_it_is_used_up() {
+        let soft = quota(Unit::Calls, Mode::Soft, WithoutLedger::Serve);
+        assert_eq!(
+            judged(&soft, calls(5_000), 1, true),
+            Verdict::Within { reached: 100, near: true }
+        );
+    }
+
+    #[test]
+    fn bytes_of_both_ways_and_costs_count() {
+        let bytes = quota(Unit::Bytes, Mode::Hard, WithoutLedger::Serve);
+        let used = |bytes_in, bytes_out| Used { bytes_in, bytes_out, ..Used::default() };
+        assert_eq!(judged(&bytes, used(60, 40), 1, true), Verdict::Exceeded);
+        assert_ne!(judged(&bytes, used(60, 39), 1, true), Verdict::Exceeded);
+        let cost = quota(Unit::Cost, Mode::Hard, WithoutLedger::Serve);
+        let used = Used { cost: 95, ..Used::default() };
+        assert_ne!(judged(&cost, used, 5, true), Verdict::Exceeded);
+        assert_eq!(judged(&cost, used, 6, true), Verdict::Exceeded);
+    }
+
+    #[test]
+    fn what_is_not_known_is_for_the_quota_to_say() {
+        let serves = quota(Unit::Calls, Mode::Hard, WithoutLedger::Serve);
+        let refuses = quota(Unit::Calls, Mode::Hard, WithoutLedger::Refuse);
+        let amount = NonZeroU64::MIN;
+        assert_eq!(serves.judge(amount, 1, None), Verdict::Within { reached: 0, near: false });
+        assert_eq!(refuses.judge(amount, 1, None), Verdict::Unknown);
+        assert_eq!(judged(&refuses, calls(0), 1, false), Verdict::Unknown);
+        assert_eq!(
+            judged(&serves, calls(100), 1, false),
+            Verdict::Exceeded,
+            "what it knows counts"
+        );
+    }
+}
