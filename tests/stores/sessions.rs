@@ -21,7 +21,7 @@ use tollgate::telemetry::clock::SystemClock;
 use crate::support::eventually;
 use crate::support::redis::Redis;
 
-/// What the issue asks for: within one second on every node.
+/// A revocation counts on every node within a second.
 const SOON: Duration = Duration::from_secs(1);
 
 struct Node {
