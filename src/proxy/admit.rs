@@ -110,7 +110,13 @@ fn open_socket(
         | None => (None, None),
     };
     let organization = ctx.trace.organization.as_ref().map(|organization| organization.id);
-    let opener = Opener { organization, user, token };
+    // Who acts as somebody else may do so for a time after their second factor.
+    let acting = ctx.trace.impersonated.as_ref().and(token.as_ref());
+    let allowed = ctx.generation.snapshot.impersonation.as_ref();
+    let until = acting.zip(allowed).map(|(token, policy)| {
+        token.factor_at.unwrap_or(0).saturating_add(policy.within.as_secs())
+    });
+    let opener = Opener { organization, user, token, until };
     let (open, end) = gateway.sockets.enter(opener, policy, ctx.resumed)?;
     let stream = session.stream().ok_or(Refusal::Internal("a WebSocket over HTTP/2"))?;
     Watched::ends(stream, end);

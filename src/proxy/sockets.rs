@@ -44,6 +44,7 @@ struct Sessions {
 struct Socket {
     token: Arc<VerifiedToken>,
     grace: Duration,
+    until: Option<u64>,
     /// How long it may go on from when this was said.
     left: watch::Sender<Duration>,
 }
@@ -53,6 +54,9 @@ pub(super) struct Opener {
     pub(super) organization: Option<OrgId>,
     pub(super) user: Option<UserId>,
     pub(super) token: Option<Arc<VerifiedToken>>,
+    /// When it ends at the latest, in seconds since 1970, whatever token comes after this one: for
+    /// those who act as somebody else.
+    pub(super) until: Option<u64>,
 }
 
 /// A socket's place; given back when it is dropped.
@@ -85,7 +89,7 @@ impl Sockets {
         policy: &WebsocketPolicy,
         now: Now,
     ) -> Result<(Open, Option<End>), Refusal> {
-        let Opener { organization, user, token } = opener;
+        let Opener { organization, user, token, until } = opener;
         let user = user.map(|user| self.users.enter((organization, user), policy.per_user));
         let user = user.transpose();
         let user = user.map_err(|_| Refusal::TooManyConcurrent("WebSockets of the user"))?;
@@ -96,11 +100,11 @@ impl Sockets {
         let (session, end) = match token {
             None => (None, None),
             Some(token) => {
-                let left = left(token.expires_at, policy.grace, now);
+                let left = left(token.expires_at, policy.grace, until, now);
                 let (sender, receiver) = watch::channel(left);
                 let end: End = Box::pin(ended(receiver.clone()));
                 let session = token.session_id.clone().unwrap_or_default();
-                let socket = Socket { token, grace: policy.grace, left: sender };
+                let socket = Socket { token, grace: policy.grace, until, left: sender };
                 self.sessions.lock().entry(Arc::clone(&session)).or_default().push(socket);
                 self.sessions.count.fetch_add(1, Ordering::Relaxed);
                 (Some((session, receiver)), Some(end))
@@ -123,7 +127,8 @@ impl Sockets {
             let newer = token.expires_at > socket.token.expires_at;
             let same = token.subject == socket.token.subject && token.issuer == socket.token.issuer;
             if newer && same {
-                socket.left.send_replace(left(token.expires_at, socket.grace, now));
+                let left = left(token.expires_at, socket.grace, socket.until, now);
+                socket.left.send_replace(left);
             }
         }
     }
@@ -167,8 +172,10 @@ impl Drop for Open {
     }
 }
 
-fn left(expires_at: u64, grace: Duration, now: Now) -> Duration {
-    Duration::from_secs(expires_at.saturating_sub(now.unix_secs())).saturating_add(grace)
+fn left(expires_at: u64, grace: Duration, until: Option<u64>, now: Now) -> Duration {
+    let span = |at: u64| Duration::from_secs(at.saturating_sub(now.unix_secs()));
+    let left = span(expires_at).saturating_add(grace);
+    until.map_or(left, |until| left.min(span(until)))
 }
 
 async fn ended(mut left: watch::Receiver<Duration>) {
@@ -183,5 +190,22 @@ async fn ended(mut left: watch::Receiver<Duration>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_lasts_for_its_token_and_a_grace_but_no_longer_than_somebody_may_act_as_another() {
+        let now = Now { unix_micros: 1_000_000_000, mono_nanos: 0 };
+        let secs =
+            |expires_at, until| left(expires_at, Duration::from_secs(60), until, now).as_secs();
+        assert_eq!(secs(1_600, None), 660);
+        assert_eq!(secs(900, None), 60);
+        assert_eq!(secs(1_600, Some(1_300)), 300);
+        assert_eq!(secs(1_600, Some(9_000)), 660);
+        assert_eq!(secs(1_600, Some(500)), 0);
     }
 }
