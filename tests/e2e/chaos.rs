@@ -28,9 +28,9 @@ const CLIENTS: [usize; 4] = [12, 6, 3, 2];
 /// Seconds that it lasts, unless the environment says otherwise.
 const LASTS: u64 = 20;
 
-const USUAL: Numbers = Numbers { per_second: 100, burst: 500 };
-const LOWERED: Numbers = Numbers { per_second: 60, burst: 200 };
-const RAISED: Numbers = Numbers { per_second: 150, burst: 600 };
+const USUAL: Numbers = Numbers { per_second: 200, burst: 400 };
+const LOWERED: Numbers = Numbers { per_second: 120, burst: 300 };
+const RAISED: Numbers = Numbers { per_second: 300, burst: 600 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_becomes_of_nodes_and_redis_no_window_admits_more_than_the_limit() {
@@ -55,6 +55,7 @@ async fn whatever_becomes_of_nodes_and_redis_no_window_admits_more_than_the_limi
     }
 
     let mut chaos = Chaos { dice: Dice(seed), redis, gateways, done: Vec::new() };
+    chaos.ambush(&load, &mut timeline).await;
     let mut numbers = [LOWERED, RAISED, USUAL].into_iter().cycle();
     let mut change = load.now() + Duration::from_secs(7);
     while load.now() < lasts {
@@ -62,6 +63,8 @@ async fn whatever_becomes_of_nodes_and_redis_no_window_admits_more_than_the_limi
             let numbers = numbers.next().expect("a cycle");
             chaos.reload(&load, &mut timeline, numbers).await;
             change = load.now() + Duration::from_secs(6);
+            chaos.rest(&load, &mut timeline).await;
+            chaos.ambush(&load, &mut timeline).await;
         } else {
             chaos.strike(&load, &timeline).await;
         }
@@ -189,7 +192,7 @@ impl Chaos {
             5 => {
                 // What is asked for meanwhile is charged afterwards, and nobody is let through for
                 // it: that is what a Redis that stops costs.
-                let most = if node == 0 { 700 } else { 200 };
+                let most = if node == 0 { 400 } else { 200 };
                 self.note(load, format!("redis stops, for {most} ms at most"));
                 self.redis.pause();
                 self.dice.wait(20, most).await;
@@ -205,6 +208,36 @@ impl Chaos {
             }
         }
         self.dice.wait(100, 900).await;
+    }
+
+    /// Gateways are stopped with all that a full bucket has leased them, and go on when it is full
+    /// again: that is where leases would count twice.
+    async fn ambush(&mut self, load: &Load, timeline: &mut Timeline) {
+        // Until the bucket is full, or until every lease is long over.
+        let numbers = timeline.current();
+        let over = if self.dice.below(2) == 0 { numbers.fill_millis() } else { 4_300 };
+        self.note(load, format!("three gateways stop with leases, and all rest for {over} ms"));
+        self.dice.wait(60, 140).await;
+        let (_, stopped) = self.gateways.split_at(1);
+        stopped.iter().for_each(|gateway| gateway.signal(Signal::Stop));
+        // The other one takes what is left.
+        tokio::time::sleep(Duration::from_millis(2 * u64::from(numbers.burst))).await;
+        load.rests(true);
+        let began = load.now();
+        tokio::time::sleep(Duration::from_millis(over)).await;
+        stopped.iter().for_each(|gateway| gateway.signal(Signal::Cont));
+        timeline.rested(load.now() - began);
+        load.rests(false);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+
+    /// Nobody asks until the bucket is full.
+    async fn rest(&self, load: &Load, timeline: &mut Timeline) {
+        load.rests(true);
+        let (began, fills) = (load.now(), timeline.current().fill_millis());
+        tokio::time::sleep(Duration::from_millis(fills)).await;
+        timeline.rested(load.now() - began);
+        load.rests(false);
     }
 
     /// Other numbers for all, one after the other.

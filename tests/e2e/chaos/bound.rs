@@ -12,6 +12,13 @@ pub(super) struct Numbers {
     pub(super) burst: u32,
 }
 
+impl Numbers {
+    /// How long an empty bucket takes to be full.
+    pub(super) fn fill_millis(self) -> u64 {
+        1_000 * u64::from(self.burst) / u64::from(self.per_second)
+    }
+}
+
 /// A request that got through to the upstream: times since the load began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Admission {
@@ -19,9 +26,10 @@ pub(super) struct Admission {
     pub(super) arrived: Duration,
 }
 
-/// Which numbers nodes went by: from when one can have known them to when all had others.
+/// Which numbers nodes went by: from when one can have known them to when all had others; and what
+/// nobody could have made use of.
 #[derive(Debug)]
-pub(super) struct Timeline(Vec<(Duration, Duration, Numbers)>);
+pub(super) struct Timeline(Vec<(Duration, Duration, Numbers)>, f64);
 
 /// The window that comes closest to its burst, or goes beyond it by most.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +43,7 @@ pub(super) struct Worst {
 
 impl Timeline {
     pub(super) fn new(from: Duration, numbers: Numbers) -> Self {
-        Self(vec![(from, Duration::MAX, numbers)])
+        Self(vec![(from, Duration::MAX, numbers)], 0.0)
     }
 
     pub(super) fn current(&self) -> Numbers {
@@ -44,6 +52,13 @@ impl Timeline {
 
     pub(super) fn begins(&mut self, at: Duration, numbers: Numbers) {
         self.0.push((at, Duration::MAX, numbers));
+    }
+
+    /// Nobody asked for so long: what came back beyond a full bucket was there for nobody.
+    pub(super) fn rested(&mut self, rest: Duration) {
+        let Numbers { per_second, burst } = self.current();
+        let back = f64::from(per_second) * rest.as_secs_f64();
+        self.1 += (back - f64::from(burst)).max(0.0);
     }
 
     /// All nodes go by the newest numbers.
@@ -63,7 +78,7 @@ impl Timeline {
     /// What a full bucket and the lowest of the numbers give from the first moment to the last.
     pub(super) fn attainable(&self) -> f64 {
         let (last, burst) = (self.last(), f64::from(self.0[0].2.burst));
-        burst + self.refilled(last, Duration::ZERO, u32::min)
+        burst + self.refilled(last, Duration::ZERO, u32::min) - self.1
     }
 
     /// The worst window there is. It may begin when any request was sent and end when any arrived.

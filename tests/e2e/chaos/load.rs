@@ -47,6 +47,7 @@ struct Shared {
     clock: SystemClock,
     next: AtomicU64,
     ended: AtomicBool,
+    rests: AtomicBool,
     sent: Mutex<HashMap<u64, Duration>>,
     arrived: Mutex<HashMap<u64, Duration>>,
     outcomes: Mutex<[u64; 5]>,
@@ -60,6 +61,7 @@ impl Load {
             clock: SystemClock::new(),
             next: AtomicU64::new(0),
             ended: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
             sent: Mutex::default(),
             arrived: Mutex::default(),
             outcomes: Mutex::default(),
@@ -90,10 +92,18 @@ impl Load {
             let mut connection = None;
             while !shared.ended.load(Ordering::Relaxed) {
                 pace.tick().await;
+                if shared.rests.load(Ordering::Relaxed) {
+                    continue;
+                }
                 shared.ask(&mut connection, gateway, &token).await;
             }
         });
         self.clients.lock().unwrap().push(client);
+    }
+
+    /// Clients send nothing for a while, or do again.
+    pub(super) fn rests(&self, rests: bool) {
+        self.shared.rests.store(rests, Ordering::Relaxed);
     }
 
     /// One request on a connection of its own, and what was said of the limits.
