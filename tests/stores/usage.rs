@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use tollgate::config::settings::MeteringSettings;
-use tollgate::domain::clock::Clock;
+use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::ids::OrgId;
 use tollgate::domain::secret::Secret;
+use tollgate::domain::source::Source;
 use tollgate::domain::usage::{Consumer, Used};
+use tollgate::policy::quotas::{Amount, Mode, Period, Quota, Unit, Verdict, WithoutLedger};
 use tollgate::stores::migrate::{MIGRATIONS, migrate};
 use tollgate::stores::usage::{By, Usage, UsageError, report};
 use tollgate::telemetry::clock::SystemClock;
@@ -153,4 +155,68 @@ async fn a_database_without_the_table_says_what_to_do_and_costs_nothing_that_was
     assert!(usage.flush().await);
     assert_eq!(told(&postgres, None, By::User).await, [("ann".to_owned(), 4)]);
     usage.close().await;
+}
+
+fn admits(node: &Usage, quota: &Quota, now: Now) -> bool {
+    let amount = quota.amount("any").unwrap();
+    let reserved =
+        node.reserve(organization(1), 2, now, |known| match quota.judge(amount, 2, known) {
+            Verdict::Within { near, .. } => Ok((near, <_>::default())),
+            Verdict::Exceeded | Verdict::Unknown => Err(()),
+        });
+    let admitted = reserved.is_ok();
+    if let Ok(reserved) = reserved {
+        node.count_reserved(reserved, Consumer::Anonymous, ONE);
+    }
+    admitted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_admit_no_more_than_a_quota_and_what_the_others_admit_between_two_readings() {
+    let postgres = database().await;
+    let (one, two) = (TempDir::new(), TempDir::new());
+    let nodes = [start(&postgres, one.path()), start(&postgres, two.path())];
+    let now = SystemClock::new().now();
+    let quota = Quota {
+        name: "calls".into(),
+        per: Period::Month,
+        of: Unit::Calls,
+        amount: Amount::Fixed(100.try_into().unwrap()),
+        mode: Mode::Hard,
+        when_away: WithoutLedger::Refuse,
+        source: Source::built_in(),
+    };
+    assert!(!admits(&nodes[0], &quota, now), "nothing is known, and that is to refuse");
+    let settle = async || {
+        for node in [&nodes[0], &nodes[1], &nodes[0]] {
+            node.unread(organization(1), now);
+            assert!(node.flush().await);
+        }
+    };
+    settle().await;
+    let (between, mut admitted) = (9, 0);
+    for _ in 0..10 {
+        for node in &nodes {
+            admitted += (0..between).filter(|_| admits(node, &quota, now)).count();
+        }
+        settle().await;
+    }
+    assert!((100..=100 + between).contains(&admitted), "{admitted}");
+    assert!(nodes.iter().all(|node| !admits(node, &quota, now)));
+    settle().await;
+    assert_eq!(told(&postgres, None, By::User).await, [("anonymous".to_owned(), admitted as u64)]);
+    // What is reserved and comes to nothing leaves room for the next.
+    let wider = Quota { amount: Amount::Fixed((admitted as u64 + 1).try_into().unwrap()), ..quota };
+    for _ in 0..3 {
+        let amount = wider.amount("any").unwrap();
+        let reserved = nodes[0].reserve(organization(1), 2, now, |known| {
+            match wider.judge(amount, 2, known) {
+                Verdict::Within { near, .. } => Ok((near, <_>::default())),
+                Verdict::Exceeded | Verdict::Unknown => Err(()),
+            }
+        });
+        assert!(reserved.is_ok());
+        assert!(!admits(&nodes[0], &wider, now), "the last place is taken");
+    }
+    assert!(admits(&nodes[0], &wider, now));
 }
