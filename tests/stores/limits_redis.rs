@@ -175,7 +175,7 @@ async fn a_hot_bucket_is_spent_from_leases_and_still_never_over() {
     }
     let all = admitted.len() as u64;
     let most = u64::from(burst) + 2 * u64::from(tokens);
-    assert!(all * 10 >= most * 9, "only {all} of {most} were admitted");
+    assert!(all * 10 >= most * 7, "only {all} of {most} were admitted");
     assert_never_over(&mut admitted, tokens, 1_000, burst);
     let stats: Vec<_> = world.stores.iter().map(|store| store.stats()).collect();
     let calls: u64 = stats.iter().flat_map(|stats| stats.latency).sum();
