@@ -14,6 +14,7 @@ use crate::telemetry::labels::{FaultLabel, UpstreamLabel};
 use super::context::{Attempt, Context};
 use super::fault;
 use super::gateway::Gateway;
+use super::pool::handshake;
 use super::record;
 
 /// Connections that one request may try, whatever `retries` says: an upstream with many dead
@@ -46,7 +47,10 @@ pub(super) async fn begin(
     ctx.attempt = None;
     let chosen = pool.choose(&ctx.tried, now).ok_or(Refusal::Upstream(UpstreamFault::NoAddress))?;
     ctx.tried.push(chosen.index());
-    let peer = pool.peer(&chosen, read_timeout, now).await.map_err(Refusal::Upstream)?;
+    let mut peer = pool.peer(&chosen, read_timeout, now).await.map_err(Refusal::Upstream)?;
+    if passed.websocket() {
+        handshake::arrange(&mut peer);
+    }
     ctx.attempt = Some(Attempt { pool, chosen, began: now, answered: false });
     Ok(Box::new(peer))
 }

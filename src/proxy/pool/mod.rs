@@ -16,6 +16,7 @@ use crate::policy::upstream::{Upstream, UpstreamAddress};
 
 mod address;
 mod circuit;
+pub(super) mod handshake;
 pub(super) mod health;
 mod peer;
 
