@@ -12,6 +12,7 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::OrgId;
 use crate::domain::organization::OrgSelector;
 use crate::domain::secret::Secret;
+use crate::domain::zone::Zone;
 use crate::stores::usage::{By, UsageError, UsageLine, organization_named, report};
 use crate::telemetry::clock::SystemClock;
 
@@ -23,7 +24,8 @@ use super::{Done, Failure, environment, print};
 #[command(after_help = "\
 The numbers are those of the ledger (`metering` in the gateway file), which is a few seconds behind.
 Calls are requests that were admitted; bytes are those of bodies, of requests in and of answers out;
-a request costs what the highest of its limits states, 1 without. Days are those of `metering.zone`.
+a request costs what the highest of its limits states, 1 without. Days are those of the time zone of
+the organization, or of `metering.zone` if it has none.
 By user and by key, callers that are none of these are one line for each kind, so that the lines of
 an organization always add up to all that it used.
 
@@ -38,7 +40,7 @@ pub struct Usage {
     /// From this day or month on; from the first of this month if not stated
     #[arg(long, value_name = "DAY|MONTH", value_parser = Stated::parse)]
     pub from: Option<Stated>,
-    /// Up to and with this day or month; up to today if not stated
+    /// Up to and with this day or month; up to now if not stated
     #[arg(long, value_name = "DAY|MONTH", value_parser = Stated::parse)]
     pub to: Option<Stated>,
     /// What one line is about
@@ -152,9 +154,10 @@ fn days(arguments: &Usage, settings: &Settings) -> Result<(Date, Date), Failure>
     let now = i64::try_from(SystemClock::new().now().unix_secs()).ok();
     let now = now.and_then(|now| Timestamp::from_second(now).ok()).unwrap_or(Timestamp::MAX);
     let zone = settings.metering.as_ref().map(|metering| metering.zone.clone());
-    let today = now.to_zoned(zone.unwrap_or(jiff::tz::TimeZone::UTC)).date();
+    let today = now.to_zoned(zone.unwrap_or_else(Zone::utc).rules().clone()).date();
     let from = arguments.from.map_or_else(|| today.first_of_month(), |stated| stated.first);
-    let to = arguments.to.map_or(today, |stated| stated.last);
+    // It can be tomorrow already where an organization is.
+    let to = arguments.to.map_or(today.tomorrow().unwrap_or(today), |stated| stated.last);
     if to < from {
         return Err(Failure::usage(format!("the time ends on {to}, before it begins on {from}")));
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::civil::{Time, Weekday};
-use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::domain::session::NOTED_EVERY_SECS;
+use crate::domain::zone::Zone;
 use crate::policy::condition::{Condition, Hours, Requirement};
 
 use super::compile::{Joined, unknown};
@@ -168,7 +168,7 @@ impl Fields for HoursFields {
             return None;
         }
         let days = days.0.into_iter().map(|day| day.0).collect();
-        Some(Self(Hours { days, from: from.0, until: until.0, zone: zone.0 }))
+        Some(Self(Hours { days, from: from.0, until: until.0, zone: zone.rules().clone() }))
     }
 }
 
@@ -222,13 +222,11 @@ impl Decode for Clock {
     }
 }
 
-pub(super) struct Zone(pub(super) TimeZone);
-
 impl Decode for Zone {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
         let stated = text(node, cx)?;
-        match TimeZone::get(stated) {
-            Ok(zone) => Some(Self(zone)),
+        match stated.parse() {
+            Ok(zone) => Some(zone),
             Err(_) => refuse(
                 node,
                 "a time zone",

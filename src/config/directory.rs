@@ -19,6 +19,7 @@ use crate::domain::organization::{
     TeamRole,
 };
 use crate::domain::permission::PermissionPattern;
+use crate::domain::zone::Zone;
 use crate::policy::limits::Scope;
 
 use super::compile::unknown;
@@ -53,6 +54,7 @@ pub(super) struct OrganizationFields {
     plan: At<Name>,
     features: Features,
     limits: Named<Rate>,
+    time_zone: Option<Zone>,
     stage: Option<At<Name>>,
     addresses: Vec<IpNet>,
     second_factor: SecondFactorFields,
@@ -81,6 +83,10 @@ impl Fields for OrganizationFields {
             "limits",
             "Numbers of its own, by the name of the limit, in place of those of the policy.",
         );
+        let time_zone = table.optional(
+            "time_zone",
+            "Where its days and months begin, as `Europe/Berlin`; in `metering.zone` if not stated.",
+        );
         let stage = table.optional("stage", "Which of the `stages` of the policy it has reached.");
         let addresses =
             table.some("addresses", "Networks from which it is used; from all if not stated.");
@@ -105,6 +111,7 @@ impl Fields for OrganizationFields {
             plan: plan?,
             features,
             limits,
+            time_zone,
             stage,
             addresses,
             second_factor,
@@ -304,6 +311,7 @@ impl DirectoryFile {
                 plan: plan.value,
                 features: features.0,
                 limits,
+                time_zone: organization.time_zone,
                 demands: Demands {
                     addresses: organization.addresses,
                     second_factor,

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use crate::domain::charge::Rate;
 use crate::domain::secret::Secret;
+use crate::domain::zone::Zone;
 use crate::policy::edge::EdgePolicy;
 
-use super::conditions::Zone;
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Named, Shapes, Table, expected};
 use super::defaults as preset;
@@ -310,7 +310,7 @@ impl Fields for DirectoryQueries {
                 fits.organization_by_id,
                 "`$1` uuid → `id uuid, slug text, status text, plan text, features text[]`; optionally \
                  `feature_settings jsonb` (texts by name, by feature), `limits jsonb` (rates, by the name of \
-                 the limit), `stage text`, \
+                 the limit), `time_zone text`, `stage text`, \
                  `addresses text[]`, `second_factor text[]` (roles, `*` for everybody), \
                  `trusted_device bigint`, `session_age bigint` and `session_idle bigint` (seconds).",
             ),
@@ -509,7 +509,7 @@ impl Fields for MeteringSettings {
         let zone = table.or::<Zone>(
             "zone",
             &preset::METERING_ZONE,
-            "Days begin at midnight in this time zone.",
+            "Days begin at midnight in this time zone, if the organization has none of its own.",
         );
         let rows = table.or(
             "rows",
@@ -523,7 +523,7 @@ impl Fields for MeteringSettings {
             postgres: postgres.value,
             journal: journal?.0,
             flush: flush?,
-            zone: zone?.0,
+            zone: zone?,
             rows: rows?,
         })
     }

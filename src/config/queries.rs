@@ -10,7 +10,7 @@ impl Default for DirectoryQueries {
     fn default() -> Self {
         let organization = |column: &str| -> Arc<str> {
             Arc::from(format!(
-                "select o.id, o.slug, o.status, o.plan, o.stage, o.limits, \
+                "select o.id, o.slug, o.status, o.plan, o.stage, o.limits, o.time_zone, \
                  o.addresses::text[] as addresses, o.second_factor, \
                  extract(epoch from o.trusted_device)::bigint as trusted_device, \
                  extract(epoch from o.session_age)::bigint as session_age, \

@@ -37,7 +37,10 @@ impl Fields for QuotaFields {
     const ABOUT: &'static str = "What an organization may use in a calendar period.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let per = table.required("per", "The period, in the time zone of `metering`.");
+        let per = table.required(
+            "per",
+            "The period, in the time zone of the organization or, without, of `metering`.",
+        );
         let of = table.required("of", "What is counted: `calls`, `bytes` (in and out) or `cost`.");
         let which = table.one_of(&["amount", "by_plan"]);
         let amount = table.optional("amount", "How much every organization has.");

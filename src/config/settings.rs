@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
 use crate::domain::directory::DirectoryData;
 use crate::domain::secret::Secret;
+use crate::domain::zone::Zone;
 
 /// Everything that a process is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,8 +225,8 @@ pub struct MeteringSettings {
     pub journal: PathBuf,
     /// How often what was counted is brought to the ledger.
     pub flush: Duration,
-    /// Whose midnight divides days.
-    pub zone: TimeZone,
+    /// Whose midnight divides days, if the organization has no zone of its own.
+    pub zone: Zone,
     /// Callers that are counted one by one; beyond that, those of an organization share a counter.
     pub rows: NonZeroU32,
 }

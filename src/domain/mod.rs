@@ -27,3 +27,4 @@ pub mod session;
 pub mod source;
 pub mod trusted;
 pub mod usage;
+pub mod zone;

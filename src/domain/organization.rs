@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::charge::Rate;
 use super::ids::{InvalidId, OrgId, OrgSlug, UserId};
 use super::permission::PermissionPattern;
+use super::zone::Zone;
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Organization {
     pub features: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>,
     /// Numbers of its own, by the name of the limit, in place of those that the policy states.
     pub limits: BTreeMap<Arc<str>, Rate>,
+    /// Where its days and months begin, for quotas and usage, if it states that.
+    pub time_zone: Option<Zone>,
     /// What it asks of its members.
     pub demands: Demands,
     /// The stage that it has reached, as policies name stages.

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ids::UserId;
+use super::ids::{OrgId, UserId};
 use super::machine::KeyId;
+use super::organization::Organization;
 use super::principal::Principal;
+use super::zone::Zone;
 
 /// On whose account a call is counted, inside an organization.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -67,6 +69,22 @@ impl Consumer {
             "others" => Some(Self::Others),
             _ => None,
         }
+    }
+}
+
+/// The organization on whose account a request is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payer {
+    /// Its id.
+    pub organization: OrgId,
+    /// Whose midnight divides its days, if it states that.
+    pub zone: Option<Zone>,
+}
+
+impl Payer {
+    /// As the directory states it.
+    pub fn of(organization: &Organization) -> Self {
+        Self { organization: organization.id, zone: organization.time_zone.clone() }
     }
 }
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::domain::ids::OrgId;
 use crate::domain::known::Outage;
 use crate::domain::refusal::Refusal;
-use crate::domain::usage::OrganizationUse;
+use crate::domain::usage::{OrganizationUse, Payer};
 use crate::policy::quotas::{Period, Quota, Verdict};
 
 use super::limit::Chargeable;
@@ -25,9 +24,9 @@ pub struct Reached {
 
 impl Chargeable {
     /// Whose use has to be known, if the request is under a quota.
-    pub fn metered(&self, trace: &Trace) -> Option<OrgId> {
+    pub fn metered(&self, trace: &Trace) -> Option<Payer> {
         let organization = trace.organization.as_ref()?;
-        (!self.quotas().is_empty()).then_some(organization.id)
+        (!self.quotas().is_empty()).then(|| Payer::of(organization))
     }
 
     /// Judges the quotas of the route by what is known.

@@ -195,17 +195,17 @@ async fn quotas(
     chargeable: &mut Chargeable,
     ctx: &mut Context,
 ) -> Result<(), Refusal> {
-    let Some(organization) = chargeable.metered(&ctx.trace) else { return Ok(()) };
+    let Some(payer) = chargeable.metered(&ctx.trace) else { return Ok(()) };
     let Some(usage) = &gateway.usage else {
         // A reload brought quotas to a process that was started without a meter.
         return chargeable.within(None, &mut ctx.trace).map(drop);
     };
-    if usage.unread(organization, ctx.started) {
-        usage.find_out(organization, ctx.started).await;
+    if usage.unread(&payer, ctx.started) {
+        usage.find_out(&payer, ctx.started).await;
         ctx.resumed = gateway.now();
     }
     let (cost, trace) = (ctx.trace.cost, &mut ctx.trace);
-    let reserved = usage.reserve(organization, cost, ctx.started, |known| {
+    let reserved = usage.reserve(payer, cost, ctx.started, |known| {
         let reached = chargeable.within(known, trace)?;
         Ok::<_, Refusal>((reached.near, reached.thresholds))
     })?;

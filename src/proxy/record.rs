@@ -10,7 +10,7 @@ use pingora::proxy::Session;
 
 use crate::domain::audit::{AuditRecord, Decision, SecurityEvent};
 use crate::domain::principal::Principal;
-use crate::domain::usage::{Consumer, Used};
+use crate::domain::usage::{Consumer, Payer, Used};
 use crate::pipeline::trace::Watch;
 use crate::pipeline::{Stage, Trace};
 use crate::policy::route::AuditRule;
@@ -133,8 +133,8 @@ fn metered(gateway: &Gateway, session: &Session, ctx: &mut Context) {
     };
     let consumer = Consumer::of(ctx.trace.principal.as_ref());
     match reserved {
-        Some(reserved) => usage.count_reserved(reserved, consumer, used),
-        None => usage.count(organization.id, consumer, used, ctx.started),
+        Some(reserved) => usage.count_reserved(reserved, &consumer, used),
+        None => usage.count(&Payer::of(organization), &consumer, used, ctx.started),
     }
 }
 

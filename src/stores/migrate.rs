@@ -67,6 +67,10 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "0007_sign_on.sql", sql: include_str!("../../deploy/sql/0007_sign_on.sql") },
     Migration { name: "0008_usage.sql", sql: include_str!("../../deploy/sql/0008_usage.sql") },
     Migration { name: "0009_limits.sql", sql: include_str!("../../deploy/sql/0009_limits.sql") },
+    Migration {
+        name: "0010_time_zone.sql",
+        sql: include_str!("../../deploy/sql/0010_time_zone.sql"),
+    },
 ];
 
 /// What became of one file.

@@ -16,6 +16,7 @@ use tollgate::domain::organization::{
     MemberStatus, Membership, OrgSelector, OrgStatus, Organization, SecondFactor,
 };
 use tollgate::domain::secret::Secret;
+use tollgate::domain::zone::Zone;
 use tollgate::stores::directory::PostgresStore;
 use tollgate::stores::migrate::{Applied, MIGRATIONS, MigrateError, Migration, migrate};
 use tollgate::telemetry::metrics::Metrics;
@@ -52,7 +53,7 @@ const SEED: &str = "
 
 const MORE: &str = "
     update tollgate.organizations set stage = 'launch', addresses = '{10.0.0.0/8,2001:db8::/32}',
-        second_factor = '{admin}', session_age = '8 hours',
+        second_factor = '{admin}', session_age = '8 hours', time_zone = 'Europe/Berlin',
         limits = '{\"per_org\": \"500/s\", \"exports\": {\"rate\": \"10/h\", \"burst\": 3}}',
         session_idle = '30 minutes' where slug = 'acme';
     update tollgate.organizations set second_factor = '{*}' where slug = 'globex';
@@ -296,6 +297,7 @@ async fn rights_and_demands_beyond_one_role_are_read_too() {
         _ => None,
     })
     .await;
+    assert_eq!(acme.time_zone.as_ref().map(Zone::name), Some("Europe/Berlin"));
     // What cannot be read is an outage, and neither a right nor a refusal.
     let broken = "update tollgate.organization_members set denials = '{everything}'";
     world.postgres.execute(DATABASE, broken).await;
@@ -559,4 +561,46 @@ async fn a_migration_that_fails_leaves_nothing_and_one_that_changed_is_refused()
     let nowhere = Secret::new("postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable");
     let refused = migrate(&nowhere, MIGRATIONS).await.unwrap_err().to_string();
     assert!(refused.starts_with("cannot connect") && !refused.contains("hunter2"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_zone_that_nobody_knows_is_refused_where_it_is_written_and_an_outage_where_it_is_read()
+ {
+    let world = World::new().await;
+    let written = |zone: &str| {
+        format!(
+            "do $$ begin \
+             update tollgate.organizations set time_zone = '{zone}' where slug = 'acme'; \
+             raise assert_failure; \
+             exception when invalid_parameter_value then null; end $$"
+        )
+    };
+    for odd in ["Berlin", "Europe/Berlln", "UTC+1", ""] {
+        world.sql(&written(odd)).await;
+    }
+    let zone = async || match world.find("acme").await {
+        Lookup::Found(acme) => Lookup::Found(acme.time_zone.as_ref().map(|z| z.name().to_owned())),
+        Lookup::Absent => Lookup::Absent,
+        Lookup::Away(outage) => Lookup::Away(outage),
+    };
+    assert_eq!(zone().await, Lookup::Found(None));
+    world
+        .sql("update tollgate.organizations set time_zone = 'Asia/Tokyo' where slug = 'acme'")
+        .await;
+    eventually("the zone", async || {
+        (zone().await == Lookup::Found(Some("Asia/Tokyo".to_owned()))).then_some(())
+    })
+    .await;
+    // Past the trigger, or in a table of the operator's own: not served by another clock.
+    world
+        .sql(
+            "alter table tollgate.organizations disable trigger check_time_zone; \
+             update tollgate.organizations set time_zone = 'Europe/Berlln' where slug = 'acme'",
+        )
+        .await;
+    eventually("the fault", async || {
+        (zone().await == Lookup::Away(Outage::Directory)).then_some(())
+    })
+    .await;
+    assert_eq!(world.status("globex").await, ACTIVE, "the others are served");
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use tollgate::config::settings::MeteringSettings;
 use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::ids::OrgId;
 use tollgate::domain::secret::Secret;
 use tollgate::domain::source::Source;
-use tollgate::domain::usage::{Consumer, Used};
+use tollgate::domain::usage::{Consumer, Payer, Used};
+use tollgate::domain::zone::Zone;
 use tollgate::policy::quotas::{Amount, Mode, Period, Quota, Unit, Verdict, WithoutLedger};
 use tollgate::stores::migrate::{MIGRATIONS, migrate};
 use tollgate::stores::usage::{By, Usage, UsageError, report};
@@ -28,7 +28,7 @@ fn start(postgres: &Postgres, journal: &Path) -> Usage {
         journal: journal.to_owned(),
         // Flushed by hand.
         flush: Duration::from_secs(3_600),
-        zone: TimeZone::UTC,
+        zone: Zone::utc(),
         rows: 1_000.try_into().unwrap(),
     };
     Usage::start(&settings, Arc::from("node"), Arc::new(SystemClock::new())).unwrap()
@@ -44,10 +44,14 @@ fn organization(number: u128) -> OrgId {
     OrgId::new(Uuid::from_u128(number))
 }
 
+fn payer(organization: OrgId) -> Payer {
+    Payer { organization, zone: None }
+}
+
 fn count(usage: &Usage, organization: OrgId, user: &str, calls: u64) {
     let now = SystemClock::new().now();
     let consumer = Consumer::User(user.parse().unwrap());
-    (0..calls).for_each(|_| usage.count(organization, consumer.clone(), ONE, now));
+    (0..calls).for_each(|_| usage.count(&payer(organization), &consumer, ONE, now));
 }
 
 /// Calls in the ledger by what a line is about.
@@ -76,7 +80,7 @@ async fn nodes_count_apart_and_repeating_a_flush_changes_nothing() {
         let all = told(&postgres, Some(organization(1)), By::User).await;
         assert_eq!(all, [("ann".to_owned(), 10 * round)]);
     }
-    nodes[0].count(organization(1), Consumer::Anonymous, ONE, SystemClock::new().now());
+    nodes[0].count(&payer(organization(1)), &Consumer::Anonymous, ONE, SystemClock::new().now());
     assert!(nodes[0].flush().await);
     let all = told(&postgres, Some(organization(1)), By::User).await;
     assert_eq!(all, [("anonymous".to_owned(), 1), ("ann".to_owned(), 30)]);
@@ -160,13 +164,13 @@ async fn a_database_without_the_table_says_what_to_do_and_costs_nothing_that_was
 fn admits(node: &Usage, quota: &Quota, now: Now) -> bool {
     let amount = quota.amount("any").unwrap();
     let reserved =
-        node.reserve(organization(1), 2, now, |known| match quota.judge(amount, 2, known) {
+        node.reserve(payer(organization(1)), 2, now, |known| match quota.judge(amount, 2, known) {
             Verdict::Within { near, .. } => Ok((near, <_>::default())),
             Verdict::Exceeded | Verdict::Unknown => Err(()),
         });
     let admitted = reserved.is_ok();
     if let Ok(reserved) = reserved {
-        node.count_reserved(reserved, Consumer::Anonymous, ONE);
+        node.count_reserved(reserved, &Consumer::Anonymous, ONE);
     }
     admitted
 }
@@ -189,7 +193,7 @@ async fn nodes_admit_no_more_than_a_quota_and_what_the_others_admit_between_two_
     assert!(!admits(&nodes[0], &quota, now), "nothing is known, and that is to refuse");
     let settle = async || {
         for node in [&nodes[0], &nodes[1], &nodes[0]] {
-            node.unread(organization(1), now);
+            node.unread(&payer(organization(1)), now);
             assert!(node.flush().await);
         }
     };
@@ -209,7 +213,7 @@ async fn nodes_admit_no_more_than_a_quota_and_what_the_others_admit_between_two_
     let wider = Quota { amount: Amount::Fixed((admitted as u64 + 1).try_into().unwrap()), ..quota };
     for _ in 0..3 {
         let amount = wider.amount("any").unwrap();
-        let reserved = nodes[0].reserve(organization(1), 2, now, |known| {
+        let reserved = nodes[0].reserve(payer(organization(1)), 2, now, |known| {
             match wider.judge(amount, 2, known) {
                 Verdict::Within { near, .. } => Ok((near, <_>::default())),
                 Verdict::Exceeded | Verdict::Unknown => Err(()),
@@ -219,4 +223,48 @@ async fn nodes_admit_no_more_than_a_quota_and_what_the_others_admit_between_two_
         assert!(!admits(&nodes[0], &wider, now), "the last place is taken");
     }
     assert!(admits(&nodes[0], &wider, now));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_days_of_an_organization_are_those_of_its_zone_on_every_node_and_in_the_ledger() {
+    let postgres = database().await;
+    let (one, two) = (TempDir::new(), TempDir::new());
+    let nodes = [start(&postgres, one.path()), start(&postgres, two.path())];
+    let at = |time: &str| {
+        let seconds = time.parse::<jiff::Timestamp>().unwrap().as_second();
+        Now { unix_micros: u64::try_from(seconds).unwrap() * 1_000_000, ..SystemClock::new().now() }
+    };
+    let zones = ["Pacific/Auckland", "America/New_York"];
+    let payers: Vec<Payer> = (1..)
+        .zip(zones)
+        .map(|(number, zone)| Payer {
+            organization: organization(number),
+            zone: Some(zone.parse().unwrap()),
+        })
+        .collect();
+    // Now, as `flush` reads the sums of the present periods; a day of the zones in the past beside it.
+    let now = SystemClock::new().now();
+    let used = |node: &Usage, payer: &Payer| {
+        let mut used = None;
+        let _ = node.reserve(payer.clone(), 1, now, |known| {
+            used = known.map(|known| (known.day.used.calls, known.month.used.calls));
+            Err::<(bool, smallvec::SmallVec<_>), ()>(())
+        });
+        used
+    };
+    for payer in &payers {
+        let consumer = Consumer::Anonymous;
+        nodes[0].count(payer, &consumer, ONE, now);
+        nodes[0].count(payer, &consumer, ONE, at("2020-06-01T13:00:00Z"));
+        assert!(nodes[1].unread(payer, now));
+    }
+    assert!(nodes[0].flush().await && nodes[1].flush().await);
+    for payer in &payers {
+        assert_eq!(used(&nodes[1], payer), Some((1, 1)), "{payer:?}");
+    }
+    let days = ("2020-05-30".parse().unwrap(), "2020-06-03".parse().unwrap());
+    let url = Secret::new(postgres.url(APP));
+    let lines = report(&url, None, days, By::Day).await.unwrap();
+    let told: Vec<Option<String>> = lines.into_iter().map(|line| line.day).collect();
+    assert_eq!(told, [Some("2020-06-02".to_owned()), Some("2020-06-01".to_owned())]);
 }

@@ -23,6 +23,7 @@ fn sample() -> Sample {
         plan: "free".into(),
         features: BTreeMap::new(),
         limits: BTreeMap::new(),
+        time_zone: None,
         demands: Demands::default(),
         stage: None,
     };

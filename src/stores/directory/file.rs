@@ -190,6 +190,7 @@ mod tests {
             plan: "free".into(),
             features: BTreeMap::new(),
             limits: BTreeMap::new(),
+            time_zone: None,
             demands: Demands::default(),
             stage: None,
         }

@@ -21,6 +21,7 @@ use crate::domain::organization::{
     Demands, MemberStatus, Membership, MoreRights, OrgStatus, Organization, SecondFactor, TeamRole,
 };
 use crate::domain::permission::PermissionPattern;
+use crate::domain::zone::Zone;
 
 /// What is wrong with a row.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +36,7 @@ pub(super) enum RowError {
 
 /// `id uuid, slug, status, plan, features text[]`; where the query brings them, also
 /// `feature_settings jsonb` (texts by name, by feature), `stage`, `addresses text[]`,
-/// `limits jsonb` (rates by the name of the limit),
+/// `limits jsonb` (rates by the name of the limit), `time_zone`,
 /// `second_factor text[]` (roles, `*` for everybody) and `trusted_device bigint`,
 /// `session_age bigint` and `session_idle bigint` (seconds).
 pub(super) fn organization(row: &Row) -> Result<Organization, RowError> {
@@ -70,9 +71,16 @@ pub(super) fn organization(row: &Row) -> Result<Organization, RowError> {
         plan: Arc::from(column::<&str>(row, "plan")?),
         features,
         limits: limits.into_iter().map(limit).collect::<Result<_, RowError>>()?,
+        time_zone: time_zone(optional(row, "time_zone")?)?,
         demands: demands(row)?,
         stage: optional::<String>(row, "stage")?.map(Arc::from),
     })
+}
+
+/// A zone that nobody knows is a mistake in a table, and not another zone.
+fn time_zone(stated: Option<String>) -> Result<Option<Zone>, RowError> {
+    let parsed = stated.map(|name| name.parse().map_err(|_| odd("time_zone", &name)));
+    parsed.transpose()
 }
 
 type Settings = BTreeMap<String, BTreeMap<String, String>>;
@@ -229,6 +237,17 @@ mod tests {
         for odd in ["Active", "", "deleted", "active "] {
             assert!(org_status(odd).is_err() && member_status(odd).is_err(), "{odd}");
             assert!(key_status(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_time_zone_that_nobody_knows_is_a_fault_and_not_none() {
+        assert_eq!(time_zone(None), Ok(None));
+        let berlin = time_zone(Some("Europe/Berlin".to_owned())).unwrap().unwrap();
+        assert_eq!(berlin.name(), "Europe/Berlin");
+        for odd in ["", "Berlin", "Europe/Berlln", "UTC+1"] {
+            let fault = time_zone(Some(odd.to_owned())).unwrap_err().to_string();
+            assert_eq!(fault, format!("column `time_zone` holds `{odd}`"));
         }
     }
 

@@ -1,52 +1,60 @@
-//! What each organization has used in the present day and month, for quotas: what this process has
+//! What each organization has used in its present day and month, for quotas: what this process has
 //! admitted, and what all others had brought to the ledger when it was last read. Imports `domain`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ahash::RandomState;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
 use crate::domain::clock::Now;
 use crate::domain::ids::OrgId;
-use crate::domain::usage::{OrganizationUse, PeriodUse, Used};
+use crate::domain::usage::{OrganizationUse, Payer, PeriodUse, Used};
+use crate::domain::zone::Zone;
 use crate::policy::quotas::Period;
 
 /// Organizations that are known; of others nothing is.
 const MOST: usize = 65_536;
+/// Locks that requests share; those of one organization share one.
+const SHARDS: usize = 16;
 /// An organization under a quota is read for so long after its last request.
 const WANTED: Duration = Duration::from_secs(3_600);
 
 /// All that is known.
 #[derive(Debug)]
 pub(super) struct Book {
-    zone: TimeZone,
+    /// Of organizations that state none.
+    zone: Zone,
     /// What was read counts for so long.
     fresh: Duration,
-    pages: Mutex<Pages>,
+    shards: [Mutex<HashMap<OrgId, Page, RandomState>>; SHARDS],
+    hasher: RandomState,
+    pages: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
-struct Pages {
-    all: HashMap<OrgId, Page>,
-    calendar: Option<Calendar>,
-}
-
-/// The present day and month, and the seconds since 1970 in which they end.
+/// The day and month to which something was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Calendar {
+pub(super) struct Dates {
     pub(super) day: Date,
     pub(super) month: Date,
+}
+
+/// The present day and month of an organization, and the seconds since 1970 in which they end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Calendar {
+    dates: Dates,
     day_ends: u64,
     month_ends: u64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Page {
-    day: Date,
-    month: Date,
+    zone: Option<Zone>,
+    calendar: Calendar,
     own: Sums,
     others: Sums,
     read: Option<Now>,
@@ -63,46 +71,52 @@ pub(super) struct Sums {
 }
 
 impl Book {
-    pub(super) fn new(zone: TimeZone, fresh: Duration) -> Self {
-        Self { zone, fresh, pages: Mutex::default() }
-    }
-
-    fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(zone: Zone, fresh: Duration) -> Self {
+        let (shards, hasher) = (<_>::default(), RandomState::new());
+        Self { zone, fresh, shards, hasher, pages: AtomicUsize::new(0) }
     }
 
     /// Counts what this process has admitted, where there is room.
-    pub(super) fn count(&self, organization: OrgId, used: Used, now: Now) {
-        self.on_page(organization, now, |page, _| {
+    pub(super) fn count(&self, payer: &Payer, used: Used, now: Now) {
+        self.on_page(payer, now, |page| {
             page.own.day.add(used);
             page.own.month.add(used);
         });
     }
 
-    /// Takes back what was admitted at `then` and came to nothing.
-    pub(super) fn give_back(&self, organization: OrgId, used: Used, then: Now, now: Now) {
-        let calendar = calendar(&self.zone, then.unix_secs());
-        self.on_page(organization, now, |page, _| {
-            if page.day == calendar.day {
-                page.own.day.take(used);
-            }
-            if page.month == calendar.month {
-                page.own.month.take(used);
-            }
-        });
+    /// Counts more of what was admitted in those periods, as far as they last.
+    pub(super) fn count_in(&self, organization: OrgId, of: Dates, used: Used) {
+        self.in_periods(organization, of, |sums| sums.add(used));
     }
 
-    /// Decides by what is known, and counts a request that is admitted in the same step.
+    /// Takes back what was admitted in those periods and came to nothing.
+    pub(super) fn give_back(&self, organization: OrgId, of: Dates, used: Used) {
+        self.in_periods(organization, of, |sums| sums.take(used));
+    }
+
+    fn in_periods(&self, organization: OrgId, of: Dates, change: impl Fn(&mut Used)) {
+        let mut pages = self.shard(organization);
+        let Some(page) = pages.get_mut(&organization) else { return };
+        if page.calendar.dates.day == of.day {
+            change(&mut page.own.day);
+        }
+        if page.calendar.dates.month == of.month {
+            change(&mut page.own.month);
+        }
+    }
+
+    /// Decides by what is known, and counts a request that is admitted in the same step. Says also
+    /// to which periods it was counted, where there was room.
     pub(super) fn admit<R, E>(
         &self,
-        organization: OrgId,
+        payer: &Payer,
         cost: Used,
         now: Now,
         decide: impl FnOnce(Option<&OrganizationUse>) -> Result<R, E>,
-    ) -> Result<R, E> {
-        let mut pages = self.pages();
-        let Some((page, calendar)) = pages.page(organization, now, &self.zone) else {
-            return decide(None);
+    ) -> Result<(R, Option<Dates>), E> {
+        let mut pages = self.shard(payer.organization);
+        let Some(page) = self.page(&mut pages, payer, now) else {
+            return Ok((decide(None)?, None));
         };
         page.asked = Some(now);
         let known = page.read.map(|read| {
@@ -114,61 +128,64 @@ impl Book {
                 PeriodUse { used, resets_in: Duration::from_secs(left) }
             };
             OrganizationUse {
-                day: of(page.own.day, page.others.day, calendar.day_ends),
-                month: of(page.own.month, page.others.month, calendar.month_ends),
+                day: of(page.own.day, page.others.day, page.calendar.day_ends),
+                month: of(page.own.month, page.others.month, page.calendar.month_ends),
                 fresh: now.since(read) <= self.fresh,
             }
         });
         let decided = decide(known.as_ref())?;
         page.own.day.add(cost);
         page.own.month.add(cost);
-        Ok(decided)
+        Ok((decided, Some(page.calendar.dates)))
     }
 
-    /// Whether what the ledger says of an organization was ever read, or can be kept.
-    pub(super) fn unread(&self, organization: OrgId, now: Now) -> bool {
-        let unread = self.on_page(organization, now, |page, _| {
+    /// Whether what the ledger says of an organization was never read, and can be kept.
+    pub(super) fn unread(&self, payer: &Payer, now: Now) -> bool {
+        let unread = self.on_page(payer, now, |page| {
             page.asked = Some(now);
             page.read.is_none()
         });
         unread.unwrap_or(false)
     }
 
-    /// The organizations whose sums are to be read, and the days of which.
-    pub(super) fn wanted(&self, now: Now) -> (Calendar, Vec<OrgId>) {
-        let mut pages = self.pages();
-        let calendar = pages.calendar(now, &self.zone);
-        let wanted = pages
-            .all
-            .iter()
-            .filter(|(_, page)| page.asked.is_some_and(|asked| now.since(asked) <= WANTED));
-        (calendar, wanted.map(|(organization, _)| *organization).collect())
+    /// The organizations whose sums are to be read, and of which periods.
+    pub(super) fn wanted(&self, now: Now) -> Vec<(OrgId, Dates)> {
+        let mut wanted = Vec::new();
+        for shard in &self.shards {
+            for (organization, page) in lock(shard).iter_mut() {
+                if page.asked.is_some_and(|asked| now.since(asked) <= WANTED) {
+                    page.turn(now, &self.zone);
+                    wanted.push((*organization, page.calendar.dates));
+                }
+            }
+        }
+        wanted
     }
 
-    /// What all other processes have used, as the ledger said of those days.
-    pub(super) fn read(&self, organization: OrgId, sums: Sums, of: Calendar, now: Now) {
-        self.on_page(organization, now, |page, calendar| {
-            if calendar.month == of.month {
-                page.others.month = sums.month;
-                if calendar.day == of.day {
-                    page.others.day = sums.day;
-                }
-                page.read = Some(now);
+    /// What all other processes have used, as the ledger said of those periods.
+    pub(super) fn read(&self, organization: OrgId, of: Dates, sums: Sums, now: Now) {
+        let mut pages = self.shard(organization);
+        let Some(page) = pages.get_mut(&organization) else { return };
+        if page.calendar.dates.month == of.month {
+            page.others.month = sums.month;
+            if page.calendar.dates.day == of.day {
+                page.others.day = sums.day;
             }
-        });
+            page.read = Some(now);
+        }
     }
 
     /// Whether a threshold is reached for the first time in the period, as far as this process knows.
     pub(super) fn first(
         &self,
-        organization: OrgId,
+        payer: &Payer,
         (quota, per, reached): &(std::sync::Arc<str>, Period, u8),
         now: Now,
     ) -> bool {
-        let first = self.on_page(organization, now, |page, calendar| {
+        let first = self.on_page(payer, now, |page| {
             let begin = match per {
-                Period::Day => calendar.day,
-                Period::Month => calendar.month,
+                Period::Day => page.calendar.dates.day,
+                Period::Month => page.calendar.dates.month,
             };
             match page.told.iter_mut().find(|(name, ..)| name == quota) {
                 Some((_, at, told)) if *at == begin && *told >= *reached => false,
@@ -187,68 +204,101 @@ impl Book {
 
     /// How many organizations are known.
     pub(super) fn len(&self) -> usize {
-        self.pages().all.len()
+        self.pages.load(Ordering::Relaxed)
     }
 
-    fn on_page<R>(
+    fn on_page<R>(&self, payer: &Payer, now: Now, act: impl FnOnce(&mut Page) -> R) -> Option<R> {
+        let mut pages = self.shard(payer.organization);
+        let page = self.page(&mut pages, payer, now)?;
+        Some(act(page))
+    }
+
+    /// The page of an organization, turned to the present periods of its zone.
+    fn page<'p>(
         &self,
-        organization: OrgId,
+        pages: &'p mut HashMap<OrgId, Page, RandomState>,
+        payer: &Payer,
         now: Now,
-        act: impl FnOnce(&mut Page, Calendar) -> R,
-    ) -> Option<R> {
-        let mut pages = self.pages();
-        let (page, calendar) = pages.page(organization, now, &self.zone)?;
-        Some(act(page, calendar))
+    ) -> Option<&'p mut Page> {
+        let page = match pages.entry(payer.organization) {
+            Entry::Occupied(page) => page.into_mut(),
+            Entry::Vacant(room) => {
+                if self.pages.fetch_add(1, Ordering::Relaxed) >= MOST {
+                    self.pages.fetch_sub(1, Ordering::Relaxed);
+                    return None;
+                }
+                let zone = payer.zone.as_ref().unwrap_or(&self.zone);
+                let calendar = calendar(zone, now.unix_secs(), None);
+                room.insert(Page::new(payer.zone.clone(), calendar))
+            }
+        };
+        if page.zone != payer.zone {
+            page.zone.clone_from(&payer.zone);
+            page.turn_anyhow(now, &self.zone);
+        }
+        page.turn(now, &self.zone);
+        Some(page)
+    }
+
+    fn shard(&self, of: OrgId) -> MutexGuard<'_, HashMap<OrgId, Page, RandomState>> {
+        // Not the bits by which a page is found in its shard.
+        let index = usize::try_from(self.hasher.hash_one(of) >> 48).unwrap_or(0) % SHARDS;
+        let [first, ..] = &self.shards;
+        lock(self.shards.get(index).unwrap_or(first))
     }
 }
 
-impl Pages {
-    fn calendar(&mut self, now: Now, zone: &TimeZone) -> Calendar {
-        let seconds = now.unix_secs();
-        match self.calendar {
-            // A clock that was set back stays in the period: nothing is given twice.
-            Some(calendar) if seconds < calendar.day_ends => calendar,
-            Some(_) | None => *self.calendar.insert(calendar(zone, seconds)),
-        }
-    }
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    /// The page of an organization, turned to the present periods.
-    fn page(&mut self, of: OrgId, now: Now, zone: &TimeZone) -> Option<(&mut Page, Calendar)> {
-        let calendar = self.calendar(now, zone);
-        if self.all.len() >= MOST && !self.all.contains_key(&of) {
-            return None;
-        }
-        let page = self.all.entry(of).or_insert_with(|| Page {
-            day: calendar.day,
-            month: calendar.month,
+impl Page {
+    fn new(zone: Option<Zone>, calendar: Calendar) -> Self {
+        Self {
+            zone,
+            calendar,
             own: Sums::default(),
             others: Sums::default(),
             read: None,
             asked: None,
             told: SmallVec::new(),
-        });
-        if page.day != calendar.day {
-            page.day = calendar.day;
-            (page.own.day, page.others.day) = <_>::default();
         }
-        if page.month != calendar.month {
-            page.month = calendar.month;
-            (page.own.month, page.others.month) = <_>::default();
+    }
+
+    /// To the present periods. A clock that was set back stays in the period: nothing is given twice.
+    fn turn(&mut self, now: Now, otherwise: &Zone) {
+        if now.unix_secs() >= self.calendar.day_ends {
+            self.turn_anyhow(now, otherwise);
         }
-        Some((page, calendar))
+    }
+
+    fn turn_anyhow(&mut self, now: Now, otherwise: &Zone) {
+        let zone = self.zone.as_ref().unwrap_or(otherwise);
+        let before = self.calendar.dates;
+        self.calendar = calendar(zone, now.unix_secs(), Some(before.day));
+        let Dates { day, month } = self.calendar.dates;
+        if day != before.day {
+            (self.own.day, self.others.day) = <_>::default();
+        }
+        if month != before.month {
+            (self.own.month, self.others.month) = <_>::default();
+        }
     }
 }
 
-fn calendar(zone: &TimeZone, seconds: u64) -> Calendar {
-    let day = super::table::today(zone, seconds).day;
+/// The periods at a time. Never ones before `earliest`: where it is still the day before, after the
+/// organization has moved to another zone, its day lasts longer.
+fn calendar(zone: &Zone, seconds: u64, earliest: Option<Date>) -> Calendar {
+    let today = super::table::today(zone, seconds).day;
+    let day = earliest.map_or(today, |earliest| earliest.max(today));
     let month = day.first_of_month();
     let end = |after: Result<Date, jiff::Error>| {
-        let begin = after.and_then(|day| day.to_zoned(zone.clone())).ok();
+        let begin = after.and_then(|day| day.to_zoned(zone.rules().clone())).ok();
         let second = begin.and_then(|zoned| u64::try_from(zoned.timestamp().as_second()).ok());
         second.unwrap_or(u64::MAX)
     };
     let (day_ends, month_ends) = (end(day.tomorrow()), end(day.last_of_month().tomorrow()));
-    Calendar { day, month, day_ends, month_ends }
+    Calendar { dates: Dates { day, month }, day_ends, month_ends }
 }
 
 #[cfg(test)]
@@ -264,10 +314,27 @@ mod tests {
         Used { calls, ..Used::default() }
     }
 
+    fn payer(zone: Option<&str>) -> Payer {
+        let zone = zone.map(|name| name.parse().unwrap());
+        Payer { organization: OrgId::new(uuid::Uuid::nil()), zone }
+    }
+
+    fn book(zone: &str) -> Book {
+        Book::new(zone.parse().unwrap(), Duration::from_secs(30))
+    }
+
+    fn dates(day: &str) -> Dates {
+        let day: Date = day.parse().unwrap();
+        Dates { day, month: day.first_of_month() }
+    }
+
     fn seen(book: &Book, time: &str) -> Option<OrganizationUse> {
+        seen_in(book, None, time)
+    }
+
+    fn seen_in(book: &Book, zone: Option<&str>, time: &str) -> Option<OrganizationUse> {
         let mut seen = None;
-        let organization = OrgId::new(uuid::Uuid::nil());
-        let _ = book.admit(organization, calls(1), at(time), |known| {
+        let _ = book.admit(&payer(zone), calls(1), at(time), |known| {
             seen = known.copied();
             Err::<(), ()>(())
         });
@@ -276,15 +343,14 @@ mod tests {
 
     #[test]
     fn periods_end_at_midnight_of_the_zone_also_when_clocks_are_changed() {
-        let book = Book::new(TimeZone::get("Europe/Berlin").unwrap(), Duration::from_secs(30));
-        let organization = OrgId::new(uuid::Uuid::nil());
+        let book = book("Europe/Berlin");
         let begin = "2026-10-24T22:00:00Z";
         assert_eq!(seen(&book, begin), None, "nothing was read");
-        let (calendar, wanted) = book.wanted(at(begin));
-        assert_eq!(wanted, [organization]);
+        let of = payer(None).organization;
+        assert_eq!(book.wanted(at(begin)), [(of, dates("2026-10-25"))]);
         let sums = Sums { day: calls(5), month: calls(50) };
-        book.read(organization, sums, calendar, at(begin));
-        book.count(organization, calls(2), at(begin));
+        book.read(of, dates("2026-10-25"), sums, at(begin));
+        book.count(&payer(None), calls(2), at(begin));
         let known = seen(&book, begin).unwrap();
         assert_eq!((known.day.used, known.month.used), (calls(7), calls(52)));
         assert_eq!(known.day.resets_in, Duration::from_secs(25 * 3_600), "a day of 25 hours");
@@ -298,30 +364,77 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_counts_nothing_and_what_came_to_nothing_is_given_back_to_its_period_only() {
-        let book = Book::new(TimeZone::UTC, Duration::from_secs(30));
-        let organization = OrgId::new(uuid::Uuid::nil());
-        let (late, early) = (at("2026-11-30T23:59:59Z"), at("2026-12-01T00:00:00Z"));
-        for _ in 0..3 {
-            let admitted = book.admit(organization, calls(1), late, |_| Ok::<_, ()>(()));
-            assert_eq!(admitted, Ok(()));
+    fn an_organization_has_the_periods_of_its_own_zone() {
+        let book = book("UTC");
+        let of = |number: u128, zone: &str| Payer {
+            organization: OrgId::new(uuid::Uuid::from_u128(number)),
+            zone: Some(zone.parse().unwrap()),
+        };
+        // A day of 23 hours there.
+        let (berlin, begin) = (of(1, "Europe/Berlin"), at("2026-03-28T23:00:00Z"));
+        let (auckland, pago) = (of(2, "Pacific/Auckland"), of(3, "Pacific/Pago_Pago"));
+        for payer in [&berlin, &auckland, &pago] {
+            assert!(book.unread(payer, begin));
         }
-        assert_eq!(book.admit(organization, calls(1), late, |_| Err::<(), _>(())), Err(()));
-        let (calendar, _) = book.wanted(late);
-        book.read(organization, Sums::default(), calendar, late);
-        book.give_back(organization, calls(1), late, late);
+        let mut wanted = book.wanted(begin);
+        wanted.sort_by_key(|(organization, _)| *organization.as_uuid());
+        let days = wanted.iter().map(|(_, dates)| dates.day.to_string()).collect::<Vec<_>>();
+        assert_eq!(days, ["2026-03-29", "2026-03-29", "2026-03-28"]);
+        for (organization, dates) in wanted {
+            book.read(organization, dates, Sums::default(), begin);
+        }
+        let resets = |payer: &Payer| {
+            let decided = book.admit(payer, calls(1), begin, |known| {
+                Ok::<_, ()>(known.map(|known| known.day.resets_in.as_secs()))
+            });
+            decided.unwrap().0.unwrap() / 3_600
+        };
+        assert_eq!([&berlin, &auckland, &pago].map(resets), [23, 12, 12]);
+    }
+
+    #[test]
+    fn an_organization_that_moves_to_another_zone_gets_no_day_twice() {
+        let book = book("UTC");
+        let (auckland, utc) = (Some("Pacific/Auckland"), Some("UTC"));
+        let begin = "2026-11-30T20:00:00Z";
+        assert_eq!(seen_in(&book, auckland, begin), None);
+        let of = payer(None).organization;
+        assert_eq!(book.wanted(at(begin)), [(of, dates("2026-12-01"))]);
+        book.read(of, dates("2026-12-01"), Sums::default(), at(begin));
+        book.count(&payer(auckland), calls(9), at(begin));
+        let known = seen_in(&book, utc, begin).unwrap();
+        assert_eq!((known.day.used, known.month.used), (calls(9), calls(9)));
+        assert_eq!(known.day.resets_in, Duration::from_secs(28 * 3_600), "it goes on");
+        let back = seen_in(&book, auckland, begin).unwrap();
+        assert_eq!((back.day.used, back.month.used), (calls(9), calls(9)));
+        let next = seen_in(&book, utc, "2026-12-02T00:00:00Z").unwrap();
+        assert_eq!((next.day.used, next.month.used), (calls(0), calls(9)));
+    }
+
+    #[test]
+    fn what_is_refused_counts_nothing_and_what_came_to_nothing_is_given_back_to_its_period_only() {
+        let (book, payer) = (book("UTC"), payer(None));
+        let (late, early) = (at("2026-11-30T23:59:59Z"), at("2026-12-01T00:00:00Z"));
+        let of = dates("2026-11-30");
+        for _ in 0..3 {
+            let admitted = book.admit(&payer, calls(1), late, |_| Ok::<_, ()>(()));
+            assert_eq!(admitted, Ok(((), Some(of))));
+        }
+        assert_eq!(book.admit(&payer, calls(1), late, |_| Err::<(), _>(())), Err(()));
+        book.read(payer.organization, of, Sums::default(), late);
+        book.give_back(payer.organization, of, calls(1));
         assert_eq!(seen(&book, "2026-11-30T23:59:59Z").unwrap().month.used, calls(2));
-        book.count(organization, calls(1), early);
-        book.give_back(organization, calls(1), late, early);
+        book.count(&payer, calls(1), early);
+        book.give_back(payer.organization, of, calls(1));
+        book.count_in(payer.organization, of, calls(7));
         assert_eq!(seen(&book, "2026-12-01T00:00:00Z").unwrap().month.used, calls(1));
     }
 
     #[test]
     fn a_threshold_is_told_once_in_a_period() {
-        let book = Book::new(TimeZone::UTC, Duration::from_secs(30));
-        let organization = OrgId::new(uuid::Uuid::nil());
+        let book = book("UTC");
         let tell = |reached: u8, time: &str| {
-            book.first(organization, &("q".into(), Period::Day, reached), at(time))
+            book.first(&payer(None), &("q".into(), Period::Day, reached), at(time))
         };
         let told: Vec<bool> = [80, 80, 100, 100, 80]
             .into_iter()

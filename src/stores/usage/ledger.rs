@@ -15,7 +15,7 @@ use crate::domain::usage::Used;
 use crate::stores::directory::url::{Database, UrlError};
 use crate::stores::migrate::describe;
 
-use super::book::{Calendar, Sums};
+use super::book::{Dates, Sums};
 use super::table::Key;
 
 /// Time for a connection.
@@ -47,19 +47,21 @@ const RAISE: &str = "
         cost = greatest(usage.cost, excluded.cost),
         updated_at = now()";
 
-/// What all but some incarnations have used since the first of the month, and today.
+/// What all but some incarnations have used since the first of a month, and on a day of it; for each
+/// organization those of its zone.
 const SUMS: &str = "
-    select organization_id,
+    select wanted.organization as organization_id,
         coalesce(sum(calls), 0)::bigint as calls, coalesce(sum(bytes_in), 0)::bigint as bytes_in,
         coalesce(sum(bytes_out), 0)::bigint as bytes_out, coalesce(sum(cost), 0)::bigint as cost,
-        coalesce(sum(calls) filter (where day = $3::text::date), 0)::bigint as day_calls,
-        coalesce(sum(bytes_in) filter (where day = $3::text::date), 0)::bigint as day_bytes_in,
-        coalesce(sum(bytes_out) filter (where day = $3::text::date), 0)::bigint as day_bytes_out,
-        coalesce(sum(cost) filter (where day = $3::text::date), 0)::bigint as day_cost
-    from tollgate.usage
-    where organization_id = any($1::uuid[]) and incarnation <> all($4::uuid[])
-        and day between $2::text::date and $3::text::date
-    group by organization_id";
+        coalesce(sum(calls) filter (where day = wanted.today::date), 0)::bigint as day_calls,
+        coalesce(sum(bytes_in) filter (where day = wanted.today::date), 0)::bigint as day_bytes_in,
+        coalesce(sum(bytes_out) filter (where day = wanted.today::date), 0)::bigint as day_bytes_out,
+        coalesce(sum(cost) filter (where day = wanted.today::date), 0)::bigint as day_cost
+    from unnest($1::uuid[], $2::text[], $3::text[]) wanted(organization, month, today)
+    join tollgate.usage on usage.organization_id = wanted.organization
+        and day between wanted.month::date and wanted.today::date
+    where incarnation <> all($4::uuid[])
+    group by wanted.organization";
 
 /// Why something could not be written. What was to be written may be there nevertheless.
 #[derive(Debug, thiserror::Error)]
@@ -125,19 +127,19 @@ impl Ledger {
         Err(LedgerError::Write(why))
     }
 
-    /// What others than these incarnations have used in the present periods. Who is missing has
-    /// used nothing.
+    /// What others than these incarnations have used in those periods. Who is missing has used
+    /// nothing.
     pub(super) async fn sums(
         &mut self,
-        organizations: &[OrgId],
-        calendar: Calendar,
+        wanted: &[(OrgId, Dates)],
         without: &[Uuid],
     ) -> Result<HashMap<OrgId, Sums>, LedgerError> {
         let client = self.client().await?;
-        let ids: Vec<Uuid> = organizations.iter().map(|id| *id.as_uuid()).collect();
-        let (from, to) = (calendar.month.to_string(), calendar.day.to_string());
+        let ids: Vec<Uuid> = wanted.iter().map(|(id, _)| *id.as_uuid()).collect();
+        let months: Vec<String> = wanted.iter().map(|(_, dates)| dates.month.to_string()).collect();
+        let days: Vec<String> = wanted.iter().map(|(_, dates)| dates.day.to_string()).collect();
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&ids, &from, &to, &without];
+            [&ids, &months, &days, &without];
         let why = match timeout(ANSWER, client.query(SUMS, &parameters)).await {
             Ok(Ok(rows)) => match rows.iter().map(sums).collect() {
                 Ok(sums) => return Ok(sums),

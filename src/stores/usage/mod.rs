@@ -26,8 +26,7 @@ use uuid::Uuid;
 
 use crate::config::settings::MeteringSettings;
 use crate::domain::clock::{Clock, Now};
-use crate::domain::ids::OrgId;
-use crate::domain::usage::{Consumer, Used};
+use crate::domain::usage::{Consumer, Payer, Used};
 
 use self::book::Book;
 use self::journal::{Journal, Orphan};
@@ -192,17 +191,19 @@ impl Usage {
     }
 
     /// Counts an admitted request that is over. Never waits for disk or network.
-    pub fn count(&self, organization: OrgId, consumer: Consumer, used: Used, now: Now) {
-        self.inner.table.count(organization, consumer, used, now);
-        self.inner.book.count(organization, used, now);
+    pub fn count(&self, payer: &Payer, consumer: &Consumer, used: Used, now: Now) {
+        self.inner.table.count(payer, consumer, used, now);
+        self.inner.book.count(payer, used, now);
     }
 
     /// The same, for a request that was reserved: its call and cost are counted for quotas already.
-    pub fn count_reserved(&self, reserved: Reserved, consumer: Consumer, used: Used) {
-        let (organization, then) = reserved.keep();
-        self.inner.table.count(organization, consumer, used, then);
+    pub fn count_reserved(&self, reserved: Reserved, consumer: &Consumer, used: Used) {
+        let (payer, dates, then) = reserved.keep();
+        self.inner.table.count(&payer, consumer, used, then);
         let rest = Used { calls: 0, cost: 0, ..used };
-        self.inner.book.count(organization, rest, then);
+        if let Some(dates) = dates {
+            self.inner.book.count_in(payer.organization, dates, rest);
+        }
     }
 
     /// Brings what was counted to the ledger, for as long as it is polled: spawn it once.
@@ -427,13 +428,13 @@ impl Inner {
     async fn read(&self) -> Result<(), LedgerError> {
         let mut ledger = self.ledger.lock().await;
         let now = self.clock.now();
-        let (calendar, wanted) = self.book.wanted(now);
+        let wanted = self.book.wanted(now);
         let own = lock(&self.incarnations).clone();
         for some in wanted.chunks(READ_AT_ONCE) {
-            let sums = ledger.sums(some, calendar, &own).await?;
-            for organization in some {
+            let sums = ledger.sums(some, &own).await?;
+            for (organization, dates) in some {
                 let sums = sums.get(organization).copied().unwrap_or_default();
-                self.book.read(*organization, sums, calendar, now);
+                self.book.read(*organization, *dates, sums, now);
             }
         }
         self.rounds.send_modify(|rounds| *rounds += 1);

@@ -8,9 +8,10 @@ use smallvec::SmallVec;
 
 use crate::domain::clock::Now;
 use crate::domain::ids::OrgId;
-use crate::domain::usage::{OrganizationUse, Used};
+use crate::domain::usage::{OrganizationUse, Payer, Used};
 use crate::policy::quotas::{Period, THRESHOLDS};
 
+use super::book::Dates;
 use super::{Inner, Usage};
 
 /// The first request of an organization waits for at most this long for the ledger.
@@ -22,24 +23,25 @@ type Reached = (bool, SmallVec<[(Arc<str>, Period, u8); 2]>);
 /// Reserved for a request; goes back when it is dropped and was not kept.
 pub struct Reserved {
     inner: Arc<Inner>,
-    organization: OrgId,
+    payer: Payer,
     used: Used,
+    /// To which periods it is counted, where there was room.
+    dates: Option<Dates>,
     then: Now,
     kept: bool,
 }
 
 impl Reserved {
-    pub(super) fn keep(mut self) -> (OrgId, Now) {
+    pub(super) fn keep(mut self) -> (Payer, Option<Dates>, Now) {
         self.kept = true;
-        (self.organization, self.then)
+        (self.payer.clone(), self.dates, self.then)
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        if !self.kept {
-            let now = self.inner.clock.now();
-            self.inner.book.give_back(self.organization, self.used, self.then, now);
+        if let (false, Some(dates)) = (self.kept, self.dates) {
+            self.inner.book.give_back(self.payer.organization, dates, self.used);
         }
     }
 }
@@ -47,17 +49,16 @@ impl Drop for Reserved {
 impl Usage {
     /// Whether it is worth a wait to learn what an organization has used: the ledger is there, and
     /// was not asked yet.
-    pub fn unread(&self, organization: OrgId, now: Now) -> bool {
-        self.inner.book.unread(organization, now)
-            && !self.inner.counters.away.load(Ordering::Relaxed)
+    pub fn unread(&self, payer: &Payer, now: Now) -> bool {
+        self.inner.book.unread(payer, now) && !self.inner.counters.away.load(Ordering::Relaxed)
     }
 
     /// Waits until the ledger has said what an organization has used, for a moment at most.
-    pub async fn find_out(&self, organization: OrgId, now: Now) {
+    pub async fn find_out(&self, payer: &Payer, now: Now) {
         let inner = &self.inner;
         let mut rounds = inner.rounds.subscribe();
         let known = async {
-            while inner.book.unread(organization, now) {
+            while inner.book.unread(payer, now) {
                 inner.asked.notify_one();
                 if rounds.changed().await.is_err() {
                     return;
@@ -75,24 +76,24 @@ impl Usage {
     /// What `decide` says; then nothing is counted.
     pub fn reserve<E>(
         &self,
-        organization: OrgId,
+        payer: Payer,
         cost: u32,
         now: Now,
         decide: impl FnOnce(Option<&OrganizationUse>) -> Result<Reached, E>,
     ) -> Result<Reserved, E> {
         let inner = &self.inner;
         let used = Used { calls: 1, cost: u64::from(cost), ..Used::default() };
-        let (near, thresholds) = inner.book.admit(organization, used, now, decide)?;
+        let ((near, thresholds), dates) = inner.book.admit(&payer, used, now, decide)?;
         if near {
             inner.near.store(true, Ordering::Relaxed);
         }
         for reached in &thresholds {
-            if inner.book.first(organization, reached, now) {
-                self.tell(organization, reached);
+            if inner.book.first(&payer, reached, now) {
+                self.tell(payer.organization, reached);
             }
         }
         let inner = Arc::clone(inner);
-        Ok(Reserved { inner, organization, used, then: now, kept: false })
+        Ok(Reserved { inner, payer, used, dates, then: now, kept: false })
     }
 
     fn tell(&self, organization: OrgId, (quota, per, percent): &(Arc<str>, Period, u8)) {

@@ -10,14 +10,16 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use crate::domain::clock::Now;
 use crate::domain::ids::OrgId;
-use crate::domain::usage::{Consumer, Used};
+use crate::domain::usage::{Consumer, Payer, Used};
+use crate::domain::zone::Zone;
 
 /// Locks that requests share.
 const SHARDS: usize = 16;
+/// Zones whose present day a shard keeps in mind.
+const ZONES: usize = 8;
 
 /// What a counter counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,7 +34,8 @@ pub(super) struct Key {
 pub(super) struct Table {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
-    zone: TimeZone,
+    /// Of organizations that state none.
+    zone: Zone,
     /// Callers of one shard.
     most: usize,
     /// Calls that are counted on the common row of their organization.
@@ -46,7 +49,8 @@ struct Shard {
     rows: HashTable<Row>,
     /// Rows that have grown since they were last asked for.
     grown: Vec<(u64, Key)>,
-    today: Option<Today>,
+    /// The latest last.
+    todays: Vec<(Zone, Today)>,
 }
 
 #[derive(Debug)]
@@ -65,8 +69,9 @@ pub(super) struct Today {
 }
 
 impl Table {
-    /// A table with room for so many callers, whose days are those of `zone`.
-    pub(super) fn new(rows: usize, zone: TimeZone) -> Self {
+    /// A table with room for so many callers, whose days are those of `zone` unless their
+    /// organization has another.
+    pub(super) fn new(rows: usize, zone: Zone) -> Self {
         Self {
             shards: <_>::default(),
             hasher: RandomState::new(),
@@ -78,21 +83,22 @@ impl Table {
     }
 
     /// Counts a request.
-    pub(super) fn count(&self, organization: OrgId, consumer: Consumer, used: Used, now: Now) {
-        if self.add(organization, &consumer, used, now, self.most) {
+    pub(super) fn count(&self, payer: &Payer, consumer: &Consumer, used: Used, now: Now) {
+        if self.add(payer, consumer, used, now, self.most) {
             return;
         }
-        if self.add(organization, &Consumer::Others, used, now, 2 * self.most) {
+        if self.add(payer, &Consumer::Others, used, now, 2 * self.most) {
             self.overflowed.fetch_add(used.calls, Ordering::Relaxed);
         } else {
             self.lost.fetch_add(used.calls, Ordering::Relaxed);
         }
     }
 
-    fn add(&self, of: OrgId, consumer: &Consumer, used: Used, now: Now, most: usize) -> bool {
+    fn add(&self, payer: &Payer, consumer: &Consumer, used: Used, now: Now, most: usize) -> bool {
+        let of = payer.organization;
         let hash = self.hasher.hash_one((of, consumer));
         let Some(mut shard) = self.shard(hash) else { return false };
-        let day = shard.day(&self.zone, now.unix_secs());
+        let day = shard.day(payer.zone.as_ref().unwrap_or(&self.zone), now.unix_secs());
         let Shard { rows, grown, .. } = &mut *shard;
         let same = |row: &Row| {
             row.key.organization == of && row.key.consumer == *consumer && row.key.day == day
@@ -137,7 +143,7 @@ impl Table {
         self.shards.iter().map(|shard| lock(shard).rows.len()).sum()
     }
 
-    /// The day that it is.
+    /// The day that it is where nothing else is stated.
     pub(super) fn day(&self, now: Now) -> Date {
         today(&self.zone, now.unix_secs()).day
     }
@@ -164,18 +170,28 @@ impl Shard {
         taken.collect()
     }
 
-    /// The day at a time; worked out once for each day.
-    fn day(&mut self, zone: &TimeZone, seconds: u64) -> Date {
-        match &self.today {
-            Some(today) if today.seconds.contains(&seconds) => today.day,
-            Some(_) | None => self.today.insert(today(zone, seconds)).day,
+    /// The day at a time; worked out once for each day and zone, while there are not too many.
+    fn day(&mut self, zone: &Zone, seconds: u64) -> Date {
+        let same =
+            |(known, today): &&(Zone, Today)| today.seconds.contains(&seconds) && known == zone;
+        if let Some((_, today)) = self.todays.iter().find(same) {
+            return today.day;
         }
+        let today = today(zone, seconds);
+        let day = today.day;
+        self.todays.retain(|(known, _)| known != zone);
+        if self.todays.len() >= ZONES {
+            self.todays.remove(0);
+        }
+        self.todays.push((zone.clone(), today));
+        day
     }
 }
 
 /// The day of a zone at a time, with its first second and the one behind its last: 23 to 25 hours
 /// where clocks are changed.
-pub(super) fn today(zone: &TimeZone, seconds: u64) -> Today {
+pub(super) fn today(zone: &Zone, seconds: u64) -> Today {
+    let zone = zone.rules();
     let at = i64::try_from(seconds).ok().and_then(|at| Timestamp::from_second(at).ok());
     let local = at.unwrap_or(Timestamp::MAX).to_zoned(zone.clone());
     let day = local.date();
@@ -207,14 +223,18 @@ mod tests {
         OrgId::new(uuid::Uuid::from_u128(number))
     }
 
+    fn payer(number: u128) -> Payer {
+        Payer { organization: organization(number), zone: None }
+    }
+
     #[test]
     fn rows_are_given_when_they_have_grown_with_all_that_they_hold() {
-        let table = Table::new(100, TimeZone::UTC);
+        let table = Table::new(100, Zone::utc());
         let now = at("2026-11-21T12:00:00Z");
-        let count = || table.count(organization(1), user(1), ONE, now);
+        let count = || table.count(&payer(1), &user(1), ONE, now);
         count();
         count();
-        table.count(organization(2), user(1), ONE, now);
+        table.count(&payer(2), &user(1), ONE, now);
         assert_eq!(table.grown().len(), 2);
         assert_eq!(table.grown(), []);
         count();
@@ -229,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_call_counts_for_the_day_of_the_zone_also_where_clocks_are_changed() {
-        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        let berlin = "Europe/Berlin".parse().unwrap();
         let table = Table::new(100, berlin);
         let days = [
             ("2026-03-28T22:59:59Z", "2026-03-28"),
@@ -245,7 +265,7 @@ mod tests {
             ("2026-10-25T12:00:00Z", "2026-10-25"),
         ];
         for (time, day) in days {
-            table.count(organization(1), user(1), ONE, at(time));
+            table.count(&payer(1), &user(1), ONE, at(time));
             let grown: Vec<String> =
                 table.grown().into_iter().map(|(key, _)| key.day.to_string()).collect();
             assert_eq!(grown, [day], "{time}");
@@ -253,19 +273,43 @@ mod tests {
     }
 
     #[test]
+    fn an_organization_has_the_days_of_its_own_zone_however_many_there_are() {
+        let table = Table::new(100, Zone::utc());
+        let zones = [
+            ("Pacific/Auckland", "2026-11-22"),
+            ("America/New_York", "2026-11-21"),
+            ("Pacific/Kiritimati", "2026-11-22"),
+            ("Pacific/Pago_Pago", "2026-11-21"),
+            ("Asia/Tokyo", "2026-11-21"),
+            ("Australia/Sydney", "2026-11-21"),
+            ("Pacific/Fiji", "2026-11-22"),
+            ("Asia/Kolkata", "2026-11-21"),
+            ("Europe/Berlin", "2026-11-21"),
+        ];
+        for _ in 0..2 {
+            for (zone, day) in zones {
+                let payer = Payer { zone: Some(zone.parse().unwrap()), ..payer(1) };
+                table.count(&payer, &user(1), ONE, at("2026-11-21T12:30:00Z"));
+                let [(key, _)] = <[_; 1]>::try_from(table.grown()).unwrap();
+                assert_eq!(key.day.to_string(), day, "{zone}");
+            }
+        }
+    }
+
+    #[test]
     fn midnight_that_does_not_exist_begins_the_day_later() {
         // Clocks went from 00:00 to 01:00 here.
-        let table = Table::new(100, TimeZone::get("America/Sao_Paulo").unwrap());
+        let table = Table::new(100, "America/Sao_Paulo".parse().unwrap());
         assert_eq!(table.day(at("2018-11-04T02:59:59Z")).to_string(), "2018-11-03");
         assert_eq!(table.day(at("2018-11-04T03:00:00Z")).to_string(), "2018-11-04");
     }
 
     #[test]
     fn a_flood_of_callers_is_counted_on_one_row_and_of_organizations_is_counted_as_lost() {
-        let table = Table::new(SHARDS, TimeZone::UTC);
+        let table = Table::new(SHARDS, Zone::utc());
         let now = at("2026-11-21T12:00:00Z");
         for number in 0..10_000 {
-            table.count(organization(1), user(number), ONE, now);
+            table.count(&payer(1), &user(number), ONE, now);
         }
         let rows = table.grown();
         let of = |others: bool| -> u64 {
@@ -276,14 +320,14 @@ mod tests {
         assert_eq!(of(true) + of(false), 10_000);
         assert!(table.len() <= SHARDS + 1, "{}", table.len());
         for number in 0..10_000 {
-            table.count(organization(number), user(1), ONE, now);
+            table.count(&payer(number), &user(1), ONE, now);
         }
         let lost = table.lost.load(Ordering::Relaxed);
         assert!(lost > 0 && table.len() <= 2 * SHARDS, "{lost} {}", table.len());
         let before: u64 = rows.iter().map(|(_, used)| used.calls).sum();
         table.renew();
         assert_eq!(before, 10_000);
-        table.count(organization(9_999), user(1), ONE, now);
+        table.count(&payer(9_999), &user(1), ONE, now);
         assert_eq!(table.len(), 1, "there is room again");
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::tz::TimeZone;
-
 use super::*;
+use crate::domain::ids::OrgId;
 use crate::domain::secret::Secret;
+use crate::domain::zone::Zone;
 use crate::telemetry::clock::SystemClock;
 
 /// A directory that goes with the test.
@@ -36,7 +36,7 @@ fn start(journal: &Path, rows: u32) -> Usage {
         postgres: Secret::new("postgres://nobody@127.0.0.1:1/none?sslmode=disable"),
         journal: journal.to_owned(),
         flush: Duration::from_secs(3_600),
-        zone: TimeZone::UTC,
+        zone: Zone::utc(),
         rows: rows.try_into().unwrap(),
     };
     Usage::start(&settings, Arc::from("node-1"), Arc::new(SystemClock::new())).unwrap()
@@ -50,8 +50,8 @@ const ONE: Used = Used { calls: 1, bytes_in: 2, bytes_out: 3, cost: 4 };
 
 fn count(usage: &Usage, callers: usize) {
     let now = usage.inner.clock.now();
-    let organization = OrgId::new(Uuid::from_u128(1));
-    (0..callers).for_each(|number| usage.count(organization, user(number), ONE, now));
+    let payer = Payer { organization: OrgId::new(Uuid::from_u128(1)), zone: None };
+    (0..callers).for_each(|number| usage.count(&payer, &user(number), ONE, now));
 }
 
 /// What the files say together, after their process is gone.
