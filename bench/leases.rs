@@ -6,9 +6,9 @@
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a measuring tool")]
 
-use std::net::{Ipv4Addr, TcpListener};
+mod redis;
+
 use std::num::NonZeroU32;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ use tollgate::domain::secret::Secret;
 use tollgate::stores::limits::LimitStore;
 use tollgate::telemetry::clock::SystemClock;
 
+use self::redis::Redis;
+
 /// Time for Redis to start and the store to find it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,24 +34,12 @@ struct Arguments {
     seconds: u64,
 }
 
-/// A Redis that ends with the value.
-struct Redis(Child);
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port().to_string();
-    let _redis = redis(&port)?;
+    let redis = Redis::start()?;
     let clock = Arc::new(SystemClock::new());
     let settings = LimitStoreSettings::Redis(RedisSettings {
-        url: Secret::new(format!("redis://127.0.0.1:{port}/")),
+        url: Secret::new(redis.url()),
         timeout: Duration::from_millis(250),
         key_prefix: Arc::from("bench"),
         nodes: NonZeroU32::MIN,
@@ -102,17 +92,6 @@ fn main() -> Result<()> {
 fn row(what: &str, times: &Histogram<u64>) {
     let at = |quantile| times.value_at_quantile(quantile);
     println!("| {what} | {} | {} | {} | {} |", times.len(), at(0.5), at(0.99), at(0.999));
-}
-
-fn redis(port: &str) -> Result<Redis> {
-    let child = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--port", port])
-        .args(["--save", "", "--appendonly", "no"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("start `setpriv` (Debian: util-linux) and `redis-server`")?;
-    Ok(Redis(child))
 }
 
 /// User, key, route and organization, of which each would allow a thousand million in a second.

@@ -173,6 +173,9 @@ impl World {
         assert!(self.model.level >= spent, "more than there is: {answer:?}");
         self.model.level -= spent;
         self.model.leased += u128::from(lease);
+        let occupied = self.model.leased + self.model.before;
+        let half = u128::from(burst * TOKEN) / 2;
+        assert!(lease == 0 || occupied <= half, "leases leave too little room: {answer:?}");
         let exact = self.model.level / u128::from(period);
         let short = exact.checked_sub(u128::from(left)).expect("never more than in fractions");
         // Each part of each refill is rounded down, by less than one micro-token.
@@ -216,7 +219,7 @@ impl World {
     }
 }
 
-async fn play(connection: MultiplexedConnection, numbers: Numbers, steps: &[Step]) {
+async fn play(connection: MultiplexedConnection, numbers: Numbers, steps: &[Step]) -> World {
     let mut connection = connection;
     let () = redis::cmd("DEL").arg("b").query_async(&mut connection).await.unwrap();
     let level = u128::from(numbers.burst * TOKEN) * u128::from(numbers.period);
@@ -240,6 +243,18 @@ async fn play(connection: MultiplexedConnection, numbers: Numbers, steps: &[Step
         }
     }
     world.check();
+    world
+}
+
+#[tokio::test]
+async fn leases_of_many_nodes_leave_half_of_the_bucket_to_everybody() {
+    let redis = Redis::start().await;
+    let numbers = Numbers { tokens: 1, period: 60_000, burst: 200 };
+    // What a lost answer leased is never closed.
+    let act = Act::Acquire { requests: 1, want: 50, fate: Fate::AnswerLost };
+    let steps: Vec<Step> = (0..9).map(|_| Step { wait: 0, node: 0, act: act.clone() }).collect();
+    let world = play(redis.connection().await, numbers, &steps).await;
+    assert!((80..=100).contains(&(world.model.leased / u128::from(TOKEN))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

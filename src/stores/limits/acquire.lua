@@ -80,6 +80,9 @@ local EPOCH = tonumber(ARGV[2])
 local BUCKETS = (#ARGV - 3) / 11
 -- The most that is leased at once: one part in so many of the capacity.
 local SHARE = 10
+-- Leases leave the bucket at least one part in so many of its capacity: they occupy it, and what
+-- finds no room when it comes back is gone.
+local KEPT = 2
 -- What remains is leased whole where it is less than one part in so many.
 local CRUMBS = 32
 -- Leases are whole tokens.
@@ -262,7 +265,8 @@ for i = 1, BUCKETS do
     if granted == wanted and want > 0 then
       -- Half of what remains is for others, unless it is not worth another call.
       local few = math.min(bucket.micros, bucket.numbers.capacity / CRUMBS)
-      lease = math.min(want, bucket.numbers.capacity / SHARE, math.max(bucket.micros / 2, few))
+      lease = math.min(want, bucket.numbers.capacity / SHARE, math.max(bucket.micros / 2, few),
+        math.max(room(bucket) - bucket.numbers.capacity / KEPT, 0))
       lease = lease - math.fmod(lease, TOKEN)
       bucket.micros, bucket.leased = bucket.micros - lease, bucket.leased + lease
       bucket.mend = bucket.mend or lease > 0

@@ -35,13 +35,23 @@ const PROBES: usize = 8;
 /// A refusal is remembered for no longer than this.
 const REMEMBERED: u64 = 250_000;
 /// A hot bucket that is empty is asked for again after this long.
-const REST: u64 = 50_000;
+const REST: u64 = 250_000;
 /// Requests per second of a bucket, at this node, from which a lease is worth its call.
-const LEASED_FROM: u64 = 20;
-/// A lease is for what the node needs in so many microseconds at the observed rate.
+const LEASED_FROM: u64 = 2;
+/// Tokens of a burst from which parts of it are leased: of a smaller one they would be too few to
+/// save calls, and too many for the other nodes to miss.
+const LEASED_BURST: u32 = 40;
+/// A lease is for what the node needs in so many microseconds at the observed rate,
 const AHEAD: u64 = 200_000;
+/// and where that is little, for up to so many requests in most of the time that a lease lasts.
+const FEW: u64 = 8;
+const FEW_AHEAD: u64 = 1_200_000;
+/// Requests per second of a bucket, at this node, from which it is left alone when it is empty.
+const HOT: u64 = 20;
 /// Rates are observed over windows of this many microseconds.
 const WINDOW: u64 = 100_000;
+/// There is plenty in a bucket that has one part in so many of its burst.
+const AMPLE: u64 = 4;
 /// Clocks run wrong by less than one part in so many.
 const DRIFT: u64 = 1_000;
 
@@ -154,6 +164,16 @@ impl Used {
             (self.since, self.count) = (now, 0);
         }
         self.count = self.count.saturating_add(1);
+    }
+
+    fn worth_a_lease(&self, rate: &Rate) -> bool {
+        u64::from(self.per_second) >= LEASED_FROM && rate.burst.get() >= LEASED_BURST
+    }
+
+    /// Requests that a lease is for.
+    fn ahead(&self) -> u64 {
+        let within = |time: u64| u64::from(self.per_second).saturating_mul(time) / 1_000_000;
+        within(AHEAD).max(within(FEW_AHEAD).min(FEW)).max(1)
     }
 }
 
@@ -269,7 +289,7 @@ impl Leases {
         // Where one bucket has to be asked for anyway, leases of the others save nothing.
         let busy = charge.buckets.iter().zip(&hashes).all(|(bucket, hash)| {
             let entry = find(&mut shards, *hash, bucket);
-            entry.is_some_and(|entry| u64::from(entry.used.per_second) >= LEASED_FROM)
+            entry.is_some_and(|entry| entry.used.worth_a_lease(&bucket.rate))
         });
         let mut out: SmallVec<[Terms; 5]> = SmallVec::new();
         for (bucket, hash) in charge.buckets.iter().zip(&hashes) {
@@ -277,11 +297,15 @@ impl Leases {
                 out.push(Terms::default());
                 continue;
             };
+            if !busy && entry.is_ample(&bucket.rate, now) {
+                // What others go on with: this request takes its part out of the bucket beside it.
+                out.push(Terms::default());
+                continue;
+            }
             let mut terms = entry.close(now);
             if busy && entry.asked_until <= now {
                 entry.asked_until = now.saturating_add(patience);
-                let ahead = u64::from(entry.used.per_second).saturating_mul(AHEAD) / 1_000_000;
-                terms.want = ahead.max(1).saturating_mul(price(bucket));
+                terms.want = entry.used.ahead().saturating_mul(price(bucket));
             }
             out.push(terms);
         }
@@ -309,8 +333,8 @@ impl Leases {
             let Some((_, shard)) = shard else { continue };
             let Some(entry) = shard.entry(*hash, bucket, now, &self.stats) else { continue };
             entry.asked_until = 0;
-            entry.seen =
-                Bucket { micros: told.left.saturating_add(told.lease), at: now, rate: bucket.rate };
+            let left = told.left.saturating_add(told.lease).saturating_add(entry.spendable(now));
+            entry.seen = Bucket { micros: left, at: now, rate: bucket.rate };
             entry.refused_until = 0;
             if let Some((_, wait)) = refused.filter(|(refusing, _)| *refusing == index) {
                 let wait = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
@@ -496,11 +520,19 @@ impl Entry {
     /// How long a hot bucket that is empty is left alone: asked for every token that comes back, it
     /// would never hold enough to lease. Not for so long that it could be full meanwhile.
     fn rest(&self, rate: &Rate) -> u64 {
-        if u64::from(self.used.per_second) < LEASED_FROM {
+        if u64::from(self.used.per_second) < HOT {
             return 0;
         }
-        let filling = wait(capacity(rate) / 8, rate);
+        let filling = wait(capacity(rate) / 4, rate);
         u64::try_from(filling.as_micros()).unwrap_or(u64::MAX).min(REST)
+    }
+
+    /// Whether there is a lease to go on with, and enough in the bucket beside it: a call that is
+    /// not for a lease then leaves it.
+    fn is_ample(&self, rate: &Rate, now: u64) -> bool {
+        let leased = self.spendable(now);
+        let beside = self.seen.at(now, rate).micros.saturating_sub(leased);
+        leased > 0 && beside >= capacity(rate) / AMPLE
     }
 
     fn holds(&self, now: u64) -> bool {

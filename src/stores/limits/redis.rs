@@ -44,6 +44,9 @@ const MOST_WAITING: usize = 8_192;
 const ENOUGH: usize = 64;
 /// How often leases are looked at that are about to end.
 const SWEEP: Duration = Duration::from_millis(50);
+/// Calls that give leases back, each up to `ENOUGH`, at one look. What waits longer than its lease
+/// lasts ends by itself.
+const RETURNS: usize = 16;
 
 /// Buckets in Redis.
 #[derive(Debug)]
@@ -198,11 +201,14 @@ impl RedisStore {
                 Some(()) = flights.next(), if !flights.is_empty() => {}
                 Some(()) = returns.next(), if !returns.is_empty() => {}
                 _ = sweep.tick() => {
-                    if let Some(connection) = self.link.usable() {
-                        let due = self.leases.due(self.clock.now(), false, ENOUGH);
-                        if !due.is_empty() {
-                            returns.push(self.return_leases(connection, due));
+                    let now = self.clock.now();
+                    for _ in 0..RETURNS {
+                        let Some(connection) = self.link.usable() else { break };
+                        let due = self.leases.due(now, false, ENOUGH);
+                        if due.is_empty() {
+                            break;
                         }
+                        returns.push(self.return_leases(connection, due));
                     }
                 }
             }

@@ -240,11 +240,17 @@ fn what_costs_less_than_what_was_refused_is_asked_for() {
 fn a_hot_bucket_that_is_empty_is_left_alone_and_says_for_how_long() {
     let (leases, charge) = (leases(1_000), one());
     heat(&leases, &charge);
-    // A token would be there after 10 ms; an eighth of the burst takes longer than the rest.
+    // A token would be there after 10 ms; a quarter of the burst takes longer than the rest.
     refuse(&leases, &charge, Duration::from_millis(10), 400_000);
     let wait = waits(decide(&leases, &charge, 420_000));
     assert_eq!(wait, Some((0, Duration::from_micros(REST - 20_000))));
     assert_eq!(decide(&leases, &charge, 400_000 + REST), None);
+    // One that fills sooner is left alone for as long as a quarter of it takes.
+    let quick = of([bucket("quick", "ann", 1_000, 400)]);
+    heat(&leases, &quick);
+    refuse(&leases, &quick, Duration::from_millis(1), 400_000);
+    assert!(decide(&leases, &quick, 499_999).is_some());
+    assert_eq!(decide(&leases, &quick, 500_000), None);
 }
 
 #[test]
@@ -260,6 +266,55 @@ fn only_a_hot_bucket_wants_a_lease_and_asks_for_it_once_at_a_time() {
     let cold = of([charge.buckets[0].clone(), bucket("cold", "ann", 1, 10)]);
     lease(&leases, &charge, 0, 7, 430_000);
     assert_eq!(leases.terms(&cold, At(430_001).now(), PATIENCE)[0].want, 0, "it saves no call");
+}
+
+#[test]
+fn a_bucket_with_few_requests_wants_those_of_most_of_a_lease_and_no_more() {
+    let leases = leases(1_000);
+    let wanted = |per_second: u64| {
+        let charge = of([bucket("few", &format!("user{per_second}"), 100, 1_000)]);
+        lease(&leases, &charge, 0, 7, 0);
+        for number in 1..=4 {
+            assert_eq!(decide(&leases, &charge, number * 1_000_000 / per_second), None);
+        }
+        leases.terms(&charge, At(5_000_000).now(), PATIENCE)[0].want / MICRO
+    };
+    assert_eq!([1, 2, 5, 10, 40].map(wanted), [0, 2, 6, 8, 8]);
+}
+
+#[test]
+fn of_a_small_burst_nothing_is_leased() {
+    let leases = leases(1_000);
+    let wanted = |burst: u32| {
+        let charge = of([bucket("small", &format!("user{burst}"), 100, burst)]);
+        heat(&leases, &charge);
+        leases.terms(&charge, At(400_000).now(), PATIENCE)[0].want
+    };
+    assert_eq!(wanted(LEASED_BURST - 1), 0, "it is exact to the token, for a call each");
+    assert!(wanted(LEASED_BURST) > 0);
+}
+
+#[test]
+fn a_call_for_a_cold_bucket_leaves_the_lease_of_a_full_one_and_takes_that_of_a_low_one_along() {
+    let leases = leases(1_000);
+    let (cold, hot) = (bucket("cold", "ann", 1, 10), bucket("hot", "ann", 100, 1_000));
+    let (both, alone) = (of([cold, hot.clone()]), of([hot]));
+    let answer = |left: u64, at: u64| {
+        let told = Told { left: left * MICRO, ..told(9, 7) };
+        leases.told(&alone, &[told], None, At(at).now(), At(at).now());
+    };
+    answer(900, 0);
+    assert_eq!(leases.terms(&both, At(1).now(), PATIENCE)[1], Terms::default());
+    assert!(spends(&leases, &alone, 2), "others go on with it");
+    // The answer to that call says what is beside the lease.
+    let beside = Told { left: 100 * MICRO, ..told(0, 7) };
+    leases.told(&both, &[told(0, 7), beside], None, At(3).now(), At(3).now());
+    let terms = leases.terms(&both, At(4).now(), PATIENCE)[1];
+    assert_eq!(
+        (terms.closed, terms.back),
+        (9 * MICRO, 8 * MICRO),
+        "Redis is to refuse, if it must"
+    );
 }
 
 /// A hundred charges a second, up to 0.4 s.
