@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use hdrhistogram::Histogram;
-use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisSettings};
+use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisPlace, RedisSettings};
 use tollgate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Rate, Subject, WhenAway};
 use tollgate::domain::clock::Clock;
 use tollgate::domain::secret::Secret;
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     let redis = Redis::start()?;
     let clock = Arc::new(SystemClock::new());
     let settings = LimitStoreSettings::Redis(RedisSettings {
-        url: Secret::new(redis.url()),
+        place: RedisPlace::Server(Secret::new(redis.url())),
         timeout: Duration::from_millis(250),
         key_prefix: Arc::from("bench"),
         nodes: NonZeroU32::MIN,
@@ -99,7 +99,7 @@ fn charge() -> Result<Charge> {
     let organization = "7b0d3c1e-0000-4000-8000-00000000000a".parse()?;
     let subjects = [
         Subject::User("7b0d3c1e-0000-4000-8000-00000000000b".parse()?, Some(organization)),
-        Subject::Key(Arc::from("web")),
+        Subject::Key(Arc::from("web"), None),
         Subject::Route(Arc::from("rest"), Some(organization)),
         Subject::Organization(organization),
     ];

@@ -25,7 +25,9 @@ use ::redis::aio::MultiplexedConnection;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use tokio::task::JoinSet;
-use tollgate::config::settings::{LEASE, LimitStoreSettings, OnFailover, RedisSettings};
+use tollgate::config::settings::{
+    LEASE, LimitStoreSettings, OnFailover, RedisPlace, RedisSettings,
+};
 use tollgate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Rate, Subject, WhenAway};
 use tollgate::domain::clock::Clock;
 use tollgate::domain::ids::{OrgId, UserId};
@@ -334,7 +336,7 @@ impl Nodes {
 
     async fn leases(count: usize, redis: &Redis, clock: &Arc<SystemClock>) -> Result<Self> {
         let settings = LimitStoreSettings::Redis(RedisSettings {
-            url: Secret::new(redis.url()),
+            place: RedisPlace::Server(Secret::new(redis.url())),
             timeout: Duration::from_millis(250),
             key_prefix: Arc::from("bench"),
             nodes: NonZeroU32::MIN,

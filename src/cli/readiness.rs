@@ -12,6 +12,7 @@ use crate::proxy::Gateway;
 use crate::proxy::canary::{Canary, Verdict};
 use crate::stores::keys::RemoteKeys;
 use crate::stores::limits::LimitStore;
+use crate::stores::limits::stats::Primaries;
 use crate::stores::sessions::Sessions;
 use crate::telemetry::process;
 
@@ -46,7 +47,7 @@ pub(super) fn checks(
         }),
         Check::new("limits", move || match limits.is_away() {
             true => limits_away(&store.current().snapshot),
-            false => Condition::Ready,
+            false => primaries_condition(limits.primaries()),
         }),
         Check::new("sessions", move || {
             sessions_condition(sessions.is_away(), sessions.when_away())
@@ -125,6 +126,17 @@ fn limits_away(snapshot: &Snapshot) -> Condition {
         "the shared store of limits is away, and requests need it for {}",
         closed.join(", ")
     ))
+}
+
+/// Other nodes see the same: taking this one out of service would help nobody.
+fn primaries_condition(Primaries { known, asked }: Primaries) -> Condition {
+    match known.saturating_sub(asked) {
+        0 => Condition::Ready,
+        away => Condition::Degraded(format!(
+            "{away} of {known} primaries of the redis cluster are away: requests with buckets there go \
+             by what each limit says for that case"
+        )),
+    }
 }
 
 fn sessions_condition(away: bool, then: WithoutStore) -> Condition {

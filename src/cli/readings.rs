@@ -196,6 +196,7 @@ fn of_audit(stats: &AuditStats) -> Vec<Reading> {
 
 fn of_limits(stats: &LimitStats) -> Vec<Reading> {
     let open = matches!(stats.breaker, Some(BreakerState::Open | BreakerState::Starting));
+    let of = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     vec![
         Reading {
             name: "tollgate_limit_charges_total",
@@ -248,6 +249,17 @@ fn of_limits(stats: &LimitStats) -> Vec<Reading> {
             "How often the shared store of limits was found to be away.",
             stats.breaker_opened,
         ),
+        Reading {
+            name: "tollgate_limit_primaries",
+            help: "Servers that have buckets: those that are asked, and those that are away.",
+            value: Value::Gauge(vec![
+                (&[("state", "asked")], of(stats.primaries.asked)),
+                (
+                    &[("state", "away")],
+                    of(stats.primaries.known.saturating_sub(stats.primaries.asked)),
+                ),
+            ]),
+        },
         Reading::gauge(
             "tollgate_limit_buckets",
             "Buckets kept in this process.",

@@ -21,6 +21,7 @@ use super::decode::{At, Decode, Fields, Filled, Named, Shapes, Table, expected};
 use super::defaults as preset;
 use super::identity::IdentityFields;
 use super::leaf::{Block, FilePath, SmallSize, Text, arc, refuse, text, word, words};
+use super::redis_place::place;
 use super::settings::{
     AuditSettings, DirectoryQueries, LEASE, LimitStoreSettings, Listener, ListenerTls, LogFormat,
     LogSettings, MeteringSettings, OnFailover, PostgresDirectory, RedisSettings, ServerSettings,
@@ -417,7 +418,7 @@ impl Fields for RedisSettings {
     const ABOUT: &'static str = "Buckets in Redis, shared by all nodes.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let url = table.required::<At<Secret>>("url", "`redis://…` or `rediss://…`.");
+        let place = place(table);
         let timeout = table.or("timeout", &preset::REDIS_TIMEOUT, "Hard deadline of one call.");
         let key_prefix = table.or("key_prefix", &preset::REDIS_KEY_PREFIX, "Put before every key.");
         let nodes = table.or(
@@ -436,18 +437,8 @@ impl Fields for RedisSettings {
             "Buckets on a new primary: `lenient` goes by what the replica knew, `strict` starts them \
              empty.",
         );
-        let url = url?;
-        if !url.value.expose().starts_with("redis://")
-            && !url.value.expose().starts_with("rediss://")
-        {
-            table.error(
-                url.span,
-                "not the URL of a Redis server",
-                "write `redis://host:6379/0`, or `rediss://` for TLS",
-            );
-        }
         Some(Self {
-            url: url.value,
+            place: place?,
             timeout: timeout?,
             key_prefix: key_prefix?,
             nodes: nodes?,

@@ -27,6 +27,7 @@ mod policies;
 pub mod problem;
 mod queries;
 mod quotas;
+mod redis_place;
 mod resolve;
 mod routes;
 pub mod schema;

@@ -4,12 +4,11 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::secret::Secret;
-
 use super::context::Context;
-use super::decode::{At, Decode, Fields, Shapes, Table, expected};
+use super::decode::{Decode, Fields, Shapes, Table, expected};
 use super::defaults as preset;
 use super::leaf::{Seconds, word, words};
+use super::redis_place::place;
 use super::settings::{SessionRedis, SessionSettings, SessionStoreSettings, WithoutStore};
 use super::yaml::{Kind, Node};
 
@@ -79,23 +78,14 @@ impl Fields for SessionRedis {
     const ABOUT: &'static str = "Sessions in Redis, shared by all nodes.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let url = table.required::<At<Secret>>("url", "`redis://…` or `rediss://…`.");
+        let place = place(table);
         let timeout = table.or(
             "timeout",
             &preset::SESSION_TIMEOUT,
             "Hard deadline of one call; no request waits for one.",
         );
         let key_prefix = table.or("key_prefix", &preset::SESSION_PREFIX, "Put before every key.");
-        let url = url?;
-        let schemes = ["redis://", "rediss://"];
-        if !schemes.iter().any(|scheme| url.value.expose().starts_with(scheme)) {
-            table.error(
-                url.span,
-                "not the URL of a Redis server",
-                "write `redis://host:6379/0`, or `rediss://` for TLS",
-            );
-        }
-        Some(Self { url: url.value, timeout: timeout?, key_prefix: key_prefix? })
+        Some(Self { place: place?, timeout: timeout?, key_prefix: key_prefix? })
     }
 }
 

@@ -132,6 +132,15 @@ pub enum LimitStoreSettings {
     Redis(RedisSettings),
 }
 
+/// Where Redis is. URLs are `redis://…` or `rediss://…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisPlace {
+    /// One server, or a name that leads to whichever is the primary.
+    Server(Secret),
+    /// Some nodes of a Redis Cluster, which know of all others.
+    Cluster(Box<[Secret]>),
+}
+
 /// How long leases of buckets last: short enough that what a node that died had leased is missed by
 /// nobody, long enough that a node that pauses for a moment keeps its own.
 pub const LEASE: Duration = Duration::from_secs(2);
@@ -148,8 +157,8 @@ pub enum OnFailover {
 /// A shared store of buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// `redis://…` or `rediss://…`.
-    pub url: Secret,
+    /// Where it is.
+    pub place: RedisPlace,
     /// Hard deadline of one call.
     pub timeout: Duration,
     /// Put before every key.
@@ -190,8 +199,8 @@ pub enum SessionStoreSettings {
 /// A shared store of sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRedis {
-    /// `redis://…` or `rediss://…`.
-    pub url: Secret,
+    /// Where it is.
+    pub place: RedisPlace,
     /// Hard deadline of one call; no request waits for one.
     pub timeout: Duration,
     /// Put before every key.

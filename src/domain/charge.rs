@@ -66,8 +66,9 @@ pub enum Subject {
     User(UserId, Option<OrgId>),
     /// An organization.
     Organization(OrgId),
-    /// A gateway or Supabase key, by its configured name.
-    Key(Arc<str>),
+    /// A gateway or Supabase key, by its configured name; or a machine's, by its id, inside the
+    /// organization that it belongs to.
+    Key(Arc<str>, Option<OrgId>),
     /// A route, inside one organization or for all callers.
     Route(Arc<str>, Option<OrgId>),
     /// A client address; IPv6 is counted by /64, which is what one customer holds.

@@ -183,7 +183,11 @@ fn subject(limit: &Limit, trace: &Trace) -> Option<Subject> {
             .and_then(|principal| principal.user())
             .map(|user| Subject::User(user.clone(), organization)),
         Scope::Organization => organization.map(Subject::Organization),
-        Scope::Key => trace.api_key.clone().map(Subject::Key),
+        Scope::Key => {
+            let machine = trace.principal.as_ref().and_then(|principal| principal.machine());
+            let owner = machine.map(|key| key.organization);
+            trace.api_key.clone().map(|key| Subject::Key(key, owner))
+        }
         Scope::Route => {
             trace.route.as_ref().map(|route| Subject::Route(Arc::clone(&route.name), organization))
         }

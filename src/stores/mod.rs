@@ -6,6 +6,7 @@
 //! `telemetry`.
 
 pub mod audit;
+mod cluster;
 pub mod directory;
 pub mod guards;
 pub mod introspect;

@@ -252,7 +252,7 @@ fn limits_count_a_key_by_its_id_and_its_own_besides_once() {
         let id = &key(number)[..16];
         let of_key = charge.buckets.iter().filter(|b| b.limit.as_ref() != "per_org");
         for bucket in of_key {
-            assert!(matches!(&bucket.subject, Subject::Key(name) if name.as_ref() == id));
+            assert!(matches!(&bucket.subject, Subject::Key(name, Some(_)) if name.as_ref() == id));
         }
     }
 }

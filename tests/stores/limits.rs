@@ -91,7 +91,7 @@ async fn subjects_are_independent(world: &World) {
         user("dave2"),
         Subject::Organization(a),
         Subject::Organization(b),
-        Subject::Key(Arc::from("dave")),
+        Subject::Key(Arc::from("dave"), None),
         Subject::Route(Arc::from("dave"), None),
         Subject::Route(Arc::from("dave"), Some(a)),
         address("10.0.0.1"),

@@ -329,13 +329,13 @@ async fn the_script_refills_as_exactly_as_integers_do() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unusable_url_is_an_error_without_the_password() {
-    use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisSettings};
+    use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisPlace, RedisSettings};
     use tollgate::domain::secret::Secret;
     use tollgate::stores::limits::LimitStore;
     let port = Port::reserve();
     let url = format!("rodis://:hunter2@127.0.0.1:{}/", port.number());
     let settings = LimitStoreSettings::Redis(RedisSettings {
-        url: Secret::new(url),
+        place: RedisPlace::Server(Secret::new(url)),
         timeout: Duration::from_millis(25),
         key_prefix: Arc::from("t:"),
         nodes: number(1),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisSettings};
+use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisPlace, RedisSettings};
 use tollgate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Rate, Subject, WhenAway};
 use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::secret::Secret;
@@ -161,7 +161,7 @@ pub(crate) fn refused(answer: ChargeAnswer) -> (usize, Duration) {
 
 pub(crate) fn settings(url: &str) -> RedisSettings {
     RedisSettings {
-        url: Secret::new(url),
+        place: RedisPlace::Server(Secret::new(url)),
         // Far above the default: busy cores are no reason to fail.
         timeout: Duration::from_secs(1),
         key_prefix: Arc::from("test:"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisSettings};
+use tollgate::config::settings::{LimitStoreSettings, OnFailover, RedisPlace, RedisSettings};
 use tollgate::domain::audit::Severity;
 use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::login::{AccountHash, LoginAttempt, LoginOutcome, LoginSubject};
@@ -17,6 +17,7 @@ use tollgate::telemetry::clock::SystemClock;
 
 use crate::support::eventually;
 use crate::support::redis::Redis;
+use crate::support::redis_cluster::Cluster;
 
 use LoginOutcome::{Failure, Neutral, Success};
 
@@ -75,9 +76,16 @@ impl World {
 
     /// Two nodes on one Redis.
     async fn redis() -> Self {
-        let (redis, clock) = (Redis::start().await, Arc::new(SystemClock::new()));
+        let redis = Redis::start().await;
+        let mut world = Self::at(RedisPlace::Server(Secret::new(redis.url()))).await;
+        world.redis = Some(redis);
+        world
+    }
+
+    async fn at(place: RedisPlace) -> Self {
+        let clock = Arc::new(SystemClock::new());
         let settings = LimitStoreSettings::Redis(RedisSettings {
-            url: Secret::new(redis.url()),
+            place,
             timeout: Duration::from_secs(1),
             key_prefix: Arc::from("test:"),
             lease: Duration::from_millis(200),
@@ -92,7 +100,7 @@ impl World {
             keepers.push(tokio::spawn(async move { kept.keep().await }));
             nodes.push(node);
         }
-        let world = Self { nodes, settings, redis: Some(redis), clock, _keepers: keepers };
+        let world = Self { nodes, settings, redis: None, clock, _keepers: keepers };
         world.there().await;
         world
     }
@@ -473,4 +481,26 @@ async fn what_is_locked_can_be_listed_and_unlocked() {
     assert!(world.try_once(0, ann, Failure, &policy).await.is_err());
     unlock(settings, Named::Account(AccountHash(1))).await.unwrap();
     assert_ne!(world.try_once(0, ann, Failure, &policy).await.err(), Some(LoginSubject::Pair));
+}
+
+#[tokio::test]
+async fn a_lockout_in_a_cluster_moves_with_its_slot_and_can_be_listed_and_unlocked() {
+    let cluster = Cluster::start().await;
+    let urls = cluster.urls().into_iter().map(Secret::new);
+    let world = World::at(RedisPlace::Cluster(urls.collect())).await;
+    let LimitStoreSettings::Redis(settings) = &world.settings else { panic!() };
+    let (policy, ann) = (policy(), from("192.0.2.1", 1));
+    for turn in 0..3 {
+        world.try_once(turn, ann, Failure, &policy).await.unwrap();
+    }
+    let name = "test:{logins}:o:all";
+    let owner = cluster.primary_of(name).await;
+    cluster.reshard(name, owner, (owner + 1) % 3).await;
+    for turn in 0..2 {
+        assert!(world.try_once(turn, ann, Failure, &policy).await.is_err(), "still locked");
+    }
+    let listed = list(settings, Named::All, world.now()).await.unwrap();
+    assert!(listed.iter().any(|one| one.locked_until > 0), "{listed:?}");
+    assert!(unlock(settings, Named::Account(AccountHash(1))).await.unwrap() >= 1);
+    world.try_once(0, ann, Neutral, &policy).await.unwrap();
 }

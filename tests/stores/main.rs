@@ -17,6 +17,7 @@ mod directory;
 mod joining;
 mod keys;
 mod limits;
+mod limits_cluster;
 mod limits_failover;
 mod limits_leases;
 mod limits_ledger;

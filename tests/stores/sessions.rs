@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::config::settings::{
-    SessionRedis, SessionSettings, SessionStoreSettings, WithoutStore,
+    RedisPlace, SessionRedis, SessionSettings, SessionStoreSettings, WithoutStore,
 };
 use tollgate::domain::clock::Clock;
 use tollgate::domain::known::IssuerIndex;
@@ -20,6 +20,7 @@ use tollgate::telemetry::clock::SystemClock;
 
 use crate::support::eventually;
 use crate::support::redis::Redis;
+use crate::support::redis_cluster::Cluster;
 
 /// A revocation counts on every node within a second.
 const SOON: Duration = Duration::from_secs(1);
@@ -47,7 +48,7 @@ fn settings(store: SessionStoreSettings, when_away: WithoutStore, most: u32) -> 
 
 fn redis(url: &str) -> SessionRedis {
     SessionRedis {
-        url: Secret::new(url),
+        place: RedisPlace::Server(Secret::new(url)),
         timeout: Duration::from_millis(250),
         key_prefix: "test".into(),
     }
@@ -387,4 +388,40 @@ async fn a_list_of_sessions_keeps_the_hundred_that_were_used_last() {
     .await;
     assert_eq!(listed.len(), 100);
     assert_eq!(listed.last().unwrap().session, "s20");
+}
+
+#[tokio::test]
+async fn in_a_cluster_a_revocation_survives_the_death_of_its_primary() {
+    let mut cluster = Cluster::start().await;
+    let shared = |cluster: &Cluster| {
+        let place = RedisPlace::Cluster(cluster.urls().into_iter().map(Secret::new).collect());
+        SessionRedis { place, ..redis("") }
+    };
+    let start = async |cluster: &Cluster| {
+        let store = SessionStoreSettings::Redis(shared(cluster));
+        let node = Node::start(&settings(store, WithoutStore::Refuse, 1_000));
+        node.there().await;
+        node
+    };
+    let (one, other) = (start(&cluster).await, start(&cluster).await);
+    let now = one.now();
+    let (ann, bob) = (token("ann", "a", now - 60), token("bob", "b", now - 60));
+    one.sessions.sign_out(SignOut::Local, &ann);
+    other.refuses(&ann).await;
+
+    let name = "test:{sessions}:known";
+    let owner = cluster.primary_of(name).await;
+    cluster.reshard(name, owner, (owner + 1) % 3).await;
+    other.sessions.sign_out(SignOut::Local, &bob);
+    one.refuses(&bob).await;
+
+    let owner = cluster.primary_of(name).await;
+    cluster.node(owner).kill();
+    let carol = token("carol", "c", now - 60);
+    one.sessions.sign_out(SignOut::Local, &carol);
+    other.refuses(&carol).await;
+    let late = start(&cluster).await;
+    for token in [&ann, &bob, &carol] {
+        late.refuses(token).await;
+    }
 }

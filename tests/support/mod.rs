@@ -31,6 +31,7 @@ pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod recorder;
 pub(crate) mod redis;
+pub(crate) mod redis_cluster;
 pub(crate) mod stack;
 
 use std::time::Duration;

@@ -9,6 +9,8 @@ use super::process::{Process, Signal, Spec};
 pub(crate) struct Redis {
     process: Process,
     port: Port,
+    /// Where the nodes of a cluster talk to each other.
+    bus: Option<Port>,
     dir: TempDir,
 }
 
@@ -16,11 +18,24 @@ impl Redis {
     /// An empty server that keeps nothing on disk: after a kill and a restart it is empty again,
     /// as a Redis without persistence, or a failed-over one, is.
     pub(crate) async fn start() -> Self {
+        Self::launched(None).await
+    }
+
+    /// A node of a cluster that knows no other. It keeps nothing on disk but who it is.
+    pub(crate) async fn start_node() -> Self {
+        Self::launched(Some(Port::reserve())).await
+    }
+
+    async fn launched(bus: Option<Port>) -> Self {
         let (port, dir) = (Port::reserve(), TempDir::new());
-        let process = launch(&dir, &port);
-        let mut redis = Self { process, port, dir };
+        let process = launch(&dir, &port, bus.as_ref());
+        let mut redis = Self { process, port, bus, dir };
         redis.answers().await;
         redis
+    }
+
+    pub(crate) fn bus_port(&self) -> u16 {
+        self.bus.as_ref().expect("a node of a cluster").number()
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -33,6 +48,10 @@ impl Redis {
 
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
         connect(&self.url()).await.expect("a connection to Redis")
+    }
+
+    pub(crate) async fn try_connection(&self) -> redis::RedisResult<MultiplexedConnection> {
+        connect(&self.url()).await
     }
 
     /// From now on it follows another server; returns when it has all of it.
@@ -81,7 +100,7 @@ impl Redis {
 
     /// Starts it again, empty, on the same port.
     pub(crate) async fn restart(&mut self) {
-        self.process = launch(&self.dir, &self.port);
+        self.process = launch(&self.dir, &self.port, self.bus.as_ref());
         self.answers().await;
     }
 
@@ -111,15 +130,27 @@ async fn connect(url: &str) -> redis::RedisResult<MultiplexedConnection> {
     redis::Client::open(url)?.get_multiplexed_async_connection().await
 }
 
-fn launch(dir: &TempDir, port: &Port) -> Process {
+fn launch(dir: &TempDir, port: &Port, bus: Option<&Port>) -> Process {
     let port = port.number().to_string();
-    let settings = [
+    let bus = bus.map(|bus| bus.number().to_string());
+    let mut settings = vec![
         ["--port", &port],
         ["--bind", "127.0.0.1"],
         ["--save", ""],
         ["--appendonly", "no"],
         ["--daemonize", "no"],
     ];
+    if let Some(bus) = &bus {
+        settings.extend([
+            ["--cluster-enabled", "yes"],
+            ["--cluster-port", bus],
+            // Long enough for a machine with other work to do, short enough to wait for.
+            ["--cluster-node-timeout", "1500"],
+            ["--cluster-replica-validity-factor", "0"],
+            ["--repl-diskless-sync-delay", "0"],
+            ["--repl-ping-replica-period", "1"],
+        ]);
+    }
     Process::spawn(Spec {
         name: "Redis",
         program: "redis-server".into(),

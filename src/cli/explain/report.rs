@@ -209,7 +209,7 @@ fn subject(subject: &Subject) -> String {
         Subject::User(user, Some(org)) => format!("user {user} in organization {org}"),
         Subject::User(user, None) => format!("user {user}"),
         Subject::Organization(org) => format!("organization {org}"),
-        Subject::Key(key) => format!("API key {key}"),
+        Subject::Key(key, _) => format!("API key {key}"),
         Subject::Route(route, Some(org)) => format!("route {route} for organization {org}"),
         Subject::Route(route, None) => format!("route {route}"),
         Subject::Address(address) => format!("address {address}"),

@@ -5,7 +5,8 @@
 --          this Redis is the primary
 -- ARGV[1]  the latest time the caller believes in (microseconds since 1970)
 -- ARGV[2]  the length of a lease epoch (microseconds)
--- ARGV[3]  how many such requests wait; 0: only leases are closed
+-- ARGV[3]  how many such requests wait; 0: only leases are closed; below zero: so many wait for buckets
+--          elsewhere, too, and what they are granted is leased to them until they know
 -- ARGV     then eleven for each bucket: price of one request and capacity in micro-tokens; the rate
 --          as micro-tokens per microsecond in two parts, gain (tokens * 1000) over period (ms); the
 --          debt: what the caller let through by itself while it could not reach this Redis; the
@@ -170,7 +171,8 @@ end
 local time = redis.call('TIME')
 local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now = math.min(clock, tonumber(ARGV[1]))
-local wanted = tonumber(ARGV[3])
+local wanted = math.abs(tonumber(ARGV[3]))
+local held = tonumber(ARGV[3]) < 0
 
 local marker = KEYS[BUCKETS + 1]
 if marker then
@@ -261,6 +263,8 @@ for i = 1, BUCKETS do
     if granted > 0 then
       bucket.micros, bucket.mend = bucket.micros - granted * bucket.demand, true
     end
+    local own = held and granted * bucket.demand or 0
+    bucket.leased = bucket.leased + own
     -- Where somebody was refused, nobody takes more than for themselves.
     if granted == wanted and want > 0 then
       -- Half of what remains is for others, unless it is not worth another call.
@@ -271,6 +275,7 @@ for i = 1, BUCKETS do
       bucket.micros, bucket.leased = bucket.micros - lease, bucket.leased + lease
       bucket.mend = bucket.mend or lease > 0
     end
+    lease = lease + own
     bucket.demand = 0
   end
   -- A refusal writes nothing, except where the key was broken, and would stay so, or a lease was

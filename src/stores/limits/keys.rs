@@ -1,14 +1,10 @@
 //! The names of buckets in Redis.
 //!
 //! `prefix{tag}:kind:length:limit:id`. The tag is the organization's id where there is one, so
-//! that the user, route and organization buckets of a request share a slot of a Redis Cluster;
-//! elsewhere it is a hash of the subject. The tag has one of two fixed lengths and the limit's
-//! name is preceded by its own, so that two subjects never share a name. Imports `domain` only.
-//!
-//! One Redis takes all keys of a request in one script call. A cluster will not: there, addresses,
-//! keys and global routes lie in other slots than the organization, so a request becomes one call
-//! per slot with the taken tokens put back where a later one refuses; and an API key that belongs
-//! to an organization should then carry its tag.
+//! that the user, key, route and organization buckets of a request share a slot of a Redis Cluster,
+//! and one call takes them all; elsewhere it is a hash of the subject. The tag has one of two fixed
+//! lengths and the limit's name is preceded by its own, so that two subjects never share a name.
+//! Imports `domain` only.
 
 use std::fmt::Write;
 
@@ -20,7 +16,7 @@ pub(super) fn key(prefix: &str, charge: &BucketCharge) -> String {
     let (kind, id, organization) = match &charge.subject {
         Subject::User(user, organization) => ('u', user.as_str(), *organization),
         Subject::Organization(organization) => ('o', "", Some(*organization)),
-        Subject::Key(name) => ('k', &**name, None),
+        Subject::Key(name, organization) => ('k', &**name, *organization),
         Subject::Route(name, organization) => ('r', &**name, *organization),
         Subject::Address(address) => {
             return finish(prefix, 'a', &address.to_string(), None, charge);
@@ -72,7 +68,11 @@ mod tests {
         let org = "7b0d3c1e-0000-4000-8000-00000000000a".parse().unwrap();
         let user = Subject::User("ann".parse().unwrap(), Some(org));
         assert_eq!(named("x", user), "t:{7b0d3c1e-0000-4000-8000-00000000000a}:u:1:x:ann");
-        let all = [Subject::Organization(org), Subject::Route(Arc::from("rest"), Some(org))];
+        let all = [
+            Subject::Organization(org),
+            Subject::Route(Arc::from("rest"), Some(org)),
+            Subject::Key(Arc::from("tgk_x"), Some(org)),
+        ];
         for subject in all {
             assert!(named("x", subject).starts_with("t:{7b0d3c1e-0000-4000-8000-00000000000a}:"));
         }
@@ -89,10 +89,9 @@ mod tests {
                 for organization in [None, Some(org)] {
                     names.insert(named(limit, Subject::User(id.parse().unwrap(), organization)));
                     names.insert(named(limit, Subject::Route(Arc::from(id), organization)));
-                    count += 2;
+                    names.insert(named(limit, Subject::Key(Arc::from(id), organization)));
+                    count += 3;
                 }
-                names.insert(named(limit, Subject::Key(Arc::from(id))));
-                count += 1;
             }
             names.insert(named(limit, Subject::Address("::1".parse().unwrap())));
             names.insert(named(limit, Subject::Organization(org)));

@@ -71,6 +71,11 @@ impl Epoch {
         sent.saturating_add(self.0.saturating_sub(self.0 / DRIFT).saturating_sub(self.0 / 20))
     }
 
+    /// Whether a lease of a call that was sent then is spent at this moment.
+    pub(super) fn is_spent_at(self, sent: Now, now: Now) -> bool {
+        micros(now) < self.spent_until(micros(sent))
+    }
+
     /// Before its end a lease goes back by itself.
     fn given_back_at(self, ends: u64) -> u64 {
         ends.saturating_sub(self.0 / 8)

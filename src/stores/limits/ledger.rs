@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError, Script};
+use redis::{AsyncConnectionConfig, RedisError, RedisResult, Script};
 use serde::Serialize;
 
 use crate::config::settings::RedisSettings;
 use crate::domain::charge::Rate;
 use crate::domain::ids::OrgId;
 
+use crate::stores::cluster::seeds::Seeds;
+
 use super::bucket::{Bucket, MICRO, capacity, wait};
-use super::link::Link;
 use super::redis::BadRedisUrl;
 
 /// Time for a connection, and for one answer: somebody waits, and no request does.
@@ -62,6 +63,9 @@ pub struct ShownBucket {
     pub full_in_millis: u64,
     #[serde(skip)]
     key: Arc<str>,
+    /// Which of the servers has it.
+    #[serde(skip)]
+    server: usize,
 }
 
 /// Why the buckets cannot be seen or changed. Redis' errors name the address, never the password.
@@ -77,7 +81,8 @@ pub enum LedgerError {
 
 /// A look at the buckets.
 pub struct Ledger {
-    connection: MultiplexedConnection,
+    /// To every primary.
+    servers: Vec<MultiplexedConnection>,
     prefix: Arc<str>,
     epoch: u64,
 }
@@ -91,10 +96,13 @@ impl Ledger {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
-        let client = Link::client(settings)?;
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let seeds = Seeds::of(&settings.place).map_err(BadRedisUrl::because)?;
+        let mut servers = Vec::new();
+        for client in seeds.primaries().await? {
+            servers.push(client.get_multiplexed_async_connection_with_config(&config).await?);
+        }
         let epoch = u64::try_from(settings.lease.as_micros()).unwrap_or(u64::MAX);
-        Ok(Self { connection, prefix: Arc::clone(&settings.key_prefix), epoch })
+        Ok(Self { servers, prefix: Arc::clone(&settings.key_prefix), epoch })
     }
 
     /// The buckets that are not full and not forgotten, those with the least left first.
@@ -102,42 +110,58 @@ impl Ledger {
     /// # Errors
     /// If Redis does not answer.
     pub async fn list(&mut self, which: &Which) -> Result<Vec<ShownBucket>, LedgerError> {
-        let (seconds, micros): (u64, u64) =
-            redis::cmd("TIME").query_async(&mut self.connection).await?;
-        let now = seconds.saturating_mul(1_000_000).saturating_add(micros);
-        let pattern = pattern(&self.prefix, which.organization);
         let mut found = Vec::new();
-        let mut cursor: u64 = 0;
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(PAGE);
-            let (next, keys): (u64, Vec<String>) = scan.query_async(&mut self.connection).await?;
-            let named = |key: String| {
-                let name = Name::of(&self.prefix, &key)?;
-                name.is(which).then_some((key, name))
-            };
-            let named: Vec<(String, Name)> = keys.into_iter().filter_map(named).collect();
-            if !named.is_empty() {
-                let mut get = redis::cmd("MGET");
-                named.iter().for_each(|(key, _)| {
-                    get.arg(key);
-                });
-                let states: Vec<Option<Vec<u8>>> = get.query_async(&mut self.connection).await?;
-                let shown = named.into_iter().zip(states).filter_map(|((key, name), state)| {
-                    State::read(&state?)?.shown(key, name, now, self.epoch)
-                });
-                found.extend(shown);
-            }
-            cursor = next;
-            if cursor == 0 {
-                break;
-            }
+        for server in 0..self.servers.len() {
+            self.list_of(server, which, &mut found).await?;
         }
         // A scan may come across a key twice.
         found.sort_by(|a, b| a.key.cmp(&b.key));
         found.dedup_by(|a, b| a.key == b.key);
         found.sort_by_key(|bucket| bucket.left.saturating_mul(1_000) / u64::from(bucket.burst));
         Ok(found)
+    }
+
+    async fn list_of(
+        &mut self,
+        server: usize,
+        which: &Which,
+        found: &mut Vec<ShownBucket>,
+    ) -> Result<(), LedgerError> {
+        let Some(connection) = self.servers.get_mut(server) else { return Ok(()) };
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
+        let now = seconds.saturating_mul(1_000_000).saturating_add(micros);
+        let pattern = pattern(&self.prefix, which.organization);
+        let mut cursor: u64 = 0;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(PAGE);
+            let (next, keys): (u64, Vec<String>) = scan.query_async(connection).await?;
+            let named = |key: String| {
+                let name = Name::of(&self.prefix, &key)?;
+                name.is(which).then_some((key, name))
+            };
+            let named: Vec<(String, Name)> = keys.into_iter().filter_map(named).collect();
+            if !named.is_empty() {
+                // One by one: they may be of several slots.
+                let mut get = redis::pipe();
+                get.ignore_errors();
+                named.iter().for_each(|(key, _)| {
+                    get.cmd("GET").arg(key);
+                });
+                let states: Vec<RedisResult<Option<Vec<u8>>>> = get.query_async(connection).await?;
+                let shown = named.into_iter().zip(states).filter_map(|((key, name), state)| {
+                    let mut shown =
+                        State::read(&state.ok()??)?.shown(key, name, now, self.epoch)?;
+                    shown.server = server;
+                    Some(shown)
+                });
+                found.extend(shown);
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Makes a bucket hold so many tokens, at most what it can beside what is leased of it.
@@ -148,7 +172,8 @@ impl Ledger {
         let script = Script::new(include_str!("set.lua"));
         let mut call = script.key(bucket.key.as_ref());
         call.arg(tokens.saturating_mul(MICRO)).arg(self.epoch);
-        Ok(call.invoke_async::<i64>(&mut self.connection).await? == 1)
+        let Some(connection) = self.servers.get_mut(bucket.server) else { return Ok(false) };
+        Ok(call.invoke_async::<i64>(connection).await? == 1)
     }
 }
 
@@ -256,6 +281,7 @@ impl State {
             period_millis: rate.period_millis.get(),
             full_in_millis: u64::try_from(wait(missing, &rate).as_millis()).unwrap_or(u64::MAX),
             key: Arc::from(key),
+            server: 0,
         })
     }
 }

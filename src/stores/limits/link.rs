@@ -1,23 +1,22 @@
-//! The connection to Redis: one, multiplexed, kept up in the background.
+//! The connection to one Redis server: one, multiplexed, kept up in the background.
 //!
 //! Requests take what is there and never wait for a connection: [`Link::usable`] is one lock and
 //! a clone. [`Link::keep`] connects, probes and reconnects; it alone decides when a breaker that
-//! opened closes again. Imports `domain` and `config`.
+//! opened closes again. Imports `domain`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::config::settings::RedisSettings;
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Now};
+use crate::stores::cluster::slots::Address;
 
 use super::breaker::{Breaker, BreakerState};
-use super::redis::BadRedisUrl;
+use super::server_clock::ServerClock;
 
 /// Time for a connection with its handshake. Longer than a call's deadline, because nobody waits.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -26,10 +25,6 @@ const CONNECT: Duration = Duration::from_millis(500);
 const PROBE_IDLE: Duration = Duration::from_secs(1);
 /// Between probes while Redis is away.
 const PROBE_AWAY: Duration = Duration::from_millis(200);
-/// TCP asks an idle peer this often whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-/// What was sent and stays unacknowledged for so long breaks the connection.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(2);
 /// Calls that may wait to be written to the connection; further ones wait for room, within their
 /// deadline.
 const PIPELINE: usize = 1_024;
@@ -38,10 +33,17 @@ const IN_FLIGHT: usize = 8_192;
 
 pub(in crate::stores) struct Link {
     client: Client,
+    /// Where it leads, in a cluster.
+    address: Option<Address>,
     clock: Arc<dyn Clock>,
     deadline: Duration,
     state: Mutex<State>,
+    /// By the clock of that server.
+    server_clock: Mutex<ServerClock>,
     wake: Notify,
+    up: Notify,
+    /// Told when the server is found to be away.
+    lost: Arc<Notify>,
 }
 
 struct State {
@@ -58,29 +60,20 @@ impl std::fmt::Debug for Link {
 
 impl Link {
     /// Opens nothing: until it is kept, Redis is away.
-    pub(in crate::stores) fn open(
-        settings: &RedisSettings,
+    pub(in crate::stores) fn new(
+        client: Client,
+        address: Option<Address>,
+        deadline: Duration,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, BadRedisUrl> {
-        let (client, deadline) = (Self::client(settings)?, settings.timeout);
+        lost: Arc<Notify>,
+    ) -> Self {
         let state = Mutex::new(State { breaker: Breaker::new(), connection: None });
-        Ok(Self { client, clock, deadline, state, wake: Notify::new() })
+        let (server_clock, wake, up) = (Mutex::default(), Notify::new(), Notify::new());
+        Self { client, address, clock, deadline, state, server_clock, wake, up, lost }
     }
 
-    /// A client that is not connected.
-    pub(in crate::stores) fn client(settings: &RedisSettings) -> Result<Client, BadRedisUrl> {
-        let url = settings.url.expose();
-        if url.starts_with("rediss:") || url.starts_with("valkeys:") {
-            // redis-rs takes the process' provider, and panics where two are compiled in and
-            // none is chosen. Whoever chose before this keeps theirs.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let bad = |error: RedisError| BadRedisUrl { reason: format!("{:?}", error.kind()) };
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(socket2::TcpKeepalive::new().with_time(KEEPALIVE))
-            .set_user_timeout(UNACKNOWLEDGED);
-        Client::open(url.into_connection_info().map_err(bad)?.set_tcp_settings(tcp)).map_err(bad)
+    pub(in crate::stores) fn address(&self) -> Option<&Address> {
+        self.address.as_ref()
     }
 
     /// The connection, if Redis is to be asked.
@@ -90,6 +83,29 @@ impl Link {
             BreakerState::Closed => state.connection.clone(),
             BreakerState::Starting | BreakerState::Open => None,
         }
+    }
+
+    /// The connection, once a server that nobody has reached yet is reached; nothing, if it was found
+    /// to be away.
+    pub(in crate::stores) async fn ready(&self) -> Option<MultiplexedConnection> {
+        loop {
+            let up = self.up.notified();
+            let starting = self.state().breaker.state() == BreakerState::Starting;
+            if !starting {
+                return self.usable();
+            }
+            up.await;
+        }
+    }
+
+    /// How late it can be at the server when a call that is sent then arrives.
+    pub(in crate::stores) fn latest(&self, sent: Now) -> u64 {
+        self.server_clock().latest(sent, self.deadline)
+    }
+
+    /// The server said how late it is.
+    pub(in crate::stores) fn answered(&self, server_micros: u64, sent: Now, now: Now) {
+        self.server_clock().answered(server_micros, sent, now, self.deadline);
     }
 
     /// A call was answered in time.
@@ -111,13 +127,17 @@ impl Link {
             state.connection = None;
             drop(state);
             self.wake.notify_one();
+            self.lost.notify_one();
         }
         if opened {
-            tracing::warn!("redis does not answer; limits go by what each says for that case");
+            tracing::warn!(
+                redis = self.name(),
+                "redis does not answer; limits go by what each says for that case"
+            );
         }
     }
 
-    pub(super) fn breaker(&self) -> (BreakerState, u64) {
+    pub(in crate::stores) fn breaker(&self) -> (BreakerState, u64) {
         let state = self.state();
         (state.breaker.state(), state.breaker.times_opened())
     }
@@ -177,19 +197,37 @@ impl Link {
             Err(_) => {
                 state.connection = None;
                 state.breaker.lost(now);
+                self.lost.notify_one();
             }
         }
         let after = state.breaker.state();
         drop(state);
+        if before != after {
+            self.up.notify_waiters();
+        }
         match (outcome, before == after) {
             (_, true) => {}
-            (Ok(()), false) => tracing::info!("redis answers; limits are counted there"),
+            (Ok(()), false) => {
+                tracing::info!(redis = self.name(), "redis answers; limits are counted there");
+            }
             (Err(fault), false) => tracing::warn!(
+                redis = self.name(),
                 error = %fault,
                 "redis does not answer; limits go by what each says for that case"
             ),
         }
         if after == BreakerState::Closed { PROBE_IDLE } else { PROBE_AWAY }
+    }
+
+    fn name(&self) -> String {
+        match &self.address {
+            Some(Address { host, port }) => format!("{host}:{port}"),
+            None => "primary".to_owned(),
+        }
+    }
+
+    fn server_clock(&self) -> MutexGuard<'_, ServerClock> {
+        self.server_clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -10,11 +10,14 @@
 
 mod breaker;
 mod bucket;
+mod flight;
 mod keys;
 mod leases;
 pub mod ledger;
 pub(super) mod link;
+pub(super) mod links;
 pub mod memory;
+mod parts;
 pub mod redis;
 mod server_clock;
 mod share;
@@ -31,7 +34,7 @@ pub use self::breaker::BreakerState;
 pub use self::leases::LeaseStats;
 use self::memory::{MemoryStore, MemoryUsage};
 use self::redis::{BadRedisUrl, RedisStore};
-use self::stats::{Counters, LimitStats, count};
+use self::stats::{Counters, LimitStats, Primaries, count};
 
 /// The store of buckets.
 #[derive(Debug)]
@@ -126,11 +129,20 @@ impl LimitStore {
         answer
     }
 
-    /// Whether charges are answered: for readiness.
+    /// Whether no charge is answered: for readiness. In a cluster some are, as long as any primary is
+    /// there ([`LimitStore::primaries`]).
     pub fn is_away(&self) -> bool {
         match &self.place {
             Place::Memory(_) => false,
             Place::Redis { shared, .. } => shared.breaker().0 != BreakerState::Closed,
+        }
+    }
+
+    /// The servers that have buckets; none where they are in this process.
+    pub fn primaries(&self) -> Primaries {
+        match &self.place {
+            Place::Memory(_) => Primaries::default(),
+            Place::Redis { shared, .. } => shared.primaries(),
         }
     }
 
@@ -143,7 +155,7 @@ impl LimitStore {
                 (Some(state), opened, share.usage(), shared.lease_stats())
             }
         };
-        self.counters.read(breaker, opened, memory, leases)
+        self.counters.read(breaker, opened, self.primaries(), memory, leases)
     }
 
     fn counted(&self, answer: ChargeAnswer) -> ChargeAnswer {

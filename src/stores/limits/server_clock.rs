@@ -18,7 +18,7 @@ pub(super) const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 /// Quartz is wrong by less than one part in so many.
 const DRIFT: u64 = 1_000;
 /// Larger than any time, and exact as a double.
-const UNKNOWN: u64 = (1 << 53) - 1;
+pub(super) const UNKNOWN: u64 = (1 << 53) - 1;
 
 /// The latest answer that was believed.
 #[derive(Debug, Default)]

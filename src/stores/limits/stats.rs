@@ -32,10 +32,21 @@ pub struct LimitStats {
     pub breaker: Option<BreakerState>,
     /// How often the breaker opened.
     pub breaker_opened: u64,
+    /// Primaries that the buckets are spread over: more than one in a cluster.
+    pub primaries: Primaries,
     /// Buckets in this process.
     pub memory: MemoryUsage,
     /// What this node leased of shared buckets.
     pub leases: LeaseStats,
+}
+
+/// The servers that have buckets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Primaries {
+    /// How many are known.
+    pub known: usize,
+    /// How many of them are asked.
+    pub asked: usize,
 }
 
 /// Why charges went unanswered.
@@ -80,6 +91,7 @@ impl Counters {
         &self,
         breaker: Option<BreakerState>,
         breaker_opened: u64,
+        primaries: Primaries,
         memory: MemoryUsage,
         leases: LeaseStats,
     ) -> LimitStats {
@@ -98,6 +110,7 @@ impl Counters {
             latency_sum_micros: load(&self.latency_sum_micros),
             breaker,
             breaker_opened,
+            primaries,
             memory,
             leases,
         }

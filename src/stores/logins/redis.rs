@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, Script, ServerErrorKind};
+use redis::{AsyncConnectionConfig, RedisError};
 use serde::Serialize;
 use smallvec::SmallVec;
 
@@ -16,7 +16,10 @@ use crate::domain::address::{customer, network};
 use crate::domain::clock::{Clock, Now};
 use crate::domain::login::{AccountHash, Lockout, LoginAttempt, LoginOutcome, LoginSubject};
 use crate::policy::logins::{LoginMode, LoginPolicy, millis};
+use crate::stores::cluster::seeds::Seeds;
+use crate::stores::cluster::slots::Slot;
 use crate::stores::limits::link::Link;
+use crate::stores::limits::links::{Call, Links, Reply};
 use crate::stores::limits::redis::BadRedisUrl;
 
 use super::{Begun, Ticket, pair_name, strict, subjects};
@@ -27,10 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const STEP: usize = 1_000;
 
 pub(super) struct Shared {
-    link: Link,
-    script: Script,
+    links: Links,
     keys: Keys,
-    deadline: Duration,
 }
 
 /// Their names share a hash tag: the script may touch them together, in a cluster too.
@@ -42,15 +43,13 @@ impl Shared {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BadRedisUrl> {
         Ok(Self {
-            link: Link::open(settings, clock)?,
-            script: Script::new(include_str!("attempt.lua")),
+            links: Links::open(settings, include_str!("attempt.lua"), clock)?,
             keys: Keys::new(&settings.key_prefix),
-            deadline: settings.timeout,
         })
     }
 
     pub(super) async fn keep(&self) {
-        self.link.keep(&self.script).await;
+        self.links.keep().await;
     }
 
     /// `None`: Redis is away.
@@ -61,11 +60,11 @@ impl Shared {
         policy: &LoginPolicy,
     ) -> Option<Begun> {
         let subjects = subjects(&attempt, guards_account);
-        let command = self.command("begin", &attempt, &subjects, policy, None);
-        let reply = self.ask(&command).await?;
+        let call = self.call("begin", &attempt, &subjects, policy, None);
+        let (reply, link) = self.ask(call).await?;
         let begun = begun(attempt, guards_account, &subjects, policy, &reply);
         if begun.is_none() {
-            self.link.failed(None);
+            link.failed(None);
         }
         begun
     }
@@ -77,54 +76,28 @@ impl Shared {
             LoginOutcome::Neutral => "neutral",
         };
         let subjects = subjects(&ticket.attempt, ticket.guards_account);
-        let command = self.command(act, &ticket.attempt, &subjects, policy, Some(ticket));
+        let call = self.call(act, &ticket.attempt, &subjects, policy, Some(ticket));
         // What is not taken back counts as a failure.
-        let _ = self.ask(&command).await;
+        let _ = self.ask(call).await;
     }
 
-    async fn ask(&self, command: &Cmd) -> Option<Vec<i64>> {
-        let mut connection = self.link.usable()?;
-        let call = self.call(&mut connection, command);
-        match tokio::time::timeout(self.deadline, call).await {
-            Ok(Ok(reply)) => {
-                self.link.succeeded();
-                Some(reply)
-            }
-            Ok(Err(error)) => {
-                self.link.failed(Some(&error));
-                None
-            }
-            Err(_late) => {
-                self.link.failed(None);
-                None
-            }
+    async fn ask(&self, call: Call) -> Option<(Vec<i64>, Arc<Link>)> {
+        match self.links.ask(call).await {
+            Reply::Said(values, link) => Some((values, link)),
+            Reply::Scattered | Reply::Away => None,
         }
     }
 
-    async fn call(
-        &self,
-        connection: &mut MultiplexedConnection,
-        command: &Cmd,
-    ) -> Result<Vec<i64>, RedisError> {
-        match command.query_async(connection).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.script.load_async(connection).await?;
-                command.query_async(connection).await
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn command(
+    fn call(
         &self,
         act: &str,
         attempt: &LoginAttempt,
         subjects: &[LoginSubject],
         policy: &LoginPolicy,
         ticket: Option<&Ticket>,
-    ) -> Cmd {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(self.script.get_hash()).arg(4 + subjects.len());
+    ) -> Call {
+        let mut command = self.links.command();
+        command.arg(4 + subjects.len());
         command.arg(self.keys.known(attempt.account));
         command.arg(self.keys.sprayed(attempt.address));
         command.arg(self.keys.sprayed_network(attempt.network)).arg(self.keys.overall());
@@ -169,7 +142,7 @@ impl Shared {
             command.arg(ladder.factor.get()).arg(millis(ladder.most)).arg(millis(ladder.forget));
             command.arg(locked.map_or(0, |lockout| lockout.level));
         }
-        command
+        Call { slot: self.links.slot(|| self.keys.overall()), command }
     }
 }
 
@@ -342,12 +315,15 @@ pub async fn unlock(settings: &RedisSettings, named: Named) -> Result<u64, Admin
 }
 
 async fn open(settings: &RedisSettings) -> Result<(Keys, MultiplexedConnection), AdminError> {
-    let client: Client = Link::client(settings)?;
+    let seeds = Seeds::of(&settings.place).map_err(BadRedisUrl::because)?;
+    let keys = Keys::new(&settings.key_prefix);
+    // All keys share a slot, and so a server.
+    let client = seeds.primary_of(Slot::of(&keys.overall())).await?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));
     let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    Ok((Keys::new(&settings.key_prefix), connection))
+    Ok((keys, connection))
 }
 
 /// The keys of what an operator names. A search goes through all keys of the database, in steps

@@ -13,11 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
-    RedisError, Script,
-};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError, Script};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -25,6 +21,8 @@ use uuid::Uuid;
 use crate::config::settings::SessionRedis;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::session::Revocation;
+use crate::stores::cluster::seeds::Seeds;
+use crate::stores::cluster::slots::Slot;
 
 use super::revocations::Revocations;
 
@@ -40,8 +38,6 @@ pub(super) const RETRY: Duration = Duration::from_millis(200);
 const PAGE: usize = 500;
 /// Revocations that may wait to be written; beyond that all that are known are written.
 const UNSENT: usize = 10_000;
-/// TCP gives a silent peer up after this time.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(2);
 
 /// The settings of a store of sessions that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +49,7 @@ pub struct BadSessionUrl {
 
 /// The log, as one node follows it.
 pub(super) struct SharedLog {
-    client: Client,
+    seeds: Seeds,
     keys: Keys,
     script: Script,
     timeout: Duration,
@@ -92,7 +88,7 @@ impl SharedLog {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BadSessionUrl> {
         Ok(Self {
-            client: client(settings)?,
+            seeds: seeds(settings)?,
             keys: Keys::new(&settings.key_prefix),
             script: Script::new(include_str!("log.lua")),
             timeout: settings.timeout,
@@ -159,7 +155,8 @@ impl SharedLog {
                 }
                 Ok::<(), std::convert::Infallible>(())
             });
-        let connect = self.client.get_multiplexed_async_connection_with_config(&config);
+        let client = timeout(CONNECT, self.seeds.primary_of(self.keys.slot())).await??;
+        let connect = client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = timeout(CONNECT, connect).await??;
         // First listened, then read: what is written in between is heard of.
         connection.subscribe(&self.keys.channel).await?;
@@ -290,7 +287,8 @@ pub async fn publish(
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT))
         .set_response_timeout(Some(CONNECT));
-    let connect = log.client.get_multiplexed_async_connection_with_config(&config);
+    let client = log.seeds.primary_of(log.keys.slot()).await?;
+    let connect = client.get_multiplexed_async_connection_with_config(&config);
     let mut connection = connect.await?;
     log.write(&mut connection, revocations).await?;
     Ok(())
@@ -307,24 +305,19 @@ pub enum PublishError {
     Redis(#[from] RedisError),
 }
 
-pub(super) fn client(settings: &SessionRedis) -> Result<Client, BadSessionUrl> {
-    let url = settings.url.expose();
-    if url.starts_with("rediss:") {
-        // redis-rs takes the process' provider, and panics where two are compiled in and none is
-        // chosen. Whoever chose before this keeps theirs.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    let bad = |error: RedisError| BadSessionUrl { reason: format!("{:?}", error.kind()) };
-    let info = url.into_connection_info().map_err(bad)?;
-    let resp3 = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED);
-    Client::open(info.set_redis_settings(resp3).set_tcp_settings(tcp)).map_err(bad)
+pub(super) fn seeds(settings: &SessionRedis) -> Result<Seeds, BadSessionUrl> {
+    let seeds = Seeds::of(&settings.place).map_err(|reason| BadSessionUrl { reason })?;
+    Ok(seeds.with_messages())
 }
 
 impl Keys {
     fn new(prefix: &str) -> Self {
         let key = |part| format!("{prefix}:{{sessions}}:{part}");
         Self { log: key("log"), ends: key("ends"), known: key("known"), channel: key("revoked") }
+    }
+
+    fn slot(&self) -> Slot {
+        Slot::of(&self.known)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use redis::{AsyncConnectionConfig, RedisError, Script};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -18,8 +18,10 @@ use crate::config::settings::{SessionRedis, WithoutStore};
 use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::UserId;
 use crate::domain::session::{LastUse, Mark, NOTED_EVERY_SECS, Use};
+use crate::stores::cluster::seeds::Seeds;
+use crate::stores::cluster::slots::Slot;
 
-use super::redis::{BadSessionUrl, CONNECT, PublishError, RETRY, client};
+use super::redis::{BadSessionUrl, CONNECT, PublishError, RETRY, seeds};
 use super::uses::Uses;
 
 /// Between two writes.
@@ -45,7 +47,7 @@ const MINUTES: f64 = 2_097_152.0;
 
 /// The uses of sessions, as the nodes share them.
 pub(super) struct SharedUses {
-    client: Client,
+    seeds: Seeds,
     script: Script,
     seen: String,
     known: String,
@@ -89,7 +91,7 @@ impl SharedUses {
     ) -> Result<Self, BadSessionUrl> {
         let key = |part: &str| format!("{}:{{sessions}}:{part}", settings.key_prefix);
         Ok(Self {
-            client: client(settings)?,
+            seeds: seeds(settings)?,
             script: Script::new(include_str!("uses.lua")),
             seen: key("seen"),
             known: key("known"),
@@ -155,7 +157,8 @@ impl SharedUses {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(answer));
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+        let client = self.seeds.primary_of(Slot::of(&self.known)).await?;
+        client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     async fn write_all(
