@@ -146,7 +146,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
     let audit = audit.transpose()?;
     let usage = settings.metering.as_ref().map(|metering| {
         let node = Arc::clone(&settings.server.node);
-        Usage::start(metering, node, Arc::clone(&parts.clock))
+        Usage::start(metering, node, Arc::clone(&parts.clock), audit.clone())
             .with_context(|| format!("cannot count usage in `{}`", metering.journal.display()))
     });
     let usage = usage.transpose()?;

@@ -83,11 +83,8 @@ fn of_usage(stats: &UsageStats) -> Vec<Reading> {
         ),
         Reading {
             name: "tollgate_quota_thresholds_total",
-            help: "Times that an organization reached a share of a quota, as this node saw it.",
-            value: Value::Counter(vec![
-                (&[("percent", "80")], stats.reached.first().copied().unwrap_or(0)),
-                (&[("percent", "100")], stats.reached.last().copied().unwrap_or(0)),
-            ]),
+            help: "Shares of quotas that organizations have reached and this node has told of.",
+            value: Value::CounterBy("percent", stats.told.clone()),
         },
         Reading::counter(
             "tollgate_usage_journal_errors_total",

@@ -516,6 +516,12 @@ pub(super) const WHEN_AWAY: Preset =
     Preset::new("limit", "when_away", "local_share", "neither an outage nor a free-for-all");
 pub(super) const QUOTA_MODE: Preset =
     Preset::new("quota", "mode", "hard", "a quota that stops nobody is one by choice");
+pub(super) const QUOTA_THRESHOLDS: Preset = Preset::new(
+    "quota",
+    "thresholds",
+    "[80, 100]",
+    "in time to talk about a larger plan, and when there is nothing left",
+);
 pub(super) const QUOTA_AWAY: Preset = Preset::new(
     "quota",
     "when_away",
@@ -706,6 +712,7 @@ pub const ALL: &[Preset] = &[
     WHEN_AWAY,
     QUOTA_MODE,
     QUOTA_AWAY,
+    QUOTA_THRESHOLDS,
     CASTS,
     WRITABLE,
     SHARED_NULL,

@@ -25,6 +25,7 @@ pub(super) struct QuotaFields {
     amount: AmountFields,
     mode: Mode,
     when_away: WithoutLedger,
+    thresholds: Vec<At<Percent>>,
 }
 
 enum AmountFields {
@@ -55,11 +56,18 @@ impl Fields for QuotaFields {
             &preset::QUOTA_AWAY,
             "While the ledger is away: `serve` (what this node knows counts) or `refuse` (503).",
         );
+        let thresholds = table.or::<Vec<At<Percent>>>(
+            "thresholds",
+            &preset::QUOTA_THRESHOLDS,
+            "Shares of it, in percent, that are told once in a period when they are reached.",
+        );
         let amount = match which? {
             "amount" => amount.map(AmountFields::Fixed),
             _ => by_plan.map(AmountFields::ByPlan),
         };
-        Some(Self { per: per?, of: of?, amount: amount?, mode: mode?, when_away: when_away? })
+        let (per, of, amount) = (per?, of?, amount?);
+        let (mode, when_away, thresholds) = (mode?, when_away?, thresholds?);
+        Some(Self { per, of, amount, mode, when_away, thresholds })
     }
 }
 
@@ -77,6 +85,50 @@ impl Decode for NonZeroU64 {
         json!({ "title": "whole number from 1", "type": "integer", "minimum": 1 })
     }
 }
+
+/// A share of a quota.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Percent(u16);
+
+impl Decode for Percent {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let number = u64::decode(node, cx)?;
+        let percent = u16::try_from(number).ok().filter(|percent| (1..=1_000).contains(percent));
+        if percent.is_none() {
+            cx.error(node.span, format!("`{number}` is no share of a quota"))
+                .hint("state percent, from 1 to 1000");
+        }
+        percent.map(Self)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        json!({ "title": "percent", "type": "integer", "minimum": 1, "maximum": 1000 })
+    }
+}
+
+/// The thresholds of a quota, ascending.
+fn thresholds(stated: &[At<Percent>], mode: Mode, cx: &mut Context<'_>) -> Box<[u16]> {
+    let mut all: Vec<u16> = Vec::new();
+    for At { value: Percent(percent), span } in stated {
+        if all.contains(percent) {
+            cx.error(*span, format!("the threshold `{percent}` is listed twice"))
+                .hint("remove one");
+        } else if mode == Mode::Hard && *percent > 100 {
+            cx.error(*span, format!("nobody ever reaches {percent} % of a hard quota"))
+                .hint("state shares up to 100, or `mode: soft`");
+        } else if all.len() == MOST_THRESHOLDS {
+            cx.error(*span, format!("a quota has at most {MOST_THRESHOLDS} thresholds"))
+                .hint("remove some");
+            break;
+        }
+        all.push(*percent);
+    }
+    all.sort_unstable();
+    all.into()
+}
+
+/// Each is a row of the ledger for every organization and period.
+const MOST_THRESHOLDS: usize = 8;
 
 const PERIODS: &[(&str, Period)] = &[("day", Period::Day), ("month", Period::Month)];
 const UNITS: &[(&str, Unit)] =
@@ -153,6 +205,7 @@ pub(super) fn compile(joined: &Joined, cx: &mut Context<'_>) -> BTreeMap<Name, A
             amount,
             mode: value.mode,
             when_away: value.when_away,
+            thresholds: thresholds(&value.thresholds, value.mode, cx),
             source: cx.source(*span),
         };
         out.insert(name.clone(), Arc::new(quota));

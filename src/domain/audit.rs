@@ -310,7 +310,7 @@ fn shown<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<
 }
 
 /// A time in UTC as RFC 3339 section 5.6 writes it, with microseconds.
-fn rfc3339(unix_micros: u64) -> String {
+pub(super) fn rfc3339(unix_micros: u64) -> String {
     let (seconds, micros) = (unix_micros / 1_000_000, unix_micros % 1_000_000);
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);

@@ -18,6 +18,7 @@ pub mod known;
 pub mod login;
 pub mod machine;
 pub mod mail;
+pub mod milestone;
 pub mod organization;
 pub mod permission;
 pub mod principal;

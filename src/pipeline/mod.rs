@@ -43,7 +43,6 @@ pub mod trace;
 pub mod upstream;
 
 pub use limit::{Chargeable, Settled};
-pub use quota::Reached;
 pub use trace::{Note, Stage, Trace};
 pub use upstream::Passed;
 

@@ -3,24 +3,13 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::domain::known::Outage;
 use crate::domain::refusal::Refusal;
 use crate::domain::usage::{OrganizationUse, Payer};
-use crate::policy::quotas::{Period, Quota, Verdict};
+use crate::policy::quotas::{Milestone, Quota, Reached, Verdict};
 
 use super::limit::Chargeable;
 use super::trace::Trace;
-
-/// What the shell has to tell of a request that is within its quotas.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Reached {
-    /// Quotas of which a threshold is reached, and which, in percent.
-    pub thresholds: SmallVec<[(Arc<str>, Period, u8); 2]>,
-    /// Whether a quota is nearly used up: what is known should be known soon.
-    pub near: bool,
-}
 
 impl Chargeable {
     /// Whose use has to be known, if the request is under a quota.
@@ -45,10 +34,11 @@ impl Chargeable {
                 return Err(Refusal::Internal("a plan without an amount of a quota"));
             };
             match quota.judge(amount, trace.cost, known) {
-                Verdict::Within { reached, near } => {
+                Verdict::Within { used, reached, near } => {
                     all.near |= near;
                     if reached > 0 {
-                        all.thresholds.push((Arc::clone(&quota.name), quota.per, reached));
+                        let quota = Arc::clone(quota);
+                        all.milestones.push(Milestone { quota, percent: reached, used, amount });
                     }
                 }
                 Verdict::Exceeded => {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::domain::source::Source;
 use crate::domain::usage::{OrganizationUse, PeriodUse, Used};
 
@@ -23,6 +25,8 @@ pub struct Quota {
     pub mode: Mode,
     /// What happens while the ledger is away.
     pub when_away: WithoutLedger,
+    /// Shares of it, in percent and ascending, that are told when they are reached.
+    pub thresholds: Box<[u16]>,
     /// Where it was written.
     pub source: Source,
 }
@@ -74,16 +78,25 @@ pub enum WithoutLedger {
     Refuse,
 }
 
-/// Shares of a quota, in percent, that are told when they are reached.
-pub const THRESHOLDS: [u8; 2] = [80, 100];
+impl Period {
+    /// As policies write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Month => "month",
+        }
+    }
+}
 
 /// What becomes of a request under one quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is within the quota.
     Within {
-        /// The highest of [`THRESHOLDS`] that is reached with it; 0 if none.
-        reached: u8,
+        /// What is used with it.
+        used: u64,
+        /// The highest threshold that is reached with it; 0 if none.
+        reached: u16,
         /// Whether the last fiftieth is being used.
         near: bool,
     },
@@ -91,6 +104,28 @@ pub enum Verdict {
     Exceeded,
     /// Nobody knows, and the quota refuses then.
     Unknown,
+}
+
+/// What is to be told of a request that is within its quotas.
+#[derive(Debug, Clone, Default)]
+pub struct Reached {
+    /// Of each quota of which a threshold is reached, the highest.
+    pub milestones: SmallVec<[Milestone; 2]>,
+    /// Whether a quota is nearly used up: what is known should be known soon.
+    pub near: bool,
+}
+
+/// A threshold that is reached.
+#[derive(Debug, Clone)]
+pub struct Milestone {
+    /// Of which quota.
+    pub quota: Arc<Quota>,
+    /// In percent.
+    pub percent: u16,
+    /// What is used.
+    pub used: u64,
+    /// All that there is.
+    pub amount: NonZeroU64,
 }
 
 impl Quota {
@@ -116,7 +151,7 @@ impl Quota {
         let known = match known {
             Some(known) if known.fresh || !refuses => known,
             Some(_) | None if refuses => return Verdict::Unknown,
-            Some(_) | None => return Verdict::Within { reached: 0, near: false },
+            Some(_) | None => return Verdict::Within { used: 0, reached: 0, near: false },
         };
         let amount = amount.get();
         let after = self.counted(&self.period(known).used, cost);
@@ -124,8 +159,9 @@ impl Quota {
             return Verdict::Exceeded;
         }
         let percent = u128::from(after) * 100 / u128::from(amount);
-        let reached = THRESHOLDS.into_iter().rfind(|share| u128::from(*share) <= percent);
-        Verdict::Within { reached: reached.unwrap_or(0), near: percent >= 98 }
+        let reached = self.thresholds.iter().rfind(|share| u128::from(**share) <= percent);
+        let reached = reached.copied().unwrap_or(0);
+        Verdict::Within { used: after, reached, near: percent >= 98 }
     }
 
     /// What is used when one more request of that cost is admitted. Of bytes, nobody knows yet how
@@ -153,6 +189,7 @@ mod tests {
             amount: Amount::Fixed(NonZeroU64::new(100).unwrap()),
             mode,
             when_away,
+            thresholds: [50, 80, 100, 150].into(),
             source: Source::built_in(),
         }
     }
@@ -167,15 +204,21 @@ mod tests {
         Used { calls, ..Used::default() }
     }
 
+    fn within(used: u64, reached: u16, near: bool) -> Verdict {
+        Verdict::Within { used, reached, near }
+    }
+
     #[test]
     fn the_last_call_of_a_quota_passes_and_the_one_after_it_does_not() {
         let hard = quota(Unit::Calls, Mode::Hard, WithoutLedger::Serve);
         let of = |used| judged(&hard, calls(used), 1, true);
-        assert_eq!(of(0), Verdict::Within { reached: 0, near: false });
-        assert_eq!(of(78), Verdict::Within { reached: 0, near: false });
-        assert_eq!(of(79), Verdict::Within { reached: 80, near: false });
-        assert_eq!(of(98), Verdict::Within { reached: 80, near: true });
-        assert_eq!(of(99), Verdict::Within { reached: 100, near: true });
+        assert_eq!(of(0), within(1, 0, false));
+        assert_eq!(of(48), within(49, 0, false));
+        assert_eq!(of(49), within(50, 50, false));
+        assert_eq!(of(78), within(79, 50, false));
+        assert_eq!(of(79), within(80, 80, false));
+        assert_eq!(of(98), within(99, 80, true));
+        assert_eq!(of(99), within(100, 100, true));
         assert_eq!(of(100), Verdict::Exceeded);
         assert_eq!(of(u64::MAX), Verdict::Exceeded);
     }
@@ -183,10 +226,8 @@ mod tests {
     #[test]
     fn a_soft_quota_refuses_nobody_and_says_that_it_is_used_up() {
         let soft = quota(Unit::Calls, Mode::Soft, WithoutLedger::Serve);
-        assert_eq!(
-            judged(&soft, calls(5_000), 1, true),
-            Verdict::Within { reached: 100, near: true }
-        );
+        assert_eq!(judged(&soft, calls(120), 1, true), within(121, 100, true));
+        assert_eq!(judged(&soft, calls(5_000), 1, true), within(5_001, 150, true));
     }
 
     #[test]
@@ -206,7 +247,7 @@ mod tests {
         let serves = quota(Unit::Calls, Mode::Hard, WithoutLedger::Serve);
         let refuses = quota(Unit::Calls, Mode::Hard, WithoutLedger::Refuse);
         let amount = NonZeroU64::MIN;
-        assert_eq!(serves.judge(amount, 1, None), Verdict::Within { reached: 0, near: false });
+        assert_eq!(serves.judge(amount, 1, None), within(0, 0, false));
         assert_eq!(refuses.judge(amount, 1, None), Verdict::Unknown);
         assert_eq!(judged(&refuses, calls(0), 1, false), Verdict::Unknown);
         assert_eq!(

@@ -205,10 +205,8 @@ async fn quotas(
         ctx.resumed = gateway.now();
     }
     let (cost, trace) = (ctx.trace.cost, &mut ctx.trace);
-    let reserved = usage.reserve(payer, cost, ctx.started, |known| {
-        let reached = chargeable.within(known, trace)?;
-        Ok::<_, Refusal>((reached.near, reached.thresholds))
-    })?;
+    let within = |known: Option<&_>| chargeable.within(known, trace);
+    let reserved = usage.reserve(payer, cost, ctx.started, within)?;
     ctx.reserved = Some(reserved);
     Ok(())
 }

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::config::settings::AuditSettings;
 use crate::domain::audit::AuditRecord;
 use crate::domain::clock::Clock;
+use crate::domain::milestone::QuotaReached;
 
 use self::file::LogFile;
 use self::writer::Writer;
@@ -48,7 +49,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    records: VecDeque<(u64, AuditRecord)>,
+    records: VecDeque<(u64, Entry)>,
     /// The number of the next record.
     next: u64,
     /// Told when everything that was accepted before they came is on the disk.
@@ -56,6 +57,14 @@ struct Queue {
     closing: bool,
     /// The writer has ended: nobody will take anything any more.
     ended: bool,
+}
+
+/// What a line is about.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are decisions")]
+enum Entry {
+    Decision(AuditRecord),
+    Quota(QuotaReached),
 }
 
 #[derive(Debug, Default)]
@@ -99,15 +108,24 @@ impl AuditLog {
 
     /// Takes a record, or drops and counts it. Never waits for the disk.
     pub fn record(&self, record: AuditRecord) {
+        self.take(Entry::Decision(record));
+    }
+
+    /// The same for an event that is about no single request; says whether it was taken.
+    pub fn note(&self, event: QuotaReached) -> bool {
+        self.take(Entry::Quota(event))
+    }
+
+    fn take(&self, entry: Entry) -> bool {
         let mut queue = self.shared.queue();
         let seq = queue.next;
         queue.next += 1;
         if queue.closing || queue.records.len() >= self.shared.capacity {
             drop(queue);
             self.shared.counters.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+            return false;
         }
-        queue.records.push_back((seq, record));
+        queue.records.push_back((seq, entry));
         // The writer comes by itself soon. Waking it costs a system call, so only where the queue
         // would not last until then.
         let wake = queue.records.len() == self.shared.capacity.div_ceil(2);
@@ -115,6 +133,7 @@ impl AuditLog {
         if wake {
             self.shared.wake.notify_one();
         }
+        true
     }
 
     /// Waits until everything that was accepted so far is on the disk. While the disk fails that

@@ -71,6 +71,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "0010_time_zone.sql",
         sql: include_str!("../../deploy/sql/0010_time_zone.sql"),
     },
+    Migration {
+        name: "0011_quota_thresholds.sql",
+        sql: include_str!("../../deploy/sql/0011_quota_thresholds.sql"),
+    },
 ];
 
 /// What became of one file.

@@ -16,11 +16,14 @@ pub struct Reading {
     pub value: Value,
 }
 
-/// The series of a metric. Labels are constants, so that no request can add a series.
+/// The series of a metric. Labels are constants or come from the configuration, so that no request
+/// can add a series.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Only ever grows.
     Counter(Vec<(Labels, u64)>),
+    /// The same, told apart by a number that the configuration states.
+    CounterBy(&'static str, Vec<(u16, u64)>),
     /// As of now.
     Gauge(Vec<(Labels, u64)>),
     /// Durations.
@@ -53,6 +56,7 @@ impl Reading {
     pub(super) fn write(&self, out: &mut String) -> fmt::Result {
         let (kind, series) = match &self.value {
             Value::Counter(series) => ("counter", series.as_slice()),
+            Value::CounterBy(..) => ("counter", [].as_slice()),
             Value::Gauge(series) => ("gauge", series.as_slice()),
             Value::Histogram { .. } => ("histogram", [].as_slice()),
         };
@@ -69,6 +73,12 @@ impl Reading {
         match &self.value {
             Value::Histogram { bounds_micros, counts, sum_micros } => {
                 histogram(self.name, bounds_micros, counts, *sum_micros, out)
+            }
+            Value::CounterBy(label, series) => {
+                for (number, value) in series {
+                    writeln!(out, "{}{{{label}=\"{number}\"}} {value}", self.name)?;
+                }
+                Ok(())
             }
             Value::Counter(_) | Value::Gauge(_) => Ok(()),
         }

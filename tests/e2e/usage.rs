@@ -183,6 +183,18 @@ fn under_quota(upstream: &PostgRest, ledger: &Postgres, quota: &str) -> Draft {
     draft
 }
 
+/// Shares of quotas that the audit log of a node tells of, in percent.
+fn thresholds(gateway: &Gateway) -> Vec<u64> {
+    let audit = std::fs::read_to_string(gateway.dir().join("audit.jsonl")).unwrap();
+    let lines = audit.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told = lines.filter(|line| line["event"] == "quota_threshold").map(|line| {
+        assert_eq!((&line["organization"], &line["quota"]), (&ACME.id.into(), &"calls".into()));
+        assert!(line["used"].as_u64() <= line["amount"].as_u64(), "{line}");
+        line["percent"].as_u64().unwrap()
+    });
+    told.collect()
+}
+
 async fn status(gateway: &Gateway, user: &str) -> http::Answer {
     let bearer = format!("Bearer {}", token(user));
     http::get(gateway.listen(), EVENTS, &[("Authorization", bearer.as_str())]).await.unwrap()
@@ -193,7 +205,7 @@ async fn a_hard_quota_ends_at_its_last_call_over_restarts_and_on_all_nodes() {
     let mut ledger = ledger().await;
     let postgres = Postgres::start().await;
     let upstream = PostgRest::start(&postgres, UPSTREAM_SECRET).await;
-    let quota = "per: month, of: calls, amount: 20";
+    let quota = "per: month, of: calls, amount: 20, thresholds: [25, 80, 100]";
     let mut one = under_quota(&upstream, &ledger, quota).start().await;
     for _ in 0..10 {
         assert_eq!(status(&one, ALICE).await.status, 200);
@@ -212,9 +224,16 @@ async fn a_hard_quota_ends_at_its_last_call_over_restarts_and_on_all_nodes() {
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!(wait > 0 && wait <= 31 * 86_400, "{wait}");
     assert_eq!(status(&one, BOB).await.status, 200, "it is each organization's own");
+    let metrics = eventually("all thresholds in the metrics", async || {
+        let metrics = http::get(one.admin(), "/metrics", &[]).await.unwrap().text();
+        let told = metrics.contains("tollgate_quota_thresholds_total{percent=\"100\"} 1");
+        told.then_some(metrics)
+    })
+    .await;
+    assert!(metrics.contains("tollgate_quota_thresholds_total{percent=\"80\"} 1"), "{metrics}");
+    assert!(!metrics.contains("percent=\"25\""), "told before the restart: {metrics}");
     assert!(one.log().contains("reached a share of its quota"), "{}", one.log());
-    let metrics = http::get(one.admin(), "/metrics", &[]).await.unwrap().text();
-    assert!(metrics.contains("tollgate_quota_thresholds_total{percent=\"100\"} 1"), "{metrics}");
+    assert_eq!(thresholds(&one), [25, 80, 100], "once each, over a restart");
 
     eventually("all calls in the ledger", async || {
         (told(&one).await == [(ACME.id.to_owned(), 20), (GLOBEX.id.to_owned(), 1)]).then_some(())
@@ -222,6 +241,7 @@ async fn a_hard_quota_ends_at_its_last_call_over_restarts_and_on_all_nodes() {
     .await;
     let two = under_quota(&upstream, &ledger, quota).start().await;
     assert_eq!(status(&two, ALICE).await.status, 429, "another node has heard of it");
+    assert_eq!(thresholds(&two), [0_u64; 0], "it was told");
     // What is known counts on while the ledger is away; of others, nothing is known.
     ledger.kill().await;
     assert_eq!(status(&one, ALICE).await.status, 429);
@@ -238,7 +258,10 @@ async fn a_quota_says_whether_requests_pass_while_nothing_is_known_and_a_soft_on
     for _ in 0..3 {
         assert_eq!(status(&soft, ALICE).await.status, 200);
     }
-    assert!(soft.log().contains("reached a share of its quota"), "{}", soft.log());
+    eventually("the word of what is used up", async || {
+        soft.log().contains("reached a share of its quota").then_some(())
+    })
+    .await;
     ledger.kill().await;
     let strict = "per: day, of: calls, amount: 10, when_away: refuse";
     let strict = under_quota(&upstream, &ledger, strict).start().await;

@@ -4,14 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::config::settings::MeteringSettings;
+use serde_json::Value;
+use tollgate::config::settings::{AuditSettings, MeteringSettings};
 use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::ids::OrgId;
 use tollgate::domain::secret::Secret;
 use tollgate::domain::source::Source;
 use tollgate::domain::usage::{Consumer, Payer, Used};
 use tollgate::domain::zone::Zone;
-use tollgate::policy::quotas::{Amount, Mode, Period, Quota, Unit, Verdict, WithoutLedger};
+use tollgate::policy::quotas::{
+    Amount, Milestone, Mode, Period, Quota, Reached, Unit, Verdict, WithoutLedger,
+};
+use tollgate::stores::audit::AuditLog;
 use tollgate::stores::migrate::{MIGRATIONS, migrate};
 use tollgate::stores::usage::{By, Usage, UsageError, report};
 use tollgate::telemetry::clock::SystemClock;
@@ -31,7 +35,7 @@ fn start(postgres: &Postgres, journal: &Path) -> Usage {
         zone: Zone::utc(),
         rows: 1_000.try_into().unwrap(),
     };
-    Usage::start(&settings, Arc::from("node"), Arc::new(SystemClock::new())).unwrap()
+    Usage::start(&settings, Arc::from("node"), Arc::new(SystemClock::new()), None).unwrap()
 }
 
 async fn database() -> Postgres {
@@ -165,7 +169,7 @@ fn admits(node: &Usage, quota: &Quota, now: Now) -> bool {
     let amount = quota.amount("any").unwrap();
     let reserved =
         node.reserve(payer(organization(1)), 2, now, |known| match quota.judge(amount, 2, known) {
-            Verdict::Within { near, .. } => Ok((near, <_>::default())),
+            Verdict::Within { near, .. } => Ok(Reached { near, ..Reached::default() }),
             Verdict::Exceeded | Verdict::Unknown => Err(()),
         });
     let admitted = reserved.is_ok();
@@ -188,6 +192,7 @@ async fn nodes_admit_no_more_than_a_quota_and_what_the_others_admit_between_two_
         amount: Amount::Fixed(100.try_into().unwrap()),
         mode: Mode::Hard,
         when_away: WithoutLedger::Refuse,
+        thresholds: [50, 80, 100].into(),
         source: Source::built_in(),
     };
     assert!(!admits(&nodes[0], &quota, now), "nothing is known, and that is to refuse");
@@ -215,7 +220,7 @@ async fn nodes_admit_no_more_than_a_quota_and_what_the_others_admit_between_two_
         let amount = wider.amount("any").unwrap();
         let reserved = nodes[0].reserve(payer(organization(1)), 2, now, |known| {
             match wider.judge(amount, 2, known) {
-                Verdict::Within { near, .. } => Ok((near, <_>::default())),
+                Verdict::Within { near, .. } => Ok(Reached { near, ..Reached::default() }),
                 Verdict::Exceeded | Verdict::Unknown => Err(()),
             }
         });
@@ -248,7 +253,7 @@ async fn the_days_of_an_organization_are_those_of_its_zone_on_every_node_and_in_
         let mut used = None;
         let _ = node.reserve(payer.clone(), 1, now, |known| {
             used = known.map(|known| (known.day.used.calls, known.month.used.calls));
-            Err::<(bool, smallvec::SmallVec<_>), ()>(())
+            Err::<Reached, ()>(())
         });
         used
     };
@@ -267,4 +272,118 @@ async fn the_days_of_an_organization_are_those_of_its_zone_on_every_node_and_in_
     let lines = report(&url, None, days, By::Day).await.unwrap();
     let told: Vec<Option<String>> = lines.into_iter().map(|line| line.day).collect();
     assert_eq!(told, [Some("2020-06-02".to_owned()), Some("2020-06-01".to_owned())]);
+}
+
+/// A node with an audit log.
+fn telling(postgres: &Postgres, dir: &Path) -> (Usage, AuditLog) {
+    let file = dir.join("audit.jsonl");
+    let audit = AuditSettings { file, queue: 64.try_into().unwrap() };
+    let clock = Arc::new(SystemClock::new());
+    let audit = AuditLog::start(&audit, Arc::from("node"), Arc::clone(&clock) as _).unwrap();
+    let settings = MeteringSettings {
+        postgres: Secret::new(postgres.url(APP)),
+        journal: dir.join("usage"),
+        flush: Duration::from_secs(3_600),
+        zone: Zone::utc(),
+        rows: 1_000.try_into().unwrap(),
+    };
+    let usage = Usage::start(&settings, Arc::from("node"), clock, Some(audit.clone())).unwrap();
+    (usage, audit)
+}
+
+/// What the audit logs of these directories tell of one quota, in percent.
+fn lines(dirs: &[&TempDir], quota: &str) -> Vec<u64> {
+    let mut told = Vec::new();
+    for dir in dirs {
+        let text = std::fs::read_to_string(dir.path().join("audit.jsonl")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let of = lines.filter(|line| line["quota"] == quota);
+        told.extend(of.map(|line| line["percent"].as_u64().unwrap()));
+    }
+    told.sort_unstable();
+    told
+}
+
+/// A request with which so much of a quota is reached.
+fn reach(node: &Usage, name: &str, percent: u16) {
+    let quota = Arc::new(Quota {
+        name: name.into(),
+        per: Period::Month,
+        of: Unit::Calls,
+        amount: Amount::Fixed(100.try_into().unwrap()),
+        mode: Mode::Hard,
+        when_away: WithoutLedger::Serve,
+        thresholds: [50, 80, 100].into(),
+        source: Source::built_in(),
+    });
+    let used = u64::from(percent);
+    let milestone = Milestone { quota, percent, used, amount: 100.try_into().unwrap() };
+    let reached = Reached { milestones: [milestone].into_iter().collect(), near: false };
+    let now = SystemClock::new().now();
+    let reserved = node.reserve(payer(organization(1)), 1, now, |_| Ok::<_, ()>(reached));
+    node.count_reserved(reserved.unwrap(), &Consumer::Anonymous, ONE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_threshold_is_told_once_by_all_nodes_together_over_restarts_and_outages() {
+    let mut postgres = database().await;
+    let (one, two) = (TempDir::new(), TempDir::new());
+    let nodes = [telling(&postgres, one.path()).0, telling(&postgres, two.path()).0];
+    // Both see it, and both skip a threshold on the way.
+    for (node, percent) in nodes.iter().zip([80, 80]) {
+        reach(node, "calls", percent);
+    }
+    let (first, second) = tokio::join!(nodes[0].flush(), nodes[1].flush());
+    assert!(first && second);
+    assert_eq!(lines(&[&one, &two], "calls"), [50, 80]);
+    assert!(nodes[0].flush().await && nodes[1].flush().await);
+    assert_eq!(lines(&[&one, &two], "calls"), [50, 80]);
+    let told: u64 = nodes.iter().flat_map(|node| node.stats().told).map(|(_, told)| told).sum();
+    assert_eq!(told, 2);
+    // While the ledger is away, they wait.
+    postgres.kill().await;
+    nodes.iter().for_each(|node| reach(node, "calls", 100));
+    assert!(!nodes[0].flush().await);
+    assert_eq!(lines(&[&one, &two], "calls"), [50, 80]);
+    postgres.restart().await;
+    for node in &nodes {
+        crate::support::eventually("the ledger", async || node.flush().await.then_some(())).await;
+    }
+    assert_eq!(lines(&[&one, &two], "calls"), [50, 80, 100]);
+    // A process that knows nothing of it.
+    let third = TempDir::new();
+    let (restarted, _audit) = telling(&postgres, third.path());
+    reach(&restarted, "calls", 100);
+    assert!(restarted.flush().await);
+    assert_eq!(lines(&[&one, &two, &third], "calls"), [50, 80, 100]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_threshold_that_a_node_was_to_tell_and_did_not_is_told_by_another_one() {
+    let postgres = database().await;
+    let claimed = |quota: &str, ago: &str| {
+        format!(
+            "insert into tollgate.quota_thresholds (organization_id, quota, period, begins, percent, \
+             used, amount, node, claimed_by, claimed_at) select '{}', '{quota}', 'month', \
+             date_trunc('month', now() at time zone 'UTC'), percent, 1, 1, 'gone', gen_random_uuid(), \
+             now() - interval '{ago}' from unnest('{{50,80}}'::int[]) percent",
+            organization(1)
+        )
+    };
+    postgres.execute(APP, &claimed("late", "2 minutes")).await;
+    postgres.execute(APP, &claimed("at work", "2 seconds")).await;
+    let dir = TempDir::new();
+    let (node, _audit) = telling(&postgres, dir.path());
+    reach(&node, "late", 80);
+    reach(&node, "at work", 80);
+    assert!(node.flush().await);
+    assert_eq!(lines(&[&dir], "late"), [50, 80]);
+    assert_eq!(lines(&[&dir], "at work"), [0_u64; 0], "its node has a minute");
+    let gone = "update tollgate.quota_thresholds set claimed_at = now() - interval '2 minutes' \
+                where quota = 'at work' and percent = 80";
+    postgres.execute(APP, gone).await;
+    assert!(node.flush().await);
+    assert_eq!(lines(&[&dir], "at work"), [80], "it is still seen");
+    let told = "select quota from tollgate.quota_thresholds where told_at is null";
+    assert_eq!(postgres.rows(APP, told).await.len(), 1);
 }

@@ -9,11 +9,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::{Builder, Uuid};
 
-use crate::domain::audit::AuditRecord;
 use crate::domain::clock::{Clock, Now};
 
 use super::file::LogFile;
-use super::{SYNC_EVERY, Shared, WRITE_EVERY};
+use super::{Entry, SYNC_EVERY, Shared, WRITE_EVERY};
 
 /// Records that are taken at once.
 const BATCH: usize = 1_024;
@@ -36,7 +35,7 @@ pub(super) struct Writer {
 
 /// What there is to do.
 struct Work {
-    records: Vec<(u64, AuditRecord)>,
+    records: Vec<(u64, Entry)>,
     waiting: Vec<oneshot::Sender<()>>,
     closing: bool,
     /// More records wait than were taken.
@@ -100,14 +99,24 @@ impl Writer {
 
     /// Appends the records, however often it takes; says whether it did. Only a log that is being
     /// closed gives up.
-    fn write(&mut self, records: &[(u64, AuditRecord)], closing: bool) -> bool {
+    fn write(&mut self, records: &[(u64, Entry)], closing: bool) -> bool {
         if records.is_empty() {
             return true;
         }
         self.lines.clear();
         for (seq, record) in records {
-            let line = record.line(event_id(record), &self.node, *seq);
-            if serde_json::to_writer(&mut self.lines, &line).is_ok() {
+            let (lines, node) = (&mut self.lines, &self.node);
+            let written = match record {
+                Entry::Decision(record) => {
+                    let id = event_id(record.unix_micros);
+                    serde_json::to_writer(lines, &record.line(id, node, *seq))
+                }
+                Entry::Quota(event) => {
+                    let id = event_id(event.unix_micros);
+                    serde_json::to_writer(lines, &event.line(id, node, *seq))
+                }
+            };
+            if written.is_ok() {
                 self.lines.push(b'\n');
             }
         }
@@ -184,17 +193,17 @@ impl Writer {
     }
 }
 
-fn length(records: &[(u64, AuditRecord)]) -> u64 {
+fn length(records: &[(u64, Entry)]) -> u64 {
     u64::try_from(records.len()).unwrap_or(u64::MAX)
 }
 
-/// A UUID of version 7 of the record's time (RFC 9562 section 5.7).
-fn event_id(record: &AuditRecord) -> Uuid {
+/// A UUID of version 7 of a record's time (RFC 9562 section 5.7).
+fn event_id(unix_micros: u64) -> Uuid {
     // Ten of the bytes of a random UUID that are random throughout.
     let random = Uuid::new_v4().into_bytes();
     let mut bits = [0; 10];
     for (bit, byte) in bits.iter_mut().zip(random.iter().take(6).chain(random.iter().skip(9))) {
         *bit = *byte;
     }
-    Builder::from_unix_timestamp_millis(record.unix_micros / 1_000, &bits).into_uuid()
+    Builder::from_unix_timestamp_millis(unix_micros / 1_000, &bits).into_uuid()
 }

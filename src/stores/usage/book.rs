@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -15,7 +15,7 @@ use crate::domain::clock::Now;
 use crate::domain::ids::OrgId;
 use crate::domain::usage::{OrganizationUse, Payer, PeriodUse, Used};
 use crate::domain::zone::Zone;
-use crate::policy::quotas::Period;
+use crate::policy::quotas::{Milestone, Period, Reached};
 
 /// Organizations that are known; of others nothing is.
 const MOST: usize = 65_536;
@@ -51,6 +51,27 @@ struct Calendar {
     month_ends: u64,
 }
 
+/// What came of a request that is admitted.
+#[derive(Debug, Default)]
+pub(super) struct Admitted {
+    /// Whether a quota is nearly used up.
+    pub(super) near: bool,
+    /// To which periods it is counted, where there was room.
+    pub(super) dates: Option<Dates>,
+    /// Quotas of which more is reached than this process knew.
+    pub(super) news: SmallVec<[News; 1]>,
+}
+
+/// More of a quota is reached than this process knew.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) milestone: Milestone,
+    /// In percent: so much was known.
+    pub(super) above: u16,
+    /// The first day of the period.
+    pub(super) begins: Date,
+}
+
 #[derive(Debug)]
 struct Page {
     zone: Option<Zone>,
@@ -59,8 +80,8 @@ struct Page {
     others: Sums,
     read: Option<Now>,
     asked: Option<Now>,
-    /// Thresholds that were told in the present period.
-    told: SmallVec<[(std::sync::Arc<str>, Date, u8); 2]>,
+    /// What is known to be reached of quotas, in the period that began on a day.
+    told: SmallVec<[(Arc<str>, Date, u16); 2]>,
 }
 
 /// Of the present day and of the present month.
@@ -105,18 +126,18 @@ impl Book {
         }
     }
 
-    /// Decides by what is known, and counts a request that is admitted in the same step. Says also
-    /// to which periods it was counted, where there was room.
-    pub(super) fn admit<R, E>(
+    /// Decides by what is known, and counts a request that is admitted in the same step.
+    pub(super) fn admit<E>(
         &self,
         payer: &Payer,
         cost: Used,
         now: Now,
-        decide: impl FnOnce(Option<&OrganizationUse>) -> Result<R, E>,
-    ) -> Result<(R, Option<Dates>), E> {
+        decide: impl FnOnce(Option<&OrganizationUse>) -> Result<Reached, E>,
+    ) -> Result<Admitted, E> {
         let mut pages = self.shard(payer.organization);
         let Some(page) = self.page(&mut pages, payer, now) else {
-            return Ok((decide(None)?, None));
+            let near = decide(None)?.near;
+            return Ok(Admitted { near, ..Admitted::default() });
         };
         page.asked = Some(now);
         let known = page.read.map(|read| {
@@ -133,10 +154,11 @@ impl Book {
                 fresh: now.since(read) <= self.fresh,
             }
         });
-        let decided = decide(known.as_ref())?;
+        let Reached { near, milestones } = decide(known.as_ref())?;
         page.own.day.add(cost);
         page.own.month.add(cost);
-        Ok((decided, Some(page.calendar.dates)))
+        let news = milestones.into_iter().filter_map(|milestone| page.news(milestone)).collect();
+        Ok(Admitted { near, dates: Some(page.calendar.dates), news })
     }
 
     /// Whether what the ledger says of an organization was never read, and can be kept.
@@ -175,31 +197,11 @@ impl Book {
         }
     }
 
-    /// Whether a threshold is reached for the first time in the period, as far as this process knows.
-    pub(super) fn first(
-        &self,
-        payer: &Payer,
-        (quota, per, reached): &(std::sync::Arc<str>, Period, u8),
-        now: Now,
-    ) -> bool {
-        let first = self.on_page(payer, now, |page| {
-            let begin = match per {
-                Period::Day => page.calendar.dates.day,
-                Period::Month => page.calendar.dates.month,
-            };
-            match page.told.iter_mut().find(|(name, ..)| name == quota) {
-                Some((_, at, told)) if *at == begin && *told >= *reached => false,
-                Some(before) => {
-                    (before.1, before.2) = (begin, *reached);
-                    true
-                }
-                None => {
-                    page.told.push((std::sync::Arc::clone(quota), begin, *reached));
-                    true
-                }
-            }
-        });
-        first.unwrap_or(false)
+    /// A threshold of a quota could not be told: it is seen again.
+    pub(super) fn forget(&self, organization: OrgId, quota: &str) {
+        if let Some(page) = self.shard(organization).get_mut(&organization) {
+            page.told.retain(|(name, ..)| &**name != quota);
+        }
     }
 
     /// How many organizations are known.
@@ -265,6 +267,28 @@ impl Page {
         }
     }
 
+    /// The first time in a period that so much of a quota is reached, as far as this process knows.
+    fn news(&mut self, milestone: Milestone) -> Option<News> {
+        let (quota, percent) = (&milestone.quota, milestone.percent);
+        let begins = match quota.per {
+            Period::Day => self.calendar.dates.day,
+            Period::Month => self.calendar.dates.month,
+        };
+        let above = match self.told.iter_mut().find(|(name, ..)| *name == quota.name) {
+            Some((_, at, told)) if *at == begins && *told >= percent => return None,
+            Some((_, at, told)) => {
+                let above = if *at == begins { *told } else { 0 };
+                (*at, *told) = (begins, percent);
+                above
+            }
+            None => {
+                self.told.push((Arc::clone(&quota.name), begins, percent));
+                0
+            }
+        };
+        Some(News { milestone, above, begins })
+    }
+
     /// To the present periods. A clock that was set back stays in the period: nothing is given twice.
     fn turn(&mut self, now: Now, otherwise: &Zone) {
         if now.unix_secs() >= self.calendar.day_ends {
@@ -303,7 +327,11 @@ fn calendar(zone: &Zone, seconds: u64, earliest: Option<Date>) -> Calendar {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
+    use crate::domain::source::Source;
+    use crate::policy::quotas::{Amount, Mode, Quota, Unit, WithoutLedger};
 
     fn at(time: &str) -> Now {
         let seconds = time.parse::<jiff::Timestamp>().unwrap().as_second();
@@ -336,7 +364,7 @@ mod tests {
         let mut seen = None;
         let _ = book.admit(&payer(zone), calls(1), at(time), |known| {
             seen = known.copied();
-            Err::<(), ()>(())
+            Err::<Reached, ()>(())
         });
         seen
     }
@@ -384,10 +412,12 @@ mod tests {
             book.read(organization, dates, Sums::default(), begin);
         }
         let resets = |payer: &Payer| {
-            let decided = book.admit(payer, calls(1), begin, |known| {
-                Ok::<_, ()>(known.map(|known| known.day.resets_in.as_secs()))
+            let mut resets = None;
+            let _ = book.admit(payer, calls(1), begin, |known| {
+                resets = known.map(|known| known.day.resets_in.as_secs());
+                Err::<Reached, ()>(())
             });
-            decided.unwrap().0.unwrap() / 3_600
+            resets.unwrap() / 3_600
         };
         assert_eq!([&berlin, &auckland, &pago].map(resets), [23, 12, 12]);
     }
@@ -417,10 +447,10 @@ mod tests {
         let (late, early) = (at("2026-11-30T23:59:59Z"), at("2026-12-01T00:00:00Z"));
         let of = dates("2026-11-30");
         for _ in 0..3 {
-            let admitted = book.admit(&payer, calls(1), late, |_| Ok::<_, ()>(()));
-            assert_eq!(admitted, Ok(((), Some(of))));
+            let admitted = book.admit(&payer, calls(1), late, |_| Ok::<_, ()>(Reached::default()));
+            assert_eq!(admitted.unwrap().dates, Some(of));
         }
-        assert_eq!(book.admit(&payer, calls(1), late, |_| Err::<(), _>(())), Err(()));
+        assert!(book.admit(&payer, calls(1), late, |_| Err::<Reached, _>(())).is_err());
         book.read(payer.organization, of, Sums::default(), late);
         book.give_back(payer.organization, of, calls(1));
         assert_eq!(seen(&book, "2026-11-30T23:59:59Z").unwrap().month.used, calls(2));
@@ -431,16 +461,31 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_is_told_once_in_a_period() {
+    fn a_share_that_is_reached_is_news_once_in_a_period() {
         let book = book("UTC");
-        let tell = |reached: u8, time: &str| {
-            book.first(&payer(None), &("q".into(), Period::Day, reached), at(time))
+        let quota = Arc::new(Quota {
+            name: "q".into(),
+            per: Period::Day,
+            of: Unit::Calls,
+            amount: Amount::Fixed(NonZeroU64::MIN),
+            mode: Mode::Hard,
+            when_away: WithoutLedger::Serve,
+            thresholds: [50, 80, 100].into(),
+            source: Source::built_in(),
+        });
+        let news = |percent: u16, time: &str| {
+            let milestone =
+                Milestone { quota: Arc::clone(&quota), percent, used: 1, amount: NonZeroU64::MIN };
+            let reached = Reached { milestones: [milestone].into_iter().collect(), near: false };
+            let admitted = book.admit(&payer(None), calls(1), at(time), |_| Ok::<_, ()>(reached));
+            admitted.unwrap().news.first().map(|news| (news.above, news.milestone.percent))
         };
-        let told: Vec<bool> = [80, 80, 100, 100, 80]
-            .into_iter()
-            .map(|reached| tell(reached, "2026-11-21T00:00:00Z"))
-            .collect();
-        assert_eq!(told, [true, false, true, false, false]);
-        assert!(tell(80, "2026-11-22T00:00:00Z"));
+        let day = "2026-11-21T00:00:00Z";
+        let told: Vec<_> =
+            [50, 50, 100, 100, 80].into_iter().map(|percent| news(percent, day)).collect();
+        assert_eq!(told, [Some((0, 50)), None, Some((50, 100)), None, None]);
+        assert_eq!(news(80, "2026-11-22T00:00:00Z"), Some((0, 80)));
+        book.forget(payer(None).organization, "q");
+        assert_eq!(news(80, "2026-11-22T00:00:00Z"), Some((0, 80)), "nobody was told");
     }
 }

@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use crate::domain::ids::OrgId;
+use crate::domain::milestone::QuotaReached;
 use crate::domain::secret::Secret;
 use crate::domain::usage::Used;
 use crate::stores::directory::url::{Database, UrlError};
@@ -63,6 +64,49 @@ const SUMS: &str = "
     where incarnation <> all($4::uuid[])
     group by wanted.organization";
 
+/// Claims events that nobody has told of: of which nobody had heard, this process' own, and those of
+/// a process that has not told in time.
+const CLAIM: &str = "
+    insert into tollgate.quota_thresholds as known
+        (organization_id, quota, period, begins, percent, used, amount, node, claimed_by)
+    select organization, quota, period, begins::date, percent, used, amount, $1, $2
+    from unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::int[], $8::bigint[],
+        $9::bigint[]) reached(organization, quota, period, begins, percent, used, amount)
+    order by 1, 2, 3, 4, 5
+    on conflict (organization_id, quota, period, begins, percent) do update set
+        node = excluded.node, claimed_by = excluded.claimed_by, claimed_at = now()
+    where known.told_at is null and (known.claimed_by = excluded.claimed_by
+        or known.claimed_at < now() - interval '1 minute')
+    returning organization_id, quota, period, begins::text, percent";
+
+/// Of these events, those that were told.
+const TOLD: &str = "
+    select known.organization_id, known.quota, known.period, known.begins::text, known.percent
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[])
+        reached(organization, quota, period, begins, percent)
+    join tollgate.quota_thresholds known on known.organization_id = reached.organization
+        and known.quota = reached.quota and known.period = reached.period
+        and known.begins = reached.begins::date and known.percent = reached.percent
+    where known.told_at is not null";
+
+/// Notes that they were told.
+const NOTE: &str = "
+    update tollgate.quota_thresholds known set told_at = now()
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[])
+        reached(organization, quota, period, begins, percent)
+    where known.organization_id = reached.organization and known.quota = reached.quota
+        and known.period = reached.period and known.begins = reached.begins::date
+        and known.percent = reached.percent and known.claimed_by = $6 and known.told_at is null";
+
+/// Whose it is to tell of events.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// This process'.
+    pub(super) mine: Vec<QuotaReached>,
+    /// Nobody's any more.
+    pub(super) told: Vec<QuotaReached>,
+}
+
 /// Why something could not be written. What was to be written may be there nevertheless.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LedgerError {
@@ -72,6 +116,8 @@ pub(super) enum LedgerError {
     Write(String),
     #[error("the usage ledger cannot be read (see `tollgate migrate`): {0}")]
     Read(String),
+    #[error("the usage ledger cannot say who tells of thresholds (see `tollgate migrate`): {0}")]
+    Tell(String),
 }
 
 /// A connection that is made when it is needed.
@@ -152,6 +198,76 @@ impl Ledger {
         Err(LedgerError::Read(why))
     }
 
+    /// Claims events for this process. What is neither its own nor told is another's for now.
+    pub(super) async fn claim(
+        &mut self,
+        process: Uuid,
+        node: &str,
+        events: &[QuotaReached],
+    ) -> Result<Claims, LedgerError> {
+        let keys = Keys::of(events);
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let used: Vec<i64> = events.iter().map(|event| signed(event.used)).collect();
+        let amounts: Vec<i64> = events.iter().map(|event| signed(event.amount)).collect();
+        let [organizations, quotas, periods, begins, percents] = keys.parameters();
+        let claimed = self
+            .ask(
+                CLAIM,
+                &[
+                    &node,
+                    &process,
+                    organizations,
+                    quotas,
+                    periods,
+                    begins,
+                    percents,
+                    &used,
+                    &amounts,
+                ],
+            )
+            .await?;
+        let named = |rows: &[Row]| -> Vec<QuotaReached> {
+            let same = |event: &&QuotaReached| rows.iter().any(|row| names(row, event));
+            events.iter().filter(same).cloned().collect()
+        };
+        let mine = named(&claimed);
+        if mine.len() == events.len() {
+            return Ok(Claims { mine, told: Vec::new() });
+        }
+        let told = self.ask(TOLD, &keys.parameters()).await?;
+        Ok(Claims { mine, told: named(&told) })
+    }
+
+    /// Notes that this process has told of these.
+    pub(super) async fn told(
+        &mut self,
+        process: Uuid,
+        events: &[QuotaReached],
+    ) -> Result<(), LedgerError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let keys = Keys::of(events);
+        let [organizations, quotas, periods, begins, percents] = keys.parameters();
+        let parameters = [organizations, quotas, periods, begins, percents, &process];
+        self.ask(NOTE, &parameters).await.map(drop)
+    }
+
+    async fn ask(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    ) -> Result<Vec<Row>, LedgerError> {
+        let client = self.client().await?;
+        let why = match timeout(ANSWER, client.query(sql, parameters)).await {
+            Ok(Ok(rows)) => return Ok(rows),
+            Ok(Err(error)) => describe(&error),
+            Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
+        };
+        self.client = None;
+        Err(LedgerError::Tell(why))
+    }
+
     async fn client(&mut self) -> Result<&Client, LedgerError> {
         let usable = self.client.take().filter(|client| !client.is_closed());
         let client = match usable {
@@ -160,6 +276,41 @@ impl Ledger {
         };
         Ok(self.client.insert(client))
     }
+}
+
+/// What tells events apart, as columns.
+struct Keys<'e> {
+    organizations: Vec<Uuid>,
+    quotas: Vec<&'e str>,
+    periods: Vec<&'e str>,
+    begins: Vec<&'e str>,
+    percents: Vec<i32>,
+}
+
+impl<'e> Keys<'e> {
+    fn of(events: &'e [QuotaReached]) -> Self {
+        Self {
+            organizations: events.iter().map(|of| *of.organization.as_uuid()).collect(),
+            quotas: events.iter().map(|of| of.quota.as_ref()).collect(),
+            periods: events.iter().map(|of| of.period).collect(),
+            begins: events.iter().map(|of| of.begins.as_ref()).collect(),
+            percents: events.iter().map(|of| i32::from(of.percent)).collect(),
+        }
+    }
+
+    fn parameters(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 5] {
+        [&self.organizations, &self.quotas, &self.periods, &self.begins, &self.percents]
+    }
+}
+
+/// Whether a row is about an event.
+fn names(row: &Row, event: &QuotaReached) -> bool {
+    let text = |column: usize| row.try_get::<_, &str>(column).unwrap_or_default();
+    row.try_get(0).is_ok_and(|id: Uuid| id == *event.organization.as_uuid())
+        && text(1) == &*event.quota
+        && text(2) == event.period
+        && text(3) == &*event.begins
+        && row.try_get(4).is_ok_and(|percent: i32| percent == i32::from(event.percent))
 }
 
 fn sums(row: &Row) -> Result<(OrgId, Sums), tokio_postgres::Error> {

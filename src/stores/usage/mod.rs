@@ -10,6 +10,7 @@
 mod book;
 mod journal;
 mod ledger;
+mod milestones;
 mod report;
 mod reserve;
 mod table;
@@ -27,10 +28,12 @@ use uuid::Uuid;
 use crate::config::settings::MeteringSettings;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::usage::{Consumer, Payer, Used};
+use crate::stores::audit::AuditLog;
 
 use self::book::Book;
 use self::journal::{Journal, Orphan};
 use self::ledger::{BATCH, Ledger, LedgerError};
+use self::milestones::Milestones;
 pub use self::report::{By, UsageError, UsageLine, organization_named, report};
 pub use self::reserve::Reserved;
 use self::table::{Key, Table};
@@ -59,6 +62,10 @@ pub struct Usage {
 struct Inner {
     table: Table,
     book: Book,
+    /// Its first incarnation stands for the process.
+    process: Uuid,
+    milestones: Milestones,
+    audit: Option<AuditLog>,
     /// Incarnations of this process so far: what they have counted is known without the ledger.
     incarnations: Mutex<Vec<Uuid>>,
     /// Rounds of reading sums.
@@ -104,12 +111,11 @@ struct Counters {
     journal_errors: AtomicU64,
     damaged: AtomicU64,
     adopted: AtomicU64,
-    reached: [AtomicU64; 2],
     away: AtomicBool,
 }
 
 /// What happened since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageStats {
     /// Counters in memory.
     pub rows: u64,
@@ -131,8 +137,9 @@ pub struct UsageStats {
     pub adopted: u64,
     /// Organizations of which it is known what they have used in the present periods.
     pub organizations: u64,
-    /// Times that an organization reached a threshold of a quota, in their order.
-    pub reached: [u64; 2],
+    /// Shares of quotas, in percent, that were reached and that this process has told of, with how
+    /// often.
+    pub told: Vec<(u16, u64)>,
 }
 
 /// Why metering cannot begin.
@@ -148,7 +155,7 @@ pub enum StartError {
 
 impl Usage {
     /// Begins a journal and starts the thread that writes it. Call it after the process has forked.
-    /// The database may be away.
+    /// The database may be away. Shares of quotas that are reached are told in the audit log.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -156,6 +163,7 @@ impl Usage {
         settings: &MeteringSettings,
         node: Arc<str>,
         clock: Arc<dyn Clock>,
+        audit: Option<AuditLog>,
     ) -> Result<Self, StartError> {
         let rows = usize::try_from(settings.rows.get()).unwrap_or(usize::MAX);
         let table = Table::new(rows, settings.zone.clone());
@@ -169,6 +177,9 @@ impl Usage {
         let inner = Arc::new(Inner {
             table,
             book: Book::new(settings.zone.clone(), fresh),
+            process: incarnation,
+            milestones: Milestones::default(),
+            audit,
             incarnations: Mutex::new(vec![incarnation]),
             rounds: tokio::sync::watch::Sender::new(0),
             asked: Notify::new(),
@@ -245,6 +256,7 @@ impl Usage {
                 if counters.away.swap(false, Ordering::Relaxed) {
                     tracing::info!("the usage ledger is back");
                 }
+                self.inner.tell().await;
             }
             Err(error) => {
                 counters.failed.fetch_add(1, Ordering::Relaxed);
@@ -292,7 +304,7 @@ impl Usage {
             damaged: load(&counters.damaged),
             adopted: load(&counters.adopted),
             organizations: size(self.inner.book.len()),
-            reached: counters.reached.each_ref().map(load),
+            told: self.inner.milestones.told(),
         }
     }
 }

@@ -4,21 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::domain::clock::Now;
 use crate::domain::ids::OrgId;
+use crate::domain::milestone::QuotaReached;
 use crate::domain::usage::{OrganizationUse, Payer, Used};
-use crate::policy::quotas::{Period, THRESHOLDS};
+use crate::policy::quotas::Reached;
 
-use super::book::Dates;
+use super::book::{Admitted, Dates, News};
 use super::{Inner, Usage};
 
 /// The first request of an organization waits for at most this long for the ledger.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Whether a quota is nearly used up, and thresholds that are reached.
-type Reached = (bool, SmallVec<[(Arc<str>, Period, u8); 2]>);
 
 /// Reserved for a request; goes back when it is dropped and was not kept.
 pub struct Reserved {
@@ -83,36 +79,38 @@ impl Usage {
     ) -> Result<Reserved, E> {
         let inner = &self.inner;
         let used = Used { calls: 1, cost: u64::from(cost), ..Used::default() };
-        let ((near, thresholds), dates) = inner.book.admit(&payer, used, now, decide)?;
+        let Admitted { near, dates, news } = inner.book.admit(&payer, used, now, decide)?;
         if near {
             inner.near.store(true, Ordering::Relaxed);
         }
-        for reached in &thresholds {
-            if inner.book.first(&payer, reached, now) {
-                self.tell(payer.organization, reached);
-            }
+        for news in news {
+            self.reached(payer.organization, &news, now);
         }
         let inner = Arc::clone(inner);
         Ok(Reserved { inner, payer, used, dates, then: now, kept: false })
     }
 
-    fn tell(&self, organization: OrgId, (quota, per, percent): &(Arc<str>, Period, u8)) {
-        let counters = THRESHOLDS.iter().zip(&self.inner.counters.reached);
-        for (_, counter) in counters.filter(|(threshold, _)| *threshold == percent) {
-            counter.fetch_add(1, Ordering::Relaxed);
+    /// Has thresholds told that were not known to be reached.
+    fn reached(&self, organization: OrgId, news: &News, now: Now) {
+        let News { milestone, above, begins } = news;
+        let quota = &milestone.quota;
+        let new =
+            quota.thresholds.iter().filter(|of| (above + 1..=milestone.percent).contains(*of));
+        for percent in new {
+            let event = QuotaReached {
+                unix_micros: now.unix_micros,
+                organization,
+                quota: Arc::clone(&quota.name),
+                period: quota.per.as_str(),
+                begins: begins.to_string().into(),
+                percent: *percent,
+                used: milestone.used,
+                amount: milestone.amount.get(),
+                policy: quota.source.clone(),
+            };
+            if !self.inner.milestones.add(event) {
+                self.inner.book.forget(organization, &quota.name);
+            }
         }
-        let period = match per {
-            Period::Day => "day",
-            Period::Month => "month",
-        };
-        tracing::warn!(
-            target: "tollgate::quota",
-            // First, because the macro takes no dotted name behind a target.
-            percent,
-            organization.id = %organization,
-            quota.name = %quota,
-            quota.period = period,
-            "an organization has reached a share of its quota"
-        );
     }
 }
