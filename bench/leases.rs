@@ -111,6 +111,7 @@ fn charge() -> Result<Charge> {
         rate,
         cost: NonZeroU32::MIN,
         when_away: WhenAway::Closed,
+        penalty: None,
     };
     let limits = ["per_user", "per_key", "per_route", "per_organization"];
     Ok(Charge { buckets: subjects.into_iter().zip(limits).map(bucket).collect() })

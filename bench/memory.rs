@@ -283,6 +283,7 @@ fn buckets(callers: u64, settings: &LimitStoreSettings, clock: &Arc<dyn Clock>) 
             rate,
             cost: NonZeroU32::MIN,
             when_away: WhenAway::Closed,
+            penalty: None,
         };
         let _ = store.try_now(&Charge { buckets: smallvec![bucket] }, clock.now());
     }

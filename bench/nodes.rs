@@ -488,6 +488,7 @@ fn charges(load: &Load) -> Result<Vec<Charge>> {
             },
             cost: NonZeroU32::MIN,
             when_away: WhenAway::Closed,
+            penalty: None,
         })
     };
     let of_all =

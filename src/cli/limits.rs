@@ -16,7 +16,7 @@ use super::{Done, Failure, environment, print};
 pub enum Limits {
     /// Show the buckets that are not full, those with the least left first: who uses most
     Show(Show),
-    /// Fill buckets, so that those who wait for them need not
+    /// Fill buckets and take penalties back, so that those who wait for them need not
     Reset(Reset),
     /// Say how many tokens buckets hold
     Set(Set),
@@ -54,6 +54,8 @@ pub struct Selection {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 `leased` is what nodes have taken in advance; it is missing from `left`, and theirs for two seconds.
+`level` is the level of the penalty that the subject was on when last refused, and `blocked` for how
+much longer that refuses everything.
 
 Examples:
   tollgate limits show --organization acme
@@ -153,9 +155,11 @@ async fn changed(
     let mut ledger = Ledger::open(&settings).await.map_err(anyhow::Error::from)?;
     let mut count = 0_usize;
     for bucket in ledger.list(&which).await.map_err(anyhow::Error::from)? {
-        let tokens = left.map_or_else(|| u64::from(bucket.burst), u64::from);
-        let done = ledger.set(&bucket, tokens).await.map_err(anyhow::Error::from)?;
-        count += usize::from(done);
+        let done = match left {
+            Some(tokens) => ledger.set(&bucket, u64::from(tokens)).await,
+            None => ledger.reset(&bucket).await,
+        };
+        count += usize::from(done.map_err(anyhow::Error::from)?);
     }
     let buckets = if count == 1 { "bucket" } else { "buckets" };
     print(&format!("{what} {count} {buckets}; all others that fit are full\n"))?;
@@ -195,7 +199,18 @@ fn organization(selector: &OrgSelector, directory: &DirectorySettings) -> Result
 }
 
 fn table(buckets: &[ShownBucket]) -> String {
-    let head = ["limit", "scope", "id", "organization", "left", "leased", "burst", "full in"];
+    let head = [
+        "limit",
+        "scope",
+        "id",
+        "organization",
+        "left",
+        "leased",
+        "burst",
+        "full in",
+        "level",
+        "blocked",
+    ];
     let mut lines = vec![head.map(str::to_owned)];
     lines.extend(buckets.iter().map(|bucket| {
         [
@@ -207,6 +222,8 @@ fn table(buckets: &[ShownBucket]) -> String {
             bucket.leased.to_string(),
             bucket.burst.to_string(),
             seconds(bucket.full_in_millis),
+            bucket.penalty.to_string(),
+            seconds(bucket.blocked_millis),
         ]
     }));
     let width = |column: usize| {
@@ -214,7 +231,7 @@ fn table(buckets: &[ShownBucket]) -> String {
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |line: &[String; 8]| {
+    let line = |line: &[String; 10]| {
         let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };

@@ -228,6 +228,14 @@ fn of_limits(stats: &LimitStats) -> Vec<Reading> {
             ]),
         },
         Reading {
+            name: "tollgate_limit_penalties_total",
+            help: "Charges that a penalty refused, and times that it was raised.",
+            value: Value::Counter(vec![
+                (&[("event", "refused")], stats.penalized),
+                (&[("event", "raised")], stats.raised),
+            ]),
+        },
+        Reading {
             name: "tollgate_limit_call_seconds",
             help: "Time of one call to the shared store of limits.",
             value: Value::Histogram {

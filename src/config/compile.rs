@@ -336,6 +336,7 @@ fn limits(joined: &Joined, cx: &mut Context<'_>) -> BTreeMap<Name, Arc<Limit>> {
             rate,
             cost,
             when_away: value.when_away,
+            penalty: value.penalty.map(Arc::new),
             source: cx.source(*span),
         };
         out.insert(name.clone(), Arc::new(limit));

@@ -514,6 +514,18 @@ pub(super) const COST_BASE: Preset = Preset::new("cost", "base", "1", "one reque
 pub(super) const LIMIT_COST: Preset = Preset::new("limit", "cost", "1", "one request, one token");
 pub(super) const WHEN_AWAY: Preset =
     Preset::new("limit", "when_away", "local_share", "neither an outage nor a free-for-all");
+pub(super) const PENALTY_AFTER: Preset = Preset::new(
+    "penalty",
+    "after",
+    "10",
+    "as many requests as a page sends at once are refused without blame",
+);
+pub(super) const PENALTY_FIRST: Preset =
+    Preset::new("penalty", "first", "5s", "noticed by whoever goes on, and soon over");
+pub(super) const PENALTY_MOST: Preset =
+    Preset::new("penalty", "most", "10m", "after eight levels; whoever mends it is back soon");
+pub(super) const PENALTY_FORGET: Preset =
+    Preset::new("penalty", "forget", "10m", "as long as the longest wait");
 pub(super) const QUOTA_MODE: Preset =
     Preset::new("quota", "mode", "hard", "a quota that stops nobody is one by choice");
 pub(super) const QUOTA_THRESHOLDS: Preset = Preset::new(
@@ -710,6 +722,10 @@ pub const ALL: &[Preset] = &[
     LIMIT_COST,
     COST_BASE,
     WHEN_AWAY,
+    PENALTY_AFTER,
+    PENALTY_FIRST,
+    PENALTY_MOST,
+    PENALTY_FORGET,
     QUOTA_MODE,
     QUOTA_AWAY,
     QUOTA_THRESHOLDS,

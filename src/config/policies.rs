@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::domain::charge::{Rate, WhenAway};
+use crate::domain::charge::{Penalty, Rate, WhenAway};
 use crate::domain::organization::OrgSelector;
 use crate::policy::limits::{Cost, Scope};
 use crate::policy::roles::PermissionPattern;
@@ -22,6 +22,7 @@ use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table, name
 use super::defaults as preset;
 use super::leaf::{Pace, Seconds, Text, text, word, words};
 use super::logins::LoginFields;
+use super::penalty::PenaltyFields;
 use super::quotas::QuotaFields;
 use super::routes::RouteFields;
 use super::yaml::{Kind, Node};
@@ -263,6 +264,7 @@ pub(super) struct LimitFields {
     pub(super) rate: LimitRate,
     pub(super) cost: At<Cost>,
     pub(super) when_away: WhenAway,
+    pub(super) penalty: Option<Penalty>,
 }
 
 /// Where a limit's numbers come from.
@@ -305,6 +307,10 @@ impl Fields for LimitFields {
             "While the shared store is away: `local_share` (this node enforces its share), \
              `closed` (503) or `open` (uncounted).",
         );
+        let penalty = table.optional::<PenaltyFields>(
+            "penalty",
+            "Who comes back before `Retry-After`, again and again, waits longer and longer.",
+        );
         let (other, beside) = match which {
             Some("rate") => ("otherwise", "rate"),
             _ => ("burst", "by_plan"),
@@ -324,7 +330,8 @@ impl Fields for LimitFields {
                 .zip(otherwise)
                 .map(|(rates, otherwise)| LimitRate::ByPlan { rates, otherwise }),
         };
-        Some(Self { scope: scope?, rate: rate?, cost: cost?, when_away: when_away? })
+        let penalty = penalty.map(|penalty| penalty.0);
+        Some(Self { scope: scope?, rate: rate?, cost: cost?, when_away: when_away?, penalty })
     }
 }
 

@@ -59,6 +59,8 @@ pub struct AuditRecord {
     pub status: StatusCode,
     /// The code of the refusal.
     pub code: Option<&'static str>,
+    /// The level of the penalty that refused, if one did.
+    pub penalty: Option<u8>,
     /// What makes the decision a security event, if it is one.
     pub security: Option<SecurityEvent>,
     /// The permission that was looked at, `resource:action`.
@@ -242,6 +244,7 @@ impl AuditRecord {
             decision: self.decision,
             status: self.status.as_u16(),
             code: self.code,
+            penalty: self.penalty,
             security: self.security.as_ref(),
             permission: self.permission.as_deref(),
             policy: self.policy.as_ref(),
@@ -289,6 +292,8 @@ pub struct AuditLine<'a> {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    penalty: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     security: Option<&'a SecurityEvent>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -369,6 +374,7 @@ mod tests {
             decision: Decision::Refused,
             status: StatusCode::FORBIDDEN,
             code: Some("permission_denied"),
+            penalty: None,
             security: None,
             permission: Some(Arc::from("events:write")),
             policy: Some(Source { file: Arc::from("policies/base.yaml"), line: 7, column: 3 }),

@@ -88,6 +88,22 @@ pub struct BucketCharge {
     pub cost: NonZeroU32,
     /// What happens while the store is away.
     pub when_away: WhenAway,
+    /// What becomes of a caller that comes back too early, again and again.
+    pub penalty: Option<Arc<Penalty>>,
+}
+
+/// What becomes of callers that come back before they were told to: they climb levels, and each
+/// level refuses them for twice as long as the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Penalty {
+    /// So many refusals of somebody who came back too early raise the level by one.
+    pub after: NonZeroU32,
+    /// The first level refuses for this long, in milliseconds …
+    pub first_millis: NonZeroU32,
+    /// … and none for longer than this, but for a fifth at random on top of it.
+    pub most_millis: NonZeroU32,
+    /// Whoever does not come too early for this long comes down by one level, in milliseconds.
+    pub forget_millis: NonZeroU32,
 }
 
 /// All buckets that one request is charged to: all or none.
@@ -95,6 +111,13 @@ pub struct BucketCharge {
 pub struct Charge {
     /// At most one per limit of the route; inline up to five.
     pub buckets: SmallVec<[BucketCharge; 5]>,
+}
+
+impl Charge {
+    /// Whether any of its limits has a penalty.
+    pub fn penalizes(&self) -> bool {
+        self.buckets.iter().any(|bucket| bucket.penalty.is_some())
+    }
 }
 
 /// What the store says of a [`Charge`].
@@ -111,6 +134,8 @@ pub enum ChargeAnswer {
         bucket: usize,
         /// A client that waits that long finds enough in this bucket, if nobody else spends.
         retry_after: Duration,
+        /// The level of the penalty that refused; 0 where it was the bucket that had too little.
+        penalty: u8,
         /// What is left, bucket by bucket.
         balances: SmallVec<[Balance; 5]>,
     },

@@ -76,6 +76,16 @@ pub enum Refusal {
         /// When to come back.
         retry_after: Duration,
     },
+    /// The caller came back too early again and again, and is made to wait for it.
+    #[error("limit `{limit}`: penalty of level {level}, retry in {} ms", retry_after.as_millis())]
+    Penalized {
+        /// The limit that refused.
+        limit: Arc<str>,
+        /// The level that it is on.
+        level: u8,
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The organization has used up what it has in the period.
     #[error("quota `{quota}` used up, it begins again in {} s", resets_in.as_secs())]
     QuotaExceeded {
@@ -417,6 +427,11 @@ impl Refusal {
                 return PublicAnswer { status: *status, code, message };
             }
             Self::RateLimited { .. } => (429, "rate_limited", "too many requests, slow down"),
+            Self::Penalized { .. } => (
+                429,
+                "rate_limit_penalty",
+                "too many requests, and no waiting: come back when `Retry-After` says so",
+            ),
             Self::QuotaExceeded { .. } => {
                 (429, "quota_exceeded", "your organization has used up its quota for this period")
             }
@@ -496,6 +511,7 @@ impl Refusal {
             | Self::TrustDevice
             | Self::Isolation { .. }
             | Self::RateLimited { .. }
+            | Self::Penalized { .. }
             | Self::QuotaExceeded { .. }
             | Self::TooManyConcurrent(_)
             | Self::Unavailable(_)
@@ -507,7 +523,9 @@ impl Refusal {
     /// How long the caller should wait, for `Retry-After`.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            Self::RateLimited { retry_after, .. } | Self::Penalized { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::QuotaExceeded { resets_in, .. } => Some(*resets_in),
             Self::Login(refusal) => refusal.retry_after(),
             Self::Unavailable(_)

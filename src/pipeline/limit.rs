@@ -75,6 +75,7 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
             rate,
             cost,
             when_away: limit.when_away,
+            penalty: limit.penalty.clone(),
         });
     }
     for quota in &isolated.route.quotas {
@@ -119,7 +120,7 @@ impl Chargeable {
                 trace.enter(Stage::Upstream);
                 Ok(Settled::Passed(Box::new(Passed::new(self.isolated))))
             }
-            ChargeAnswer::Refused { bucket, retry_after, balances } => {
+            ChargeAnswer::Refused { bucket, retry_after, penalty, balances } => {
                 trace.limits = self.states(&balances);
                 let Some(refused) = self.charge.buckets.get(bucket) else {
                     return Err(Refusal::Internal("a bucket refused that was not charged"));
@@ -129,7 +130,11 @@ impl Chargeable {
                     .limits()
                     .find(|limit| limit.name == refused.limit)
                     .map(|limit| limit.source.clone());
-                Err(Refusal::RateLimited { limit: Arc::clone(&refused.limit), retry_after })
+                let limit = Arc::clone(&refused.limit);
+                Err(match penalty {
+                    0 => Refusal::RateLimited { limit, retry_after },
+                    level => Refusal::Penalized { limit, level, retry_after },
+                })
             }
             ChargeAnswer::Away(outage) => self.without_store(outage, trace),
         }

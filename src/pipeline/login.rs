@@ -228,7 +228,9 @@ fn is_refresh(method: &Method, path: &str, query: Option<&str>) -> bool {
 pub fn spared(refusal: &Refusal) -> Option<Refusal> {
     const SOON: Duration = Duration::from_secs(1);
     let retry_after = match refusal {
-        Refusal::RateLimited { retry_after, .. } => *retry_after,
+        Refusal::RateLimited { retry_after, .. } | Refusal::Penalized { retry_after, .. } => {
+            *retry_after
+        }
         Refusal::QuotaExceeded { resets_in, .. } => *resets_in,
         Refusal::TooManyConcurrent(_)
         | Refusal::LengthRequired(_)

@@ -66,7 +66,9 @@ pub fn refusal(
         Refusal::Unauthenticated(fault) => {
             fields.push((header::WWW_AUTHENTICATE, challenge(*fault)));
         }
-        Refusal::RateLimited { limit, .. } | Refusal::QuotaExceeded { quota: limit, .. } => {
+        Refusal::RateLimited { limit, .. }
+        | Refusal::Penalized { limit, .. }
+        | Refusal::QuotaExceeded { quota: limit, .. } => {
             if let Ok(value) = HeaderValue::from_str(limit) {
                 fields.push((HeaderName::from_static("x-tollgate-limit"), value));
             }

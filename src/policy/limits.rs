@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::domain::charge::{Rate, Shape, WhenAway};
+use crate::domain::charge::{Penalty, Rate, Shape, WhenAway};
 use crate::domain::source::Source;
 
 /// One limit of the policy.
@@ -20,6 +20,8 @@ pub struct Limit {
     pub cost: Cost,
     /// What happens while the shared store is away.
     pub when_away: WhenAway,
+    /// What becomes of callers that come back too early, again and again.
+    pub penalty: Option<Arc<Penalty>>,
     /// Where it was written.
     pub source: Source,
 }

@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 
 use crate::domain::audit::{AuditRecord, Decision, SecurityEvent};
 use crate::domain::principal::Principal;
+use crate::domain::refusal::Refusal;
 use crate::domain::usage::{Consumer, Payer, Used};
 use crate::pipeline::trace::Watch;
 use crate::pipeline::{Stage, Trace};
@@ -190,6 +191,10 @@ fn audit(
         decision: if refused { Decision::Refused } else { Decision::Allowed },
         status: status.unwrap_or_else(gone),
         code: ctx.refusal.as_ref().map(|refusal| refusal.public().code),
+        penalty: match &ctx.refusal {
+            Some(Refusal::Penalized { level, .. }) => Some(*level),
+            _ => None,
+        },
         security,
         permission: trace.permission.clone(),
         policy: trace.decided_by.clone().or_else(|| route.map(|route| route.source.clone())),

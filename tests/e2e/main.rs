@@ -25,6 +25,7 @@ mod logins;
 mod machines;
 mod outages;
 mod parts;
+mod penalties;
 mod refusals;
 mod rotation;
 mod row_security;

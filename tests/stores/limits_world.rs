@@ -123,7 +123,8 @@ pub(crate) fn burst_of(burst: u32) -> Rate {
 
 pub(crate) fn bucket(limit: &str, subject: Subject, rate: Rate) -> BucketCharge {
     let when_away = WhenAway::LocalShare;
-    BucketCharge { limit: Arc::from(limit), subject, rate, cost: NonZeroU32::MIN, when_away }
+    let (cost, penalty) = (NonZeroU32::MIN, None);
+    BucketCharge { limit: Arc::from(limit), subject, rate, cost, when_away, penalty }
 }
 
 pub(crate) fn user(name: &str) -> Subject {

@@ -55,6 +55,7 @@ fn record(path: &str) -> AuditRecord {
         decision: Decision::Allowed,
         status: StatusCode::OK,
         code: None,
+        penalty: None,
         security: None,
         permission: None,
         policy: None,

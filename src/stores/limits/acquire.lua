@@ -12,9 +12,13 @@
 --          debt: what the caller let through by itself while it could not reach this Redis; the
 --          lease that it wants, at most; and the leases that it closes: their epoch, how much was
 --          leased in that and in the one before, and how much of each was not spent
+-- ARGV     then, where a limit has a penalty: for each that has, the place of its bucket, the refusals
+--          that the node counted by itself, and after, first, most and forget (milliseconds)
 -- answers  { requests granted, Redis' time, then for each bucket: micro-tokens left, micro-tokens
 --          leased, the epoch of that lease, the most that it can hold beside all leases, and in how
---          many microseconds all leases that there are now will have ended }
+--          many microseconds all leases that there are now will have ended; then for each bucket
+--          with a penalty: how many microseconds longer that refuses, its level, and whether it
+--          was raised now }
 --
 -- What is leased is taken out, and occupies the bucket until the lease is closed or has ended: a
 -- bucket and its leases never hold more than its capacity. A lease ends with the epoch after its
@@ -58,27 +62,32 @@ local function whole(number, least)
 end
 
 -- The bucket in a key: micro-tokens, their time, the numbers of then (gain, period, capacity), and
--- what is leased in the epoch of that time and in the one before; and which primary wrote it, where
--- that was asked for. Nothing if it is not a bucket.
+-- what is leased in the epoch of that time and in the one before; then, as the first byte says, which
+-- primary wrote it, where that was asked for, and how the subject stands with its penalty. Nothing if
+-- it is not a bucket.
 local function read(raw)
-  if type(raw) ~= 'string' then return nil end
-  local writer
-  if #raw == 49 and raw:byte(1) == 3 then
-    writer = struct.unpack('<I4', raw, 46)
-  elseif #raw ~= 45 or raw:byte(1) ~= 2 then
-    return nil
+  if type(raw) ~= 'string' or #raw < 45 then return nil end
+  local kind, writer, standing = raw:byte(1), nil, nil
+  local length = (kind == 2 or kind == 6) and 45 or (kind == 3 or kind == 7) and 49 or 0
+  if #raw ~= length + (kind > 5 and 19 or 0) then return nil end
+  if length == 49 then writer = struct.unpack('<I4', raw, 46) end
+  if kind > 5 then
+    local level, strikes, from, till = struct.unpack('<BI2dd', raw, length + 1)
+    if not whole(from, 0) or not whole(till, 0) then return nil end
+    standing = { level = math.fmod(level, 128), blocked = level > 127, strikes = strikes,
+      since = from, till = till }
   end
   local _, micros, at, tokens, period, burst, leased, before = struct.unpack('<BddI4I4I4dd', raw)
   if whole(micros, 0) and whole(at, 0) and whole(leased, 0) and whole(before, 0)
     and tokens > 0 and period > 0 and burst > 0 then
     return micros, at, { gain = tokens * 1000, period = period, capacity = burst * 1000000 },
-      leased, before, writer
+      leased, before, writer, standing
   end
   return nil
 end
 
 local EPOCH = tonumber(ARGV[2])
-local BUCKETS = (#ARGV - 3) / 11
+local BUCKETS = math.floor((#ARGV - 3) / 11)
 -- The most that is leased at once: one part in so many of the capacity.
 local SHARE = 10
 -- Leases leave the bucket at least one part in so many of its capacity: they occupy it, and what
@@ -96,15 +105,106 @@ end
 -- Which primary this is and since when, where that matters.
 local primary, since
 
+-- What comes so soon after a level was raised is not held against the caller.
+local GRACE = 1000000
+-- Of a wait, up to one part in so many is added at random.
+local JITTER = 5
+
+-- The penalties of this call, by the place of their bucket: `penalty.rs` says what they are.
+local penalties = {}
+if #ARGV > 3 + 11 * BUCKETS then
+  for index, strikes, after, first, most, forget in
+    ARGV[#ARGV]:gmatch('(%d+) (%d+) (%d+) (%d+) (%d+) (%d+);') do
+    penalties[tonumber(index)] = { strikes = tonumber(strikes), after = tonumber(after),
+      first = first * 1000, most = most * 1000, forget = forget * 1000 }
+  end
+end
+
+local function lasts(level, penalty)
+  return math.min(penalty.first * 2 ^ (level - 1), penalty.most)
+end
+
+local function highest(penalty)
+  local level = 1
+  while lasts(level, penalty) < penalty.most do level = level + 1 end
+  return level
+end
+
+local function quiet_since(standing)
+  return standing.blocked and standing.till or standing.since
+end
+
+local function blocked_for(standing, now)
+  return standing.blocked and math.max(standing.till - now, 0) or 0
+end
+
+-- The standing at a time: what was long enough ago is forgotten.
+local function aged(standing, now, penalty)
+  if standing.blocked then
+    local longest = penalty.most + math.floor(penalty.most / JITTER)
+    standing.till = math.min(standing.till, now + longest)
+  end
+  standing.since = math.min(standing.since, now)
+  standing.level = math.min(standing.level, highest(penalty))
+  local quiet = quiet_since(standing)
+  local steps = math.floor(math.max(now - quiet, 0) / penalty.forget)
+  if steps > 0 then
+    standing.level = math.max(standing.level - steps, 0)
+    standing.strikes, standing.blocked = 0, false
+    standing.since = quiet + steps * penalty.forget
+  end
+end
+
+-- It was refused so often before it was allowed to come.
+local function strike(standing, times, now, penalty)
+  local blocked = blocked_for(standing, now) > 0
+  if times == 0 or blocked and now - standing.since < GRACE then return end
+  standing.strikes = math.min(standing.strikes + times, 65535)
+  if not blocked then standing.blocked, standing.since = false, now end
+  if standing.strikes < penalty.after then return end
+  standing.level = math.min(standing.level + 1, highest(penalty))
+  local wait = lasts(standing.level, penalty)
+  wait = wait + math.floor(wait * math.fmod(now, 1000) / (1000 * JITTER))
+  standing.till = math.max(standing.till, now + wait)
+  standing.strikes, standing.since, standing.blocked = 0, now, true
+  standing.raised = true
+end
+
+-- It was refused, and told to wait for so long.
+local function tell(standing, wait, now)
+  if blocked_for(standing, now) == 0 then
+    standing.blocked, standing.since = false, quiet_since(standing)
+    standing.till = now + wait
+  end
+end
+
 local function write(key, bucket, now)
   local numbers = bucket.numbers
   local missing = math.max(numbers.capacity - bucket.micros, 0)
   local wait = muldiv(missing, numbers.period, numbers.gain) + math.max(bucket.at - now, 0)
   -- The key outlives every lease.
   local ttl = math.floor((wait + 2 * EPOCH) / 1000) + 1 + MARGIN
-  local raw = struct.pack('<BddI4I4I4dd', primary and 3 or 2, bucket.micros, bucket.at,
-    numbers.gain / 1000, numbers.period, numbers.capacity / 1000000, bucket.leased, bucket.before)
+  local standing = bucket.penalty and bucket.standing
+  if standing and standing.level == 0 and standing.strikes == 0 and standing.till <= bucket.at then
+    standing = nil
+  end
+  local kind = primary and 3 or 2
+  local raw = struct.pack('<ddI4I4I4dd', bucket.micros, bucket.at, numbers.gain / 1000,
+    numbers.period, numbers.capacity / 1000000, bucket.leased, bucket.before)
   if primary then raw = raw .. struct.pack('<I4', primary) end
+  if bucket.raw and not bucket.mend then
+    -- A refusal changes no bucket, not even by how it is rounded.
+    kind = math.fmod(bucket.raw:byte(1), 4)
+    raw = bucket.raw:sub(2, kind == 3 and 49 or 45)
+  end
+  raw = string.char(kind + (standing and 4 or 0)) .. raw
+  if standing then
+    raw = raw .. struct.pack('<BI2dd', standing.level + (standing.blocked and 128 or 0),
+      standing.strikes, standing.since, standing.till)
+    local steps = math.max(standing.level, standing.strikes > 0 and 1 or 0)
+    local ends = math.max(quiet_since(standing) + steps * bucket.penalty.forget, standing.till)
+    ttl = math.max(ttl, math.floor((ends - now) / 1000) + 1 + MARGIN)
+  end
   redis.call('SET', key, raw, 'PX', string.format('%.0f', math.min(ttl, EXACT - 1)))
 end
 
@@ -203,7 +303,7 @@ for i = 1, BUCKETS do
     local writer
     if raw then
       local micros, at, old, leased, before
-      micros, at, old, leased, before, writer = read(raw)
+      micros, at, old, leased, before, writer, bucket.standing = read(raw)
       if not micros then
         -- Nobody knows what was spent or leased: the bucket starts empty, and fills only once
         -- every lease has ended.
@@ -214,6 +314,7 @@ for i = 1, BUCKETS do
           -- leased ends later than it could.
           at, leased, before, bucket.mend = now, leased + before, 0, true
         end
+        bucket.raw = raw
         local later = math.max(at, now)
         bucket.micros = filled(micros, at, later, numbers, leased, before)
         if old.gain ~= numbers.gain or old.period ~= numbers.period
@@ -241,6 +342,18 @@ for i = 1, BUCKETS do
     if debt > 0 then
       bucket.micros, bucket.mend = math.max(bucket.micros - debt, 0), true
     end
+    local penalty = penalties[i]
+    if penalty then
+      local known = bucket.standing
+      local standing = known or { level = 0, blocked = false, strikes = 0, since = 0, till = 0 }
+      bucket.penalty, bucket.standing = penalty, standing
+      aged(standing, bucket.at, penalty)
+      -- Where nothing is known of a wait, somebody took it back, and the node did not know yet.
+      if known and penalty.strikes > 0 then
+        strike(standing, penalty.strikes, bucket.at, penalty)
+        bucket.restand = true
+      end
+    end
   end
   bucket.demand = bucket.demand + price
 end
@@ -252,6 +365,26 @@ for _, bucket in pairs(buckets) do
     local enough = (bucket.micros - math.fmod(bucket.micros, bucket.demand)) / bucket.demand
     granted = math.min(granted, enough)
   end
+  if bucket.penalty and blocked_for(bucket.standing, bucket.at) > 0 then granted = 0 end
+end
+
+-- What a refusal means for how those stand whose buckets have too little.
+local function penalize(bucket)
+  local standing, demand, now = bucket.standing, bucket.demand, bucket.at
+  local lack = demand - (bucket.micros - granted * demand)
+  if granted == wanted or lack <= 0 and blocked_for(standing, now) == 0 then return end
+  local wait = 0
+  if lack > 0 then
+    wait = muldiv(lack, bucket.numbers.period, bucket.numbers.gain)
+    if muldiv(wait, bucket.numbers.gain, bucket.numbers.period) < lack then wait = wait + 1 end
+    if room(bucket) < demand then wait = wait + (epoch_of(now) + 2) * EPOCH - now end
+  end
+  if now < standing.till then strike(standing, wanted - granted, now, bucket.penalty) end
+  tell(standing, wait, now)
+  bucket.restand = true
+end
+for _, bucket in pairs(buckets) do
+  if bucket.penalty then penalize(bucket) end
 end
 
 local answer = { granted, clock }
@@ -279,10 +412,10 @@ for i = 1, BUCKETS do
     bucket.demand = 0
   end
   -- A refusal writes nothing, except where the key was broken, and would stay so, or a lease was
-  -- closed or a debt paid.
-  if bucket.mend then
+  -- closed or a debt paid; and how the subject stands with its penalty.
+  if bucket.mend or bucket.restand then
     write(key, bucket, now)
-    bucket.mend = false
+    bucket.mend, bucket.restand = false, false
   end
   local epoch = epoch_of(bucket.at)
   answer[5 * i - 2] = bucket.micros
@@ -290,5 +423,14 @@ for i = 1, BUCKETS do
   answer[5 * i] = epoch
   answer[5 * i + 1] = room(bucket)
   answer[5 * i + 2] = (epoch + 2) * EPOCH - now
+end
+for i = 1, BUCKETS do
+  local bucket = buckets[KEYS[i]]
+  if penalties[i] then
+    local standing = bucket.standing
+    answer[#answer + 1] = blocked_for(standing, bucket.at)
+    answer[#answer + 1] = standing.level
+    answer[#answer + 1] = standing.raised and 1 or 0
+  end
 end
 return answer

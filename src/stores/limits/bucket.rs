@@ -85,7 +85,7 @@ pub(super) fn refusal(levels: &[Bucket], short: &[u64]) -> ChargeAnswer {
         }
     }
     let (bucket, retry_after) = longest;
-    ChargeAnswer::Refused { bucket, retry_after, balances: balances(levels) }
+    ChargeAnswer::Refused { bucket, retry_after, penalty: 0, balances: balances(levels) }
 }
 
 /// What is left, bucket by bucket.

@@ -24,6 +24,7 @@ use super::link::Link;
 use super::links::{Call, Links, Reply};
 use super::memory::MemoryStore;
 use super::parts::{Part, Parts, demands};
+use super::penalty::{self, ToldPenalty};
 use super::stats::{Counters, count};
 
 /// Buckets in one closing.
@@ -133,7 +134,9 @@ impl Flights {
             let replies: SmallVec<[Reply; 1]> = replies.by_ref().take(group.parts.len()).collect();
             let scattered = replies.iter().any(|reply| matches!(reply, Reply::Scattered));
             let read = |(part, reply)| match reply {
-                Reply::Said(values, link) => Said::read(part, &values, &link, sent, now, counters),
+                Reply::Said(values, link) => {
+                    Said::read((&group.charge, part), &values, &link, sent, now, counters)
+                }
                 Reply::Scattered | Reply::Away => None,
             };
             let said: SmallVec<[Option<Said>; 1]> =
@@ -206,6 +209,8 @@ impl Flights {
                 .arg(terms.closed_before)
                 .arg(terms.back_before);
         }
+        let strikes = buckets.iter().map(|(bucket, terms, _)| (*bucket, terms.strikes));
+        command.arg(penalty::argument(strikes));
         Call { slot, command }
     }
 
@@ -271,7 +276,7 @@ impl Flights {
         };
         let levels: SmallVec<[Bucket; 5]> =
             group.charge.buckets.iter().zip(told).map(level).collect();
-        let refused =
+        let mut refused =
             (*admitted < group.waiting.len()).then(|| refused(&group.charge, &levels, told));
         let wait = match &refused {
             Some(ChargeAnswer::Refused { bucket, retry_after, .. }) => {
@@ -279,7 +284,10 @@ impl Flights {
             }
             _ => None,
         };
-        self.leases.told(&group.charge, told, wait, sent, now);
+        let least = self.leases.told(&group.charge, told, wait, sent, now);
+        if let Some(ChargeAnswer::Refused { retry_after, .. }) = &mut refused {
+            *retry_after = least.max(*retry_after);
+        }
         let granted = || ChargeAnswer::Granted { balances: balances(&levels) };
         let answers = std::iter::repeat_with(granted).take(*admitted);
         let answers = answers.chain(std::iter::repeat(refused).flatten());
@@ -303,7 +311,8 @@ struct Verdict {
 impl Verdict {
     /// Nothing, unless every part was answered.
     fn of(group: &Group, said: &[Option<Said>]) -> Option<Self> {
-        let none = Told { left: 0, lease: 0, epoch: 0, room: 0, lapse: 0 };
+        let penalty = ToldPenalty::default();
+        let none = Told { left: 0, lease: 0, epoch: 0, room: 0, lapse: 0, penalty };
         let told = SmallVec::from_elem(none, group.charge.buckets.len());
         let mut verdict = Self { admitted: group.waiting.len(), at: 0, told };
         for (part, said) in group.parts.iter().zip(said) {
@@ -343,14 +352,14 @@ impl Part {
 impl Said {
     /// What the script answered. Nothing if that is not an answer to the call.
     fn read(
-        part: &Part,
+        asked: (&Charge, &Part),
         reply: &[i64],
         link: &Link,
         sent: Now,
         now: Now,
         counters: &Counters,
     ) -> Option<Self> {
-        let said = Self::of(part, reply);
+        let said = Self::of(asked, reply);
         match &said {
             Some(said) => link.answered(said.at, sent, now),
             None => {
@@ -361,13 +370,11 @@ impl Said {
         said
     }
 
-    fn of(part: &Part, reply: &[i64]) -> Option<Self> {
+    fn of((charge, part): (&Charge, &Part), reply: &[i64]) -> Option<Self> {
         let [granted, server_micros, rest @ ..] = reply else { return None };
-        let (buckets, []) = rest.as_chunks::<5>() else { return None };
-        if buckets.len() != part.buckets.len() {
-            return None;
-        }
-        let mut told = SmallVec::new();
+        let (buckets, penalties) = rest.split_at_checked(5 * part.buckets.len())?;
+        let (buckets, _) = buckets.as_chunks::<5>();
+        let mut told: SmallVec<[Told; 5]> = SmallVec::new();
         for bucket in buckets {
             let [left, lease, epoch, room, lapse] = bucket.map(|n| u64::try_from(n).ok());
             told.push(Told {
@@ -376,8 +383,15 @@ impl Said {
                 epoch: epoch?,
                 room: room?,
                 lapse: lapse?,
+                penalty: ToldPenalty::default(),
             });
         }
+        let asked = part.buckets.iter().filter_map(|index| charge.buckets.get(*index));
+        penalty::answer(penalties, asked, |index, said| {
+            if let Some(told) = told.get_mut(index) {
+                told.penalty = said;
+            }
+        })?;
         let granted = usize::try_from(*granted).ok()?;
         Some(Self { granted, at: u64::try_from(*server_micros).ok()?, told })
     }
@@ -404,6 +418,9 @@ fn refused(charge: &Charge, levels: &[Bucket], told: &[Told]) -> ChargeAnswer {
                 (*named, *retry_after) = (index, wait);
             }
         }
+    }
+    for (index, told) in told.iter().enumerate().filter(|(_, told)| told.penalty.blocked > 0) {
+        penalty::hold(&mut answer, index, told.penalty.blocked, told.penalty.level);
     }
     answer
 }

@@ -60,7 +60,17 @@ mod tests {
         let one = NonZeroU32::MIN;
         let rate = Rate { tokens: one, period_millis: one, burst: one };
         let when_away = WhenAway::Closed;
-        key("t:", &BucketCharge { limit: Arc::from(limit), subject, rate, cost: one, when_away })
+        key(
+            "t:",
+            &BucketCharge {
+                limit: Arc::from(limit),
+                subject,
+                rate,
+                cost: one,
+                when_away,
+                penalty: None,
+            },
+        )
     }
 
     #[test]

@@ -23,10 +23,11 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use crate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Rate, Subject};
+use crate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Penalty, Rate, Subject};
 use crate::domain::clock::{Clock, Now};
 
 use super::bucket::{Bucket, balances, capacity, price, wait};
+use super::penalty::{ToldPenalty, hold};
 
 /// Parts that are locked apart.
 const SHARDS: usize = 64;
@@ -99,6 +100,7 @@ struct LeaseCounters {
     local: AtomicU64,
     remembered: AtomicU64,
     forgotten: AtomicU64,
+    raised: AtomicU64,
 }
 
 /// What leases came to since the start.
@@ -110,6 +112,8 @@ pub struct LeaseStats {
     pub remembered: u64,
     /// Leases that were forgotten to make room for others.
     pub forgotten: u64,
+    /// How often a call raised a caller's penalty.
+    pub raised: u64,
     /// Buckets in the table.
     pub buckets: usize,
 }
@@ -135,6 +139,12 @@ struct Entry {
     refused_price: u64,
     /// When it would have that, if nobody else spends.
     retry_at: u64,
+    /// Until then, its penalty refuses everything, on that level.
+    blocked_until: u64,
+    level: u8,
+    penalty: Option<Arc<Penalty>>,
+    /// Refusals that Redis does not know of, before the subject was to come back.
+    strikes: u32,
     /// A call for a lease is on its way, at most until then.
     asked_until: u64,
     used: Used,
@@ -195,6 +205,8 @@ pub(super) struct Terms {
     /// The same for the epoch before.
     pub(super) closed_before: u64,
     pub(super) back_before: u64,
+    /// Refusals that count for its penalty.
+    pub(super) strikes: u32,
 }
 
 /// What Redis said of one bucket.
@@ -208,6 +220,7 @@ pub(super) struct Told {
     /// The most that it holds beside all leases, and when those have ended, in microseconds.
     pub(super) room: u64,
     pub(super) lapse: u64,
+    pub(super) penalty: ToldPenalty,
 }
 
 impl Leases {
@@ -248,7 +261,7 @@ impl Leases {
             match find(&mut shards, *hash, bucket) {
                 Some(entry) => {
                     entry.used.once(now);
-                    let leased = entry.spendable(now) >= demand;
+                    let leased = now >= entry.blocked_until && entry.spendable(now) >= demand;
                     refused |= !leased && entry.refuses(demand, now);
                     local &= leased;
                 }
@@ -312,13 +325,15 @@ impl Leases {
                 entry.asked_until = now.saturating_add(patience);
                 terms.want = entry.used.ahead().saturating_mul(price(bucket));
             }
+            terms.strikes = std::mem::take(&mut entry.strikes);
             out.push(terms);
         }
         out
     }
 
     /// Takes note of what Redis said about a charge whose call was sent then. `refused` is how long
-    /// it is to wait, where nothing more is to be had for now.
+    /// it is to wait, where nothing more is to be had for now. Returns that, or longer where the
+    /// bucket is left alone for longer.
     pub(super) fn told(
         &self,
         charge: &Charge,
@@ -326,7 +341,8 @@ impl Leases {
         refused: Option<(usize, Duration)>,
         sent: Now,
         now: Now,
-    ) {
+    ) -> Duration {
+        let mut least = Duration::ZERO;
         let (sent, now) = (micros(sent), micros(now));
         let ends = self.epoch.spent_until(sent);
         let hashes = self.hashes(charge);
@@ -341,12 +357,17 @@ impl Leases {
             let left = told.left.saturating_add(told.lease).saturating_add(entry.spendable(now));
             entry.seen = Bucket { micros: left, at: now, rate: bucket.rate };
             entry.refused_until = 0;
+            let ToldPenalty { blocked, level, raised } = told.penalty;
+            entry.penalty.clone_from(&bucket.penalty);
+            (entry.blocked_until, entry.level) = (now.saturating_add(blocked), level);
+            self.stats.raised.fetch_add(u64::from(raised), Ordering::Relaxed);
             if let Some((_, wait)) = refused.filter(|(refusing, _)| *refusing == index) {
                 let wait = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
                 entry.retry_at = now.saturating_add(wait);
                 let rest = wait.max(entry.rest(&bucket.rate)).min(REMEMBERED);
                 entry.refused_until = now.saturating_add(rest);
-                entry.refused_price = price(bucket);
+                entry.refused_price = if blocked > 0 { 0 } else { price(bucket) };
+                least = Duration::from_micros(wait.max(rest));
             }
             if told.lease > 0 && ends > now {
                 entry.add(told, ends);
@@ -354,6 +375,7 @@ impl Leases {
                 due.push_back((self.epoch.given_back_at(ends), *hash));
             }
         }
+        least
     }
 
     /// Buckets with a lease that is to go back now, and what to say of them. `all`: whenever they
@@ -393,6 +415,7 @@ impl Leases {
             local: self.stats.local.load(Ordering::Relaxed),
             remembered: self.stats.remembered.load(Ordering::Relaxed),
             forgotten: self.stats.forgotten.load(Ordering::Relaxed),
+            raised: self.stats.raised.load(Ordering::Relaxed),
             buckets: self.shards.iter().map(lock).sum(),
         }
     }
@@ -401,6 +424,7 @@ impl Leases {
         let mut shards = self.lock(hashes);
         let mut levels: SmallVec<[Bucket; 5]> = SmallVec::new();
         let (mut named, mut longest) = (0, Duration::ZERO);
+        let mut held = None;
         for (index, ((bucket, hash), demand)) in
             charge.buckets.iter().zip(hashes).zip(demands).enumerate()
         {
@@ -416,11 +440,23 @@ impl Leases {
                     if wait > longest {
                         (named, longest) = (index, wait);
                     }
+                    // What comes later, and is refused, only waits for the next call.
+                    if bucket.penalty.is_some() && now < entry.retry_at {
+                        entry.strikes = entry.strikes.saturating_add(1);
+                    }
+                    if now < entry.blocked_until {
+                        held = Some((index, entry.blocked_until - now, entry.level));
+                    }
                 }
             }
             levels.push(level);
         }
-        ChargeAnswer::Refused { bucket: named, retry_after: longest, balances: balances(&levels) }
+        let (retry_after, balances) = (longest, balances(&levels));
+        let mut answer = ChargeAnswer::Refused { bucket: named, retry_after, penalty: 0, balances };
+        if let Some((index, blocked, level)) = held {
+            hold(&mut answer, index, blocked, level);
+        }
+        answer
     }
 
     fn hashes(&self, charge: &Charge) -> SmallVec<[u64; 5]> {
@@ -466,6 +502,10 @@ impl Shard {
                 refused_until: 0,
                 refused_price: 0,
                 retry_at: 0,
+                blocked_until: 0,
+                level: 0,
+                penalty: None,
+                strikes: 0,
                 asked_until: 0,
                 used: Used { since: now, count: 0, per_second: 0 },
             };
@@ -514,6 +554,7 @@ impl Entry {
             rate: self.seen.rate,
             cost: NonZeroU32::MIN,
             when_away: crate::domain::charge::WhenAway::Closed,
+            penalty: self.penalty.clone(),
         }
     }
 

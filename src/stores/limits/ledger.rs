@@ -18,6 +18,7 @@ use crate::domain::ids::OrgId;
 use crate::stores::cluster::seeds::Seeds;
 
 use super::bucket::{Bucket, MICRO, capacity, wait};
+use super::penalty::Standing;
 use super::redis::BadRedisUrl;
 
 /// Time for a connection, and for one answer: somebody waits, and no request does.
@@ -61,6 +62,10 @@ pub struct ShownBucket {
     pub period_millis: u32,
     /// Until it is full again, in milliseconds.
     pub full_in_millis: u64,
+    /// The level of the subject's penalty; 0 is none.
+    pub penalty: u8,
+    /// How much longer that refuses everything, in milliseconds.
+    pub blocked_millis: u64,
     #[serde(skip)]
     key: Arc<str>,
     /// Which of the servers has it.
@@ -105,7 +110,8 @@ impl Ledger {
         Ok(Self { servers, prefix: Arc::clone(&settings.key_prefix), epoch })
     }
 
-    /// The buckets that are not full and not forgotten, those with the least left first.
+    /// The buckets that are not full and not forgotten, or that a penalty is kept for: those first
+    /// that a penalty blocks, then those with the least left.
     ///
     /// # Errors
     /// If Redis does not answer.
@@ -117,7 +123,10 @@ impl Ledger {
         // A scan may come across a key twice.
         found.sort_by(|a, b| a.key.cmp(&b.key));
         found.dedup_by(|a, b| a.key == b.key);
-        found.sort_by_key(|bucket| bucket.left.saturating_mul(1_000) / u64::from(bucket.burst));
+        found.sort_by_key(|bucket| {
+            let part = bucket.left.saturating_mul(1_000) / u64::from(bucket.burst);
+            (bucket.blocked_millis == 0, part)
+        });
         Ok(found)
     }
 
@@ -169,9 +178,26 @@ impl Ledger {
     /// # Errors
     /// If Redis does not answer.
     pub async fn set(&mut self, bucket: &ShownBucket, tokens: u64) -> Result<bool, LedgerError> {
+        self.write(bucket, tokens, "keep").await
+    }
+
+    /// Fills a bucket, but for what is leased of it, and takes its subject's penalty back.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn reset(&mut self, bucket: &ShownBucket) -> Result<bool, LedgerError> {
+        self.write(bucket, u64::from(bucket.burst), "forgive").await
+    }
+
+    async fn write(
+        &mut self,
+        bucket: &ShownBucket,
+        tokens: u64,
+        penalty: &str,
+    ) -> Result<bool, LedgerError> {
         let script = Script::new(include_str!("set.lua"));
         let mut call = script.key(bucket.key.as_ref());
-        call.arg(tokens.saturating_mul(MICRO)).arg(self.epoch);
+        call.arg(tokens.saturating_mul(MICRO)).arg(self.epoch).arg(penalty);
         let Some(connection) = self.servers.get_mut(bucket.server) else { return Ok(false) };
         Ok(call.invoke_async::<i64>(connection).await? == 1)
     }
@@ -237,6 +263,7 @@ struct State {
     bucket: Bucket,
     leased: u64,
     before: u64,
+    standing: Standing,
 }
 
 impl State {
@@ -247,14 +274,21 @@ impl State {
         let (tokens, rest) = rest.split_first_chunk::<4>()?;
         let (period, rest) = rest.split_first_chunk::<4>()?;
         let (burst, rest) = rest.split_first_chunk::<4>()?;
-        let (leased, before) = rest.split_first_chunk::<8>()?;
-        let before: &[u8; 8] = before.try_into().ok()?;
+        let (leased, rest) = rest.split_first_chunk::<8>()?;
+        let (before, rest) = rest.split_first_chunk::<8>()?;
+        // Which primary wrote it is for the script to judge.
+        let rest = if matches!(version, 3 | 7) { rest.split_first_chunk::<4>()?.1 } else { rest };
+        let standing = match (version, rest) {
+            (2 | 3, []) => Standing::default(),
+            (6 | 7, rest) => standing(rest.try_into().ok()?)?,
+            _ => return None,
+        };
         let number = |bytes: &[u8; 4]| NonZeroU32::new(u32::from_le_bytes(*bytes));
         let rate =
             Rate { tokens: number(tokens)?, period_millis: number(period)?, burst: number(burst)? };
         let bucket = Bucket { micros: whole(micros)?, at: whole(at)?, rate };
         let (leased, before) = (whole(leased)?, whole(before)?);
-        (*version == 2).then_some(Self { bucket, leased, before })
+        Some(Self { bucket, leased, before, standing })
     }
 
     /// What it holds now: what is leased leaves it less room. Nothing where it is full again.
@@ -269,7 +303,8 @@ impl State {
         let level = self.bucket.at(now, &rate);
         let left = level.micros.min(capacity(&rate).saturating_sub(leased));
         let missing = capacity(&rate).saturating_sub(left);
-        (missing > 0).then(|| ShownBucket {
+        let blocked = self.standing.blocked_for(now);
+        (missing > 0 || blocked > 0 || self.standing.level > 0).then(|| ShownBucket {
             organization: name.organization(),
             limit: name.limit,
             scope: name.scope,
@@ -280,10 +315,29 @@ impl State {
             tokens: rate.tokens.get(),
             period_millis: rate.period_millis.get(),
             full_in_millis: u64::try_from(wait(missing, &rate).as_millis()).unwrap_or(u64::MAX),
+            penalty: self.standing.level,
+            blocked_millis: blocked.div_ceil(1_000),
             key: Arc::from(key),
             server: 0,
         })
     }
+}
+
+/// How a subject stands with its penalty, as it was when that was written: how long it takes to forget
+/// is for the policy to say, and the key is gone when everything is forgotten.
+fn standing(raw: &[u8; 19]) -> Option<Standing> {
+    let (level, rest) = raw.split_first()?;
+    let (strikes, rest) = rest.split_first_chunk::<2>()?;
+    let (since, until) = rest.split_first_chunk::<8>()?;
+    let (since, until) = (whole(since)?, whole(until.try_into().ok()?)?);
+    let (level, blocked) = (level & 127, level & 128 > 0);
+    Some(Standing {
+        level,
+        blocked,
+        strikes: u32::from(u16::from_le_bytes(*strikes)),
+        since,
+        until,
+    })
 }
 
 /// A whole number that the script keeps as a double.
@@ -313,6 +367,43 @@ mod tests {
             ["", "x:{t}:u:1:a:b", "t:{t}:u:9:a:b", "t:{t}:z:1:a:b", "t:{t}:u:1:ab", "t:sessions"]
         {
             assert!(Name::of("t:", odd).is_none(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_read_as_each_kind_of_call_leaves_it() {
+        let of = |kind: u8, rest: &[&[u8]]| {
+            let mut raw = vec![kind];
+            raw.extend_from_slice(&3e6_f64.to_le_bytes());
+            raw.extend_from_slice(&5e15_f64.to_le_bytes());
+            for number in [1_u32, 1_000, 10] {
+                raw.extend_from_slice(&number.to_le_bytes());
+            }
+            raw.extend_from_slice(&[0; 16]);
+            rest.iter().for_each(|part| raw.extend_from_slice(part));
+            State::read(&raw)
+        };
+        let (since, until) = (1e6_f64.to_le_bytes(), 9e6_f64.to_le_bytes());
+        let penalty = [&[131, 7, 0][..], &since, &until].concat();
+        let writer: &[u8] = &[1, 2, 3, 4];
+        for state in [of(2, &[]), of(3, &[writer])] {
+            assert_eq!(
+                state.map(|state| (state.bucket.micros, state.standing.level)).unwrap(),
+                (3_000_000, 0)
+            );
+        }
+        for state in [of(6, &[&penalty]), of(7, &[writer, &penalty])] {
+            let wanted = Standing {
+                level: 3,
+                blocked: true,
+                strikes: 7,
+                since: 1_000_000,
+                until: 9_000_000,
+            };
+            assert_eq!(state.map(|state| state.standing).unwrap(), wanted);
+        }
+        for odd in [of(2, &[writer]), of(3, &[]), of(6, &[]), of(7, &[&penalty]), of(4, &[])] {
+            assert!(odd.is_none());
         }
     }
 

@@ -19,7 +19,8 @@ use crate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Subject};
 use crate::domain::clock::Now;
 use crate::domain::known::Outage;
 
-use super::bucket::{Bucket, balances, capacity, price, refusal};
+use super::bucket::{Bucket, balances, capacity, price, refusal, wait};
+use super::penalty::{Standing, hold};
 
 /// Shards of a large store; small ones have fewer, so that the bound stays meaningful.
 const MOST_SHARDS: u32 = 64;
@@ -45,6 +46,7 @@ struct Shard {
     hand: usize,
     overflow: [Option<Bucket>; OVERFLOWS],
     overflowed: u64,
+    raised: u64,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,8 @@ struct Entry {
     limit: Arc<str>,
     subject: Subject,
     bucket: Bucket,
+    /// How the subject stands with the limit's penalty, where it was refused lately.
+    standing: Option<Box<Standing>>,
     /// Micro-tokens taken since it was last full, or since [`MemoryStore::paid`].
     owed: u64,
 }
@@ -113,9 +117,13 @@ impl MemoryStore {
             levels.push(level);
             spots.push(Spot { shard, place, demand });
         }
-        if short.iter().any(|lack| *lack > 0) {
-            drop(shards);
-            return refusal(&levels, &short);
+        let blocked = charge.penalizes() && blocked(charge, &hashes, &mut shards, now);
+        if blocked || short.iter().any(|lack| *lack > 0) {
+            let mut answer = refusal(&levels, &short);
+            if charge.penalizes() {
+                penalize(charge, &hashes, &short, &mut shards, now, &mut answer);
+            }
+            return answer;
         }
         for ((bucket, level), spot) in charge.buckets.iter().zip(&mut levels).zip(&spots) {
             let was_full = level.micros >= capacity(&level.rate);
@@ -169,6 +177,7 @@ impl MemoryStore {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             usage.buckets = usage.buckets.saturating_add(shard.buckets.len());
             usage.overflowed = usage.overflowed.saturating_add(shard.overflowed);
+            usage.raised = usage.raised.saturating_add(shard.raised);
         }
         usage
     }
@@ -178,7 +187,7 @@ impl MemoryStore {
         usize::try_from((hash >> 32) & 0xffff).unwrap_or(0) & (self.shards.len() - 1)
     }
 
-    fn lock(&self, hashes: &[u64]) -> SmallVec<[(usize, MutexGuard<'_, Shard>); 5]> {
+    fn lock(&self, hashes: &[u64]) -> Locked<'_> {
         let mut wanted: SmallVec<[usize; 5]> =
             hashes.iter().map(|hash| self.shard_of(*hash)).collect();
         // One order for everybody, and each lock once.
@@ -202,7 +211,11 @@ pub struct MemoryUsage {
     pub buckets: usize,
     /// Buckets of charges that had to share, since the start.
     pub overflowed: u64,
+    /// How often a caller's penalty was raised, since the start.
+    pub raised: u64,
 }
+
+type Locked<'m> = SmallVec<[(usize, MutexGuard<'m, Shard>); 5]>;
 
 impl Shard {
     fn new(most: usize) -> Self {
@@ -212,6 +225,7 @@ impl Shard {
             hand: 0,
             overflow: [None; OVERFLOWS],
             overflowed: 0,
+            raised: 0,
         }
     }
 
@@ -258,7 +272,7 @@ impl Shard {
             self.hand = (self.hand + 1) % slots;
             let Ok(found) = self.buckets.get_bucket_entry(self.hand) else { continue };
             let entry = found.get();
-            if entry.bucket.is_full(now) && !charged.contains(&entry.hash) {
+            if entry.is_idle(now) && !charged.contains(&entry.hash) {
                 found.remove();
                 excess -= 1;
             }
@@ -285,6 +299,7 @@ impl Shard {
                         limit: Arc::clone(&charge.limit),
                         subject: charge.subject.clone(),
                         bucket: level,
+                        standing: None,
                         owed: price(charge),
                     };
                     self.buckets.insert_unique(hash, entry, |entry| entry.hash);
@@ -295,9 +310,64 @@ impl Shard {
 }
 
 impl Entry {
+    /// Whether it can be forgotten. A level without a wait is not worth a place that somebody else
+    /// needs.
+    fn is_idle(&self, now: u64) -> bool {
+        self.bucket.is_full(now)
+            && self.standing.as_ref().is_none_or(|standing| standing.blocked_for(now) == 0)
+    }
+
     fn is(&self, charge: &BucketCharge) -> bool {
         (Arc::ptr_eq(&self.limit, &charge.limit) || self.limit == charge.limit)
             && self.subject == charge.subject
+    }
+}
+
+/// Whether a penalty refuses everything of one of these buckets.
+fn blocked(charge: &Charge, hashes: &[u64], shards: &mut Locked<'_>, now: u64) -> bool {
+    charge.buckets.iter().zip(hashes).any(|(bucket, hash)| {
+        let Some(penalty) = &bucket.penalty else { return false };
+        let found = shards.iter().find_map(|(_, shard)| {
+            shard.buckets.find(*hash, |entry| entry.is(bucket))?.standing.as_ref()
+        });
+        found.is_some_and(|standing| standing.at(now, penalty).blocked_for(now) > 0)
+    })
+}
+
+/// What a refusal means for how the subjects of its buckets stand, and the other way round. Those who
+/// share an overflow bucket have no standing.
+fn penalize(
+    charge: &Charge,
+    hashes: &[u64],
+    short: &[u64],
+    shards: &mut Locked<'_>,
+    now: u64,
+    answer: &mut ChargeAnswer,
+) {
+    for (index, ((bucket, hash), lack)) in charge.buckets.iter().zip(hashes).zip(short).enumerate()
+    {
+        let Some(penalty) = &bucket.penalty else { continue };
+        for (_, shard) in shards.iter_mut() {
+            let shard: &mut Shard = shard;
+            let Some(entry) = shard.buckets.find_mut(*hash, |entry| entry.is(bucket)) else {
+                continue;
+            };
+            let mut standing = entry.standing.as_deref().copied().unwrap_or_default();
+            standing = standing.at(now, penalty);
+            if *lack > 0 || standing.blocked_for(now) > 0 {
+                let wait = u64::try_from(wait(*lack, &bucket.rate).as_micros()).unwrap_or(u64::MAX);
+                shard.raised += u64::from(standing.refused(wait, now, penalty));
+            }
+            let blocked = standing.blocked_for(now);
+            if blocked > 0 {
+                hold(answer, index, blocked, standing.level);
+            }
+            if standing.matters(now) {
+                entry.standing = Some(Box::new(standing));
+            } else {
+                entry.standing = None;
+            }
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) mod link;
 pub(super) mod links;
 pub mod memory;
 mod parts;
+mod penalty;
 pub mod redis;
 mod server_clock;
 mod share;
@@ -161,7 +162,12 @@ impl LimitStore {
     fn counted(&self, answer: ChargeAnswer) -> ChargeAnswer {
         match &answer {
             ChargeAnswer::Granted { .. } => count(&self.counters.granted),
-            ChargeAnswer::Refused { .. } => count(&self.counters.refused),
+            ChargeAnswer::Refused { penalty, .. } => {
+                count(&self.counters.refused);
+                if *penalty > 0 {
+                    count(&self.counters.penalized);
+                }
+            }
             // Counted where the reason is known.
             ChargeAnswer::Away(_) => {}
         }

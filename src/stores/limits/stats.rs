@@ -18,6 +18,10 @@ pub struct LimitStats {
     pub granted: u64,
     /// Charges refused.
     pub refused: u64,
+    /// Those of them that a penalty refused.
+    pub penalized: u64,
+    /// How often a penalty was raised at this node.
+    pub raised: u64,
     /// Charges that went unanswered, for each reason.
     pub away: AwayStats,
     /// Charges to this node's share, granted.
@@ -64,6 +68,7 @@ pub struct AwayStats {
 pub(super) struct Counters {
     pub(super) granted: AtomicU64,
     pub(super) refused: AtomicU64,
+    pub(super) penalized: AtomicU64,
     pub(super) not_asked: AtomicU64,
     pub(super) timed_out: AtomicU64,
     pub(super) failed: AtomicU64,
@@ -99,6 +104,8 @@ impl Counters {
         LimitStats {
             granted: load(&self.granted),
             refused: load(&self.refused),
+            penalized: load(&self.penalized),
+            raised: memory.raised.saturating_add(leases.raised),
             away: AwayStats {
                 not_asked: load(&self.not_asked),
                 timed_out: load(&self.timed_out),

@@ -40,6 +40,7 @@ fn bucket(limit: &str, user: &str, tokens: u32, burst: u32) -> BucketCharge {
         rate: Rate { tokens: number(tokens), period_millis: number(1_000), burst: number(burst) },
         cost: NonZeroU32::MIN,
         when_away: WhenAway::Closed,
+        penalty: None,
     }
 }
 
@@ -52,7 +53,8 @@ fn one() -> Charge {
 }
 
 fn told(lease: u64, epoch: u64) -> Told {
-    Told { left: 0, lease: lease * MICRO, epoch, room: 0, lapse: 0 }
+    let lease = lease * MICRO;
+    Told { left: 0, lease, epoch, room: 0, lapse: 0, penalty: ToldPenalty::default() }
 }
 
 /// Redis answered at once, with a lease for each bucket.
@@ -113,6 +115,45 @@ fn a_process_that_was_stopped_after_it_read_the_clock_admits_nobody_from_a_lease
     assert_eq!(leases.stats().local, 0);
     let answer = leases.decide(&charge, before, &At(SPENT - 1));
     assert!(matches!(answer, Some(ChargeAnswer::Granted { .. })), "{answer:?}");
+}
+
+#[test]
+fn refusals_that_come_too_early_are_told_once_and_those_after_that_are_not_counted() {
+    let mut bucket = bucket("hot", "ann", 100, 1_000);
+    let number = |n: u32| NonZeroU32::new(n).unwrap();
+    bucket.penalty = Some(Arc::new(Penalty {
+        after: number(5),
+        first_millis: number(1_000),
+        most_millis: number(1_000),
+        forget_millis: number(1_000),
+    }));
+    let (leases, charge) = (leases(1_000), of([bucket]));
+    // Asked for often enough, an empty bucket is left alone for longer than its wait.
+    heat(&leases, &charge);
+    refuse(&leases, &charge, Duration::from_millis(20), 400_000);
+    for at in [400_001, 419_999, 420_000] {
+        assert!(waits(decide(&leases, &charge, at)).is_some());
+    }
+    let strikes = |at| leases.terms(&charge, At(at).now(), PATIENCE)[0].strikes;
+    assert_eq!(strikes(420_000), 2);
+    assert_eq!(strikes(420_001), 0, "they are told once");
+}
+
+#[test]
+fn a_penalty_refuses_whatever_is_asked_for_and_whatever_is_leased() {
+    let (leases, charge) = (leases(1_000), one());
+    lease(&leases, &charge, 10, 7, 0);
+    let blocked = ToldPenalty { blocked: 5_000_000, level: 2, raised: true };
+    let told = Told { penalty: blocked, ..told(0, 0) };
+    let (now, wait) = (At(1).now(), Duration::from_secs(5));
+    leases.told(&charge, &[told], Some((0, wait)), now, now);
+    match decide(&leases, &charge, 2) {
+        Some(ChargeAnswer::Refused { penalty: 2, retry_after, balances, .. }) => {
+            assert_eq!((retry_after.as_secs_f64().ceil() as u64, balances[0].remaining), (5, 0));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(leases.stats().raised, 1);
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn charge(user: &str, burst: u32) -> Charge {
         rate: Rate { tokens: number(1), period_millis: number(1_000), burst: number(burst) },
         cost: number(1),
         when_away: WhenAway::LocalShare,
+        penalty: None,
     };
     Charge { buckets: std::iter::once(bucket).collect() }
 }

@@ -1,0 +1,75 @@
+//! Callers that do not wait as they are told: what they get, and what is on record of it.
+
+use serde_json::{Value, json};
+
+use crate::support::fixture::{ALICE, BOB};
+use crate::support::recorder::Recorder;
+use crate::support::stack::{Options, drafted, policy_yaml, token};
+use crate::support::{eventually, http};
+
+const EVENTS: &str = "/rest/v1/events?select=id";
+
+#[tokio::test]
+async fn who_does_not_wait_is_refused_for_longer_and_that_is_on_record() {
+    let upstream = Recorder::start().await;
+    let options = Options { per_user: 2, ..Options::default() };
+    let draft = drafted(upstream.addr(), &options);
+    let policy = policy_yaml(&options);
+    let stated = policy.replace(
+        "per_user: { scope: user,",
+        "per_user: { scope: user, penalty: { after: 5, first: 3h, most: 6h },",
+    );
+    assert_ne!(policy, stated);
+    draft.write("policy.yaml", &stated.replace("audit: all", "audit: refusals"));
+    let gateway = draft.start().await;
+    let get = async |user: &str| {
+        let bearer = format!("Bearer {}", token(user));
+        http::get(gateway.listen(), EVENTS, &[("Authorization", bearer.as_str())]).await.unwrap()
+    };
+    for _ in 0..2 {
+        assert_eq!(get(ALICE).await.status, 200);
+    }
+    // The first of them is told when to come, five come before that, and the last of these is
+    // told of its penalty.
+    let mut answers = Vec::new();
+    for _ in 0..6 {
+        let answer = get(ALICE).await;
+        assert_eq!(answer.status, 429, "{}", answer.text());
+        answers.push(answer);
+    }
+    let last = answers.pop().unwrap();
+    for answer in &answers {
+        assert_eq!(answer.json()["code"], "rate_limited");
+        assert!(wait(answer) <= 1_800, "half an hour for one of two in an hour");
+    }
+    assert_eq!(last.json()["code"], "rate_limit_penalty", "{}", last.text());
+    assert_eq!(last.header("x-tollgate-limit"), Some("per_user"));
+    assert!((10_800..=12_960).contains(&wait(&last)), "three hours, and up to a fifth more");
+    let told = last.header("ratelimit").unwrap();
+    assert!(told.starts_with("\"per_user\";r=0;t=1"), "{told}");
+    assert_eq!(get(BOB).await.status, 200, "nobody else is meant");
+
+    let records: Vec<Value> = eventually("six refusals on record", async || {
+        let audit = std::fs::read_to_string(gateway.dir().join("audit.jsonl")).ok()?;
+        let records = audit.lines().map(|line| serde_json::from_str(line).unwrap());
+        let records: Vec<Value> = records.collect();
+        (records.len() == 6).then_some(records)
+    })
+    .await;
+    let record = &records[5];
+    assert_eq!((&record["code"], &record["penalty"]), (&json!("rate_limit_penalty"), &json!(1)));
+    assert!(record["policy"].as_str().unwrap().contains("policy.yaml:"), "{record}");
+    assert!(records[0].get("penalty").is_none());
+    let metrics = http::get(gateway.admin(), "/metrics", &[]).await.unwrap().text();
+    for counted in [
+        "tollgate_limit_penalties_total{event=\"raised\"} 1",
+        "tollgate_limit_penalties_total{event=\"refused\"} 1",
+        "tollgate_refusals_total{code=\"rate_limit_penalty\"} 1",
+    ] {
+        assert!(metrics.contains(counted), "{counted}");
+    }
+}
+
+fn wait(answer: &http::Answer) -> u64 {
+    answer.header("retry-after").unwrap().parse().unwrap()
+}
