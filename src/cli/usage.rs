@@ -26,13 +26,15 @@ The numbers are those of the ledger (`metering` in the gateway file), which is a
 Calls are requests that were admitted; bytes are those of bodies, of requests in and of answers out;
 a request costs what the highest of its limits states, 1 without. Days are those of the time zone of
 the organization, or of `metering.zone` if it has none.
-By user and by key, callers that are none of these are one line for each kind, so that the lines of
-an organization always add up to all that it used.
+By user and by key, callers that are none of these are one line for each kind, and by team what no team
+bears is one, so that the lines of an organization always add up to all that it used. A request is
+borne by the team that it names, or else by the only team of its caller. In CSV, a text that a
+spreadsheet would take for a formula begins with an apostrophe.
 
 Examples:
   tollgate usage                                              this month, by organization
   tollgate usage --organization acme --by day --from 2026-11
-  tollgate usage --from 2026-10 --to 2026-10 --by user --format csv > october.csv")]
+  tollgate usage --from 2026-10 --to 2026-10 --by team --format csv > october.csv")]
 pub struct Usage {
     /// Of this organization only: its slug or id
     #[arg(long, value_name = "ORGANIZATION")]
@@ -68,6 +70,8 @@ pub enum What {
     Key,
     /// A day of an organization
     Day,
+    /// A team of an organization
+    Team,
 }
 
 /// How a report is printed.
@@ -112,6 +116,7 @@ pub(super) fn run(arguments: &Usage) -> Result<Done, Failure> {
         What::User => By::User,
         What::Key => By::Key,
         What::Day => By::Day,
+        What::Team => By::Team,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let lines = runtime.block_on(async {
@@ -186,6 +191,7 @@ fn about(what: What) -> &'static [&'static str] {
         What::Organization => &["organization"],
         What::Day => &["organization", "day"],
         What::User | What::Key => &["organization", "kind", "subject"],
+        What::Team => &["organization", "team"],
     }
 }
 
@@ -198,6 +204,7 @@ fn words(line: &UsageLine, what: What) -> Vec<&str> {
         What::User | What::Key => {
             [line.kind.as_deref(), Some(line.subject.as_deref().unwrap_or_default())]
         }
+        What::Team => [Some(line.team.as_deref().unwrap_or_default()), None],
     };
     std::iter::once(line.organization.as_str()).chain(more.into_iter().flatten()).collect()
 }
@@ -220,11 +227,16 @@ fn csv(lines: &[UsageLine], what: What) -> String {
     out
 }
 
-/// A field of RFC 4180.
+/// A field of RFC 4180. Subjects are what identity providers and operators say, and spreadsheets run
+/// what begins like a formula (OWASP, "CSV Injection"): an apostrophe makes it text.
 fn quoted(field: &str) -> String {
-    match field.contains(['"', ',', '\r', '\n']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
+    let text = match field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
+        true => format!("'{field}"),
         false => field.to_owned(),
+    };
+    match text.contains(['"', ',', ';', '\t', '\r', '\n']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text,
     }
 }
 
@@ -276,6 +288,7 @@ mod tests {
             day: None,
             kind: Some("user".to_owned()),
             subject: (!subject.is_empty()).then(|| subject.to_owned()),
+            team: None,
             calls,
             bytes_in: 10,
             bytes_out: 2_000,
@@ -301,6 +314,33 @@ mod tests {
             "organization,kind,subject,calls,bytes_in,bytes_out,cost\r\n\
              11111111-1111-4111-8111-111111111111,user,\"a,\"\"b\"\"\",3,10,2000,3\r\n\
              11111111-1111-4111-8111-111111111111,user,,4,10,2000,4\r\n"
+        );
+    }
+
+    #[test]
+    fn what_a_spreadsheet_would_run_is_text_in_csv_and_numbers_are_exact() {
+        let formulas = [
+            ("=HYPERLINK(\"http://x\",1)", "\"'=HYPERLINK(\"\"http://x\"\",1)\""),
+            ("+1", "'+1"),
+            ("-1+cmd|' /C calc'!A0", "'-1+cmd|' /C calc'!A0"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "\"'\t=1\""),
+            ("a;=1", "\"a;=1\""),
+            ("a=1", "a=1"),
+        ];
+        for (subject, field) in formulas {
+            let text = csv(&[line(subject, u64::MAX)], What::User);
+            let wanted = format!("user,{field},{0},10,2000,{0}\r\n", u64::MAX);
+            assert!(text.ends_with(&wanted), "{text}");
+        }
+        let mut of_team = line("", 3);
+        of_team.team = Some("sales.north".to_owned());
+        let text = csv(&[of_team, line("", 4)], What::Team);
+        assert_eq!(
+            text,
+            "organization,team,calls,bytes_in,bytes_out,cost\r\n\
+             11111111-1111-4111-8111-111111111111,sales.north,3,10,2000,3\r\n\
+             11111111-1111-4111-8111-111111111111,,4,10,2000,4\r\n"
         );
     }
 

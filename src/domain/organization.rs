@@ -117,6 +117,14 @@ pub struct MoreRights {
     pub role_as_of: Option<u64>,
 }
 
+impl MoreRights {
+    /// The team, if the member is in one and in no other.
+    pub fn only_team(&self) -> Option<&TeamName> {
+        let first = &self.teams.first()?.team;
+        self.teams.iter().all(|of| of.team == *first).then_some(first)
+    }
+}
+
 /// A role in one team, or in all teams of a department.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TeamRole {

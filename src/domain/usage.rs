@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::ids::{OrgId, UserId};
 use super::machine::KeyId;
-use super::organization::Organization;
+use super::organization::{Organization, TeamName};
 use super::principal::Principal;
 use super::zone::Zone;
 
@@ -72,19 +72,22 @@ impl Consumer {
     }
 }
 
-/// The organization on whose account a request is counted.
+/// The organization, and its team, on whose account a request is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payer {
     /// Its id.
     pub organization: OrgId,
     /// Whose midnight divides its days, if it states that.
     pub zone: Option<Zone>,
+    /// Its team that is to bear the costs, if there is one.
+    pub team: Option<TeamName>,
 }
 
 impl Payer {
     /// As the directory states it.
-    pub fn of(organization: &Organization) -> Self {
-        Self { organization: organization.id, zone: organization.time_zone.clone() }
+    pub fn of(organization: &Organization, team: Option<&TeamName>) -> Self {
+        let zone = organization.time_zone.clone();
+        Self { organization: organization.id, zone, team: team.cloned() }
     }
 }
 

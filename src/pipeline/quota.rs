@@ -15,7 +15,7 @@ impl Chargeable {
     /// Whose use has to be known, if the request is under a quota.
     pub fn metered(&self, trace: &Trace) -> Option<Payer> {
         let organization = trace.organization.as_ref()?;
-        (!self.quotas().is_empty()).then(|| Payer::of(organization))
+        (!self.quotas().is_empty()).then(|| Payer::of(organization, trace.team.as_ref()))
     }
 
     /// Judges the quotas of the route by what is known.

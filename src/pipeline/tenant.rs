@@ -181,6 +181,13 @@ pub fn settle<'h>(
         }
     };
     trace.organization = Some(Arc::clone(&organization));
+    // Who acts as somebody else bears the costs, and is in none of the other's teams.
+    trace.team = match &standing {
+        Standing::Member(membership) if acts_as.is_none() && team.is_none() => {
+            membership.more.as_ref().and_then(|more| more.only_team()).cloned()
+        }
+        Standing::Member(_) | Standing::Role(_) | Standing::Machine(_) => team.clone(),
+    };
     match organization.status {
         OrgStatus::Active => {}
         OrgStatus::Suspended => return Err(refuse(TenantRefusal::OrgSuspended)),

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::domain::ids::{RequestId, UserId};
 use crate::domain::known::MembershipChange;
-use crate::domain::organization::Organization;
+use crate::domain::organization::{Organization, TeamName};
 use crate::domain::principal::Principal;
 use crate::domain::source::Source;
 use crate::domain::trusted::TrustedDevice;
@@ -128,6 +128,8 @@ pub struct Trace {
     pub trust: Option<Trust>,
     /// The organization.
     pub organization: Option<Arc<Organization>>,
+    /// The team that the request names, or else the only one of its caller: it bears the costs.
+    pub team: Option<TeamName>,
     /// The caller's role there.
     pub role: Option<Arc<Role>>,
     /// What the request did to its caller's membership, by the word of an identity provider.
@@ -168,6 +170,7 @@ impl Trace {
             device: None,
             trust: None,
             organization: None,
+            team: None,
             role: None,
             membership: None,
             permission: None,

@@ -135,7 +135,10 @@ fn metered(gateway: &Gateway, session: &Session, ctx: &mut Context) {
     let consumer = Consumer::of(ctx.trace.principal.as_ref());
     match reserved {
         Some(reserved) => usage.count_reserved(reserved, &consumer, used),
-        None => usage.count(&Payer::of(organization), &consumer, used, ctx.started),
+        None => {
+            let payer = Payer::of(organization, ctx.trace.team.as_ref());
+            usage.count(&payer, &consumer, used, ctx.started);
+        }
     }
 }
 

@@ -75,6 +75,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "0011_quota_thresholds.sql",
         sql: include_str!("../../deploy/sql/0011_quota_thresholds.sql"),
     },
+    Migration {
+        name: "0012_usage_teams.sql",
+        sql: include_str!("../../deploy/sql/0012_usage_teams.sql"),
+    },
 ];
 
 /// What became of one file.

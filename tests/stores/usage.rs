@@ -49,7 +49,7 @@ fn organization(number: u128) -> OrgId {
 }
 
 fn payer(organization: OrgId) -> Payer {
-    Payer { organization, zone: None }
+    Payer { organization, zone: None, team: None }
 }
 
 fn count(usage: &Usage, organization: OrgId, user: &str, calls: u64) {
@@ -245,6 +245,7 @@ async fn the_days_of_an_organization_are_those_of_its_zone_on_every_node_and_in_
         .map(|(number, zone)| Payer {
             organization: organization(number),
             zone: Some(zone.parse().unwrap()),
+            team: None,
         })
         .collect();
     // Now, as `flush` reads the sums of the present periods; a day of the zones in the past beside it.
@@ -386,4 +387,32 @@ async fn a_threshold_that_a_node_was_to_tell_and_did_not_is_told_by_another_one(
     assert_eq!(lines(&[&dir], "at work"), [80], "it is still seen");
     let told = "select quota from tollgate.quota_thresholds where told_at is null";
     assert_eq!(postgres.rows(APP, told).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn costs_are_borne_by_teams_and_add_up_to_what_the_organization_used() {
+    let postgres = database().await;
+    let dir = TempDir::new();
+    let usage = start(&postgres, dir.path());
+    let now = SystemClock::new().now();
+    let teams = [(Some("sales.north"), 3), (Some("sales"), 2), (None, 1)];
+    for user in ["ann", "bob"] {
+        for (team, calls) in teams {
+            let team = team.map(|name: &str| name.parse().unwrap());
+            let payer = Payer { team, ..payer(organization(1)) };
+            let consumer = Consumer::User(user.parse().unwrap());
+            (0..calls).for_each(|_| usage.count(&payer, &consumer, ONE, now));
+        }
+    }
+    usage.close().await;
+    let days = ("2020-01-01".parse().unwrap(), "2100-01-01".parse().unwrap());
+    let url = Secret::new(postgres.url(APP));
+    let lines = report(&url, None, days, By::Team).await.unwrap();
+    let told: Vec<_> = lines.iter().map(|line| (line.team.as_deref(), line.calls)).collect();
+    assert_eq!(told, [(Some("sales"), 4), (Some("sales.north"), 6), (None, 2)]);
+    assert_eq!(by_user(&postgres).await, [("ann".to_owned(), 6), ("bob".to_owned(), 6)]);
+}
+
+async fn by_user(postgres: &Postgres) -> Vec<(String, u64)> {
+    told(postgres, None, By::User).await
 }

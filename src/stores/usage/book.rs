@@ -344,7 +344,7 @@ mod tests {
 
     fn payer(zone: Option<&str>) -> Payer {
         let zone = zone.map(|name| name.parse().unwrap());
-        Payer { organization: OrgId::new(uuid::Uuid::nil()), zone }
+        Payer { organization: OrgId::new(uuid::Uuid::nil()), zone, team: None }
     }
 
     fn book(zone: &str) -> Book {
@@ -397,6 +397,7 @@ mod tests {
         let of = |number: u128, zone: &str| Payer {
             organization: OrgId::new(uuid::Uuid::from_u128(number)),
             zone: Some(zone.parse().unwrap()),
+            team: None,
         };
         // A day of 23 hours there.
         let (berlin, begin) = (of(1, "Europe/Berlin"), at("2026-03-28T23:00:00Z"));

@@ -20,6 +20,8 @@ use super::table::Key;
 
 /// How the files of all incarnations end.
 const ENDING: &str = "usage.jsonl";
+/// 2 knows teams, which a reader of 1 would have taken for one.
+const VERSION: u8 = 2;
 /// Lines that are written at once.
 const BUFFER: usize = 256 * 1_024;
 
@@ -39,6 +41,8 @@ struct Line<'a> {
     kind: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
     subject: std::borrow::Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    team: Option<std::borrow::Cow<'a, str>>,
     calls: u64,
     bytes_in: u64,
     bytes_out: u64,
@@ -125,7 +129,7 @@ fn begin(
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&draft)?;
     file.set_len(0)?;
     file.lock()?;
-    let head = Head { version: 1, incarnation, node: node.to_owned() };
+    let head = Head { version: VERSION, incarnation, node: node.to_owned() };
     let mut first = serde_json::to_vec(&head)?;
     first.push(b'\n');
     file.write_all(&first)?;
@@ -145,6 +149,7 @@ fn write(file: &mut File, rows: &[(Key, Used)]) -> io::Result<u64> {
             organization: *key.organization.as_uuid(),
             kind: key.consumer.kind().into(),
             subject: key.consumer.subject().into(),
+            team: key.team.as_ref().map(|team| team.as_str().into()),
             calls: used.calls,
             bytes_in: used.bytes_in,
             bytes_out: used.bytes_out,
@@ -210,8 +215,9 @@ pub(super) fn adopt(path: &Path) -> io::Result<Option<Orphan>> {
     let mut lines = BufReader::new(&file).split(b'\n');
     let first = lines.next().transpose()?.unwrap_or_default();
     let head: Head = serde_json::from_slice(&first)?;
-    if head.version != 1 {
-        let other = format!("it is of version {}, and version 1 is known", head.version);
+    if !(1..=VERSION).contains(&head.version) {
+        let version = head.version;
+        let other = format!("it is of version {version}, and versions up to {VERSION} are known");
         return Err(io::Error::new(io::ErrorKind::InvalidData, other));
     }
     let (mut rows, mut damaged, mut torn) = (HashMap::new(), 0, false);
@@ -243,6 +249,7 @@ fn row(line: &[u8]) -> Option<(Key, Used)> {
         day: line.day.parse().ok()?,
         organization: crate::domain::ids::OrgId::new(line.organization),
         consumer: Consumer::parse(&line.kind, &line.subject)?,
+        team: line.team.map(|team| team.parse()).transpose().ok()?,
     };
     let (calls, cost) = (line.calls, line.cost);
     Some((key, Used { calls, bytes_in: line.bytes_in, bytes_out: line.bytes_out, cost }))

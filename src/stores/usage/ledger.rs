@@ -1,5 +1,5 @@
-//! The ledger in PostgreSQL: a counter for each incarnation of a process, day, organization and
-//! caller, which is only ever raised. Writing the same again changes nothing, whatever became of
+//! The ledger in PostgreSQL: a counter for each incarnation of a process, day, organization, team
+//! and caller, which is only ever raised. Writing the same again changes nothing, whatever became of
 //! the first attempt; the sum over all incarnations is exact. Imports `domain`.
 
 use std::collections::HashMap;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::ids::OrgId;
 use crate::domain::milestone::QuotaReached;
+use crate::domain::organization::TeamName;
 use crate::domain::secret::Secret;
 use crate::domain::usage::Used;
 use crate::stores::directory::url::{Database, UrlError};
@@ -35,13 +36,14 @@ const BEGIN: &str = "
 /// The gateway's user needs `insert`, `update` and `select` on this table, and nothing else.
 const RAISE: &str = "
     insert into tollgate.usage
-        (incarnation, node, day, organization_id, kind, subject, calls, bytes_in, bytes_out, cost)
-    select $1, $2, used.day::date, used.organization, used.kind, used.subject,
+        (incarnation, node, day, organization_id, kind, subject, team,
+            calls, bytes_in, bytes_out, cost)
+    select $1, $2, used.day::date, used.organization, used.kind, used.subject, used.team,
         used.calls, used.bytes_in, used.bytes_out, used.cost
-    from unnest($3::text[], $4::uuid[], $5::text[], $6::text[],
-            $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
-        used(day, organization, kind, subject, calls, bytes_in, bytes_out, cost)
-    on conflict (incarnation, day, organization_id, kind, subject) do update set
+    from unnest($3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+            $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+        used(day, organization, kind, subject, team, calls, bytes_in, bytes_out, cost)
+    on conflict (incarnation, day, organization_id, kind, subject, team) do update set
         calls = greatest(usage.calls, excluded.calls),
         bytes_in = greatest(usage.bytes_in, excluded.bytes_in),
         bytes_out = greatest(usage.bytes_out, excluded.bytes_out),
@@ -148,15 +150,18 @@ impl Ledger {
             rows.iter().map(|(key, _)| *key.organization.as_uuid()).collect();
         let kinds: Vec<&str> = rows.iter().map(|(key, _)| key.consumer.kind()).collect();
         let subjects: Vec<&str> = rows.iter().map(|(key, _)| key.consumer.subject()).collect();
+        let teams: Vec<&str> =
+            rows.iter().map(|(key, _)| key.team.as_ref().map_or("", TeamName::as_str)).collect();
         let (calls, cost) = (numbers(|used| used.calls), numbers(|used| used.cost));
         let (inwards, outwards) = (numbers(|used| used.bytes_in), numbers(|used| used.bytes_out));
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 10] = [
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 11] = [
             &incarnation,
             &node,
             &days,
             &organizations,
             &kinds,
             &subjects,
+            &teams,
             &calls,
             &inwards,
             &outwards,

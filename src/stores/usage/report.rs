@@ -31,6 +31,8 @@ pub enum By {
     Key,
     /// A day.
     Day,
+    /// A team, with what no team bears as one more line.
+    Team,
 }
 
 /// One line of a report. What it is not about is empty.
@@ -47,6 +49,9 @@ pub struct UsageLine {
     /// The user's id, the key's id or the service's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// The team.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
     /// Requests that were admitted.
     pub calls: u64,
     /// Bytes of their bodies.
@@ -108,22 +113,25 @@ pub async fn organization_named(
 }
 
 fn statement(by: By) -> String {
-    let (day, kind, subject) = match by {
-        By::Organization => ("null", "null", "null"),
-        By::Day => ("day::text", "null", "null"),
-        By::User => ("null", "kind", "case when kind = 'user' then subject end"),
-        By::Key => ("null", "kind", "case when kind in ('key', 'service') then subject end"),
+    let (day, kind, subject, team) = match by {
+        By::Organization => ("null", "null", "null", "null"),
+        By::Day => ("day::text", "null", "null", "null"),
+        By::User => ("null", "kind", "case when kind = 'user' then subject end", "null"),
+        By::Key => {
+            ("null", "kind", "case when kind in ('key', 'service') then subject end", "null")
+        }
+        By::Team => ("null", "null", "null", "nullif(team, '')"),
     };
     format!(
         "select organization_id::text as organization, ({day})::text as day,
-            ({kind})::text as kind, ({subject})::text as subject,
+            ({kind})::text as kind, ({subject})::text as subject, ({team})::text as team,
             sum(calls)::bigint as calls, sum(bytes_in)::bigint as bytes_in,
             sum(bytes_out)::bigint as bytes_out, sum(cost)::bigint as cost
         from tollgate.usage
         where ($1::uuid is null or organization_id = $1)
             and day between $2::text::date and $3::text::date
-        group by 1, 2, 3, 4
-        order by 1, 2, 3, 4"
+        group by 1, 2, 3, 4, 5
+        order by 1, 2, 3, 4, 5"
     )
 }
 
@@ -138,6 +146,7 @@ fn line(row: &Row) -> Result<UsageLine, tokio_postgres::Error> {
         day: row.try_get("day")?,
         kind: row.try_get("kind")?,
         subject: row.try_get("subject")?,
+        team: row.try_get("team")?,
         calls: number("calls")?,
         bytes_in: number("bytes_in")?,
         bytes_out: number("bytes_out")?,

@@ -1,4 +1,4 @@
-//! The counters in memory: a row for each day, organization and caller, up to a cap. What finds no
+//! The counters in memory: a row for each day, organization, team and caller, up to a cap. What finds no
 //! room is counted on a common row of its organization; what finds none there either is lost, and
 //! counted as such. Imports `domain` only.
 
@@ -13,6 +13,7 @@ use jiff::civil::Date;
 
 use crate::domain::clock::Now;
 use crate::domain::ids::OrgId;
+use crate::domain::organization::TeamName;
 use crate::domain::usage::{Consumer, Payer, Used};
 use crate::domain::zone::Zone;
 
@@ -27,6 +28,7 @@ pub(super) struct Key {
     pub(super) day: Date,
     pub(super) organization: OrgId,
     pub(super) consumer: Consumer,
+    pub(super) team: Option<TeamName>,
 }
 
 /// The counters.
@@ -95,20 +97,27 @@ impl Table {
     }
 
     fn add(&self, payer: &Payer, consumer: &Consumer, used: Used, now: Now, most: usize) -> bool {
-        let of = payer.organization;
-        let hash = self.hasher.hash_one((of, consumer));
+        let (of, team) = (payer.organization, &payer.team);
+        // What finds no room of its own is on one row of the organization.
+        let team = team.as_ref().filter(|_| *consumer != Consumer::Others);
+        let hash = self.hasher.hash_one((of, consumer, team));
         let Some(mut shard) = self.shard(hash) else { return false };
         let day = shard.day(payer.zone.as_ref().unwrap_or(&self.zone), now.unix_secs());
         let Shard { rows, grown, .. } = &mut *shard;
         let same = |row: &Row| {
-            row.key.organization == of && row.key.consumer == *consumer && row.key.day == day
+            let key = &row.key;
+            key.organization == of
+                && key.consumer == *consumer
+                && key.day == day
+                && key.team.as_ref() == team
         };
         let full = rows.len() >= most;
         let row = match rows.entry(hash, same, |row| row.hash) {
             Entry::Occupied(row) => row.into_mut(),
             Entry::Vacant(_) if full => return false,
             Entry::Vacant(room) => {
-                let key = Key { day, organization: of, consumer: consumer.clone() };
+                let consumer = consumer.clone();
+                let key = Key { day, organization: of, consumer, team: team.cloned() };
                 let row = Row { hash, key, used: Used::default(), grown: false };
                 room.insert(row).into_mut()
             }
@@ -224,7 +233,7 @@ mod tests {
     }
 
     fn payer(number: u128) -> Payer {
-        Payer { organization: organization(number), zone: None }
+        Payer { organization: organization(number), zone: None, team: None }
     }
 
     #[test]
@@ -238,7 +247,7 @@ mod tests {
         assert_eq!(table.grown().len(), 2);
         assert_eq!(table.grown(), []);
         count();
-        let key = Key { day: table.day(now), organization: organization(1), consumer: user(1) };
+        let key = Key { day: table.day(now), organization: organization(1), consumer: user(1), team: None };
         let used = Used { calls: 3, bytes_in: 6, bytes_out: 9, cost: 12 };
         assert_eq!(table.grown(), [(key.clone(), used)]);
         count();

@@ -50,7 +50,7 @@ const ONE: Used = Used { calls: 1, bytes_in: 2, bytes_out: 3, cost: 4 };
 
 fn count(usage: &Usage, callers: usize) {
     let now = usage.inner.clock.now();
-    let payer = Payer { organization: OrgId::new(Uuid::from_u128(1)), zone: None };
+    let payer = Payer { organization: OrgId::new(Uuid::from_u128(1)), zone: None, team: None };
     (0..callers).for_each(|number| usage.count(&payer, &user(number), ONE, now));
 }
 
@@ -124,7 +124,7 @@ fn a_file_of_another_kind_is_an_error_and_stays() {
     for text in [
         "",
         "nonsense\n",
-        "{\"version\":2,\"incarnation\":\"00000000-0000-0000-0000-000000000000\",\"node\":\"n\"}\n",
+        "{\"version\":3,\"incarnation\":\"00000000-0000-0000-0000-000000000000\",\"node\":\"n\"}\n",
     ] {
         std::fs::write(&file, text).unwrap();
         assert!(journal::adopt(&file).is_err(), "{text}");
