@@ -3,6 +3,7 @@
 
 mod compare;
 mod machine;
+mod quotas;
 mod report;
 mod request;
 mod sides;
@@ -18,6 +19,7 @@ use crate::domain::charge::Charge;
 use crate::domain::head::Arrival;
 use crate::domain::known::Question;
 use crate::domain::refusal::Refusal;
+use crate::domain::usage::OrganizationUse;
 use crate::pipeline::response::DirectAnswer;
 use crate::pipeline::{Chargeable, Passed, Settled, Stop, Trace, decide, response};
 use crate::policy::Snapshot;
@@ -86,7 +88,7 @@ async fn explain(
     let request = asked.request;
     let snapshot = &loaded.snapshot;
     let mut trace = Trace::explaining();
-    let mut limits = Vec::new();
+    let (mut limits, mut quotas) = (Vec::new(), Vec::new());
     let arrival = Arrival {
         method: &request.method,
         target: request.target.as_bytes(),
@@ -102,7 +104,9 @@ async fn explain(
     let end = match decided.await {
         Ok(chargeable) => {
             limits = charged(chargeable.charge(), &trace);
-            match settle(chargeable, parts, &mut trace) {
+            let known = quotas::known(&chargeable, &loaded.settings, &trace, facts.now()).await;
+            quotas = quotas::reports(&chargeable, &known, &trace);
+            match settle(chargeable, known.ok().map(|told| told.used).as_ref(), parts, &mut trace) {
                 Ok(passed) => upstream::request(passed, request, &trace, node, parts.clock.now())
                     .map_or_else(End::Refused, End::Forwarded),
                 Err(refusal) => End::Refused(refusal),
@@ -112,7 +116,7 @@ async fn explain(
         Err(Stop::Answered(answer)) => End::Answered(answer),
         Err(Stop::Ask(_)) => End::Refused(Refusal::Internal("a question was left open")),
     };
-    report(request, snapshot, &trace, limits, end)
+    Report { limits, quotas, ..report(request, snapshot, &trace, end) }
 }
 
 /// The core decides, and asks until it knows enough, as it does for live requests.
@@ -138,12 +142,18 @@ async fn ask_and_decide(
     }
 }
 
-/// Charges buckets of its own that are full: what is left over of the shared ones is nobody's
-/// business here, and nothing of them is spent.
-fn settle(chargeable: Chargeable, parts: &Parts, trace: &mut Trace) -> Result<Passed, Refusal> {
+/// Judges quotas by what is known, and charges buckets of its own that are full: what is left over of
+/// the shared ones is nobody's business here, and nothing of them is spent.
+fn settle(
+    mut chargeable: Chargeable,
+    known: Option<&OrganizationUse>,
+    parts: &Parts,
+    trace: &mut Trace,
+) -> Result<Passed, Refusal> {
+    chargeable.within(known, trace)?;
     let buckets = MemoryStore::new(std::num::NonZeroU32::MIN.saturating_add(63));
     let answer = buckets.take(chargeable.charge(), parts.clock.now());
-    match chargeable.unmetered().settle(answer, trace)? {
+    match chargeable.settle(answer, trace)? {
         Settled::Passed(passed) => Ok(*passed),
         Settled::ChargeHere(_) => Err(Refusal::Internal("a store in this process was away")),
     }
@@ -161,13 +171,7 @@ fn charged(charge: &Charge, trace: &Trace) -> Vec<LimitReport> {
         .collect()
 }
 
-fn report(
-    request: &Request,
-    snapshot: &Snapshot,
-    trace: &Trace,
-    limits: Vec<LimitReport>,
-    end: End,
-) -> Report {
+fn report(request: &Request, snapshot: &Snapshot, trace: &Trace, end: End) -> Report {
     let (verdict, ended) = match &end {
         End::Forwarded(_) => (Verdict::Forwarded, None),
         End::Refused(_) => (Verdict::Refused, Some(StageVerdict::Refused)),
@@ -190,7 +194,8 @@ fn report(
         organization: report::organization(trace),
         role: report::role(trace),
         permission: trace.permission.as_ref().map(ToString::to_string),
-        limits,
+        limits: Vec::new(),
+        quotas: Vec::new(),
         refusal: None,
         answer: None,
         upstream: None,

@@ -66,19 +66,20 @@ pub(super) fn serve(
     );
     let outcome = proxy::run(gateway, admin, &settings, upgrade);
     runtime.block_on(limits.give_back());
-    if let Some(audit) = audit {
-        // Requests that were cut off are recorded, too: nothing is accepted any more.
-        let closing = async { tokio::time::timeout(FLUSH, audit.close()).await };
-        if runtime.block_on(closing).is_err() {
-            tracing::error!("the audit log could not be written to its end in time");
-        }
-    }
     if let Some(usage) = usage {
         let closing = async { tokio::time::timeout(FLUSH, usage.close()).await };
         if runtime.block_on(closing).is_err() {
             tracing::warn!(
                 "usage that is not in the ledger stays in the journal for the next start"
             );
+        }
+    }
+    if let Some(audit) = audit {
+        // Requests that were cut off are recorded, too, and thresholds of quotas that usage told of:
+        // nothing is accepted any more.
+        let closing = async { tokio::time::timeout(FLUSH, audit.close()).await };
+        if runtime.block_on(closing).is_err() {
+            tracing::error!("the audit log could not be written to its end in time");
         }
     }
     drop(parts);

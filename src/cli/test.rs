@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::config::problem::Problems;
 use crate::config::suite::{self, Case};
+use crate::domain::zone::Zone;
 
 use super::arguments::Test;
 use super::{Done, Failure, environment, print};
@@ -42,7 +43,9 @@ pub(super) fn run(arguments: &Test) -> Result<Done, Failure> {
 
 fn report(file: PathBuf) -> Report {
     let results = suite::load(&file, &environment).map(|suite| {
-        let world = World::new(suite.loaded.snapshot, &suite.directory);
+        let metering = suite.loaded.settings.metering.as_ref();
+        let zone = metering.map_or_else(Zone::utc, |metering| metering.zone.clone());
+        let world = World::new(suite.loaded.snapshot, &suite.directory, zone);
         suite.cases.into_iter().map(|case| tried(&world, case)).collect()
     });
     Report { file, results }

@@ -128,9 +128,10 @@ pub(super) fn run(arguments: &Usage) -> Result<Done, Failure> {
     });
     let lines = lines.map_err(|error| match error {
         UsageError::UnknownOrganization(_) => Failure::usage(error.to_string()),
-        UsageError::Url(_) | UsageError::Away(_) | UsageError::NotMigrated => {
-            Failure::Failed(error.into())
-        }
+        UsageError::Url(_)
+        | UsageError::Away(_)
+        | UsageError::Ledger(_)
+        | UsageError::NotMigrated => Failure::Failed(error.into()),
     })?;
     let text = match arguments.format {
         Format::Table => table(&lines, arguments.by),

@@ -58,6 +58,8 @@ pub struct Case {
     pub at_secs: u64,
     /// What is asked.
     pub request: Asked,
+    /// What its organization has used of quotas. Empty: they are not judged.
+    pub used: BTreeMap<Arc<str>, u64>,
     /// What is to become of it.
     pub expected: Expected,
 }
@@ -167,6 +169,8 @@ pub enum Deciding {
     Role(Arc<str>),
     /// A gate.
     Gate(Arc<str>),
+    /// A quota.
+    Quota(Arc<str>),
 }
 
 /// Reads a test file and the configuration that it is about, from disk.

@@ -78,11 +78,6 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
             penalty: limit.penalty.clone(),
         });
     }
-    for quota in &isolated.route.quotas {
-        trace.note(Some(&quota.source), || {
-            format!("quota `{}`: what the organization has used is for a node to know", quota.name)
-        });
-    }
     let judged = isolated.route.quotas.is_empty() || trace.organization.is_none();
     Chargeable { isolated, charge, judged }
 }
@@ -94,7 +89,7 @@ impl Chargeable {
     }
 
     /// The quotas of its route.
-    pub(super) fn quotas(&self) -> &[Arc<Quota>] {
+    pub fn quotas(&self) -> &[Arc<Quota>] {
         &self.isolated.route.quotas
     }
 
@@ -103,8 +98,7 @@ impl Chargeable {
         self.judged = true;
     }
 
-    /// For explanations and tests of policies, which know of nobody's use: takes it to be within its
-    /// quotas.
+    /// For tests of policies that state nobody's use: takes it to be within its quotas.
     pub fn unmetered(self) -> Self {
         Self { judged: true, ..self }
     }

@@ -1,6 +1,7 @@
 //! Quotas, judged before the charge of stage 7: whether the organization may use more in the present
 //! period, as far as this node knows. The shell brings what is known, and counts what is admitted.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::domain::known::Outage;
@@ -33,7 +34,9 @@ impl Chargeable {
             let Some(amount) = quota.amount(&organization.plan) else {
                 return Err(Refusal::Internal("a plan without an amount of a quota"));
             };
-            match quota.judge(amount, trace.cost, known) {
+            let verdict = quota.judge(amount, trace.cost, known);
+            trace.note(Some(&quota.source), || noted(quota, amount, known));
+            match verdict {
                 Verdict::Within { used, reached, near } => {
                     all.near |= near;
                     if reached > 0 {
@@ -53,6 +56,21 @@ impl Chargeable {
         }
         self.judged();
         Ok(all)
+    }
+}
+
+fn noted(quota: &Quota, amount: NonZeroU64, known: Option<&OrganizationUse>) -> String {
+    let Quota { name, .. } = quota;
+    let (of, per) = (quota.of.as_str(), quota.per.as_str());
+    match known {
+        Some(known) => {
+            let left = quota.period(known).resets_in.as_secs();
+            format!(
+                "quota `{name}`: {} of {amount} {of} of the {per} are used, it begins again in {left} s",
+                quota.used(known)
+            )
+        }
+        None => format!("quota `{name}`: nobody knows what is used of {amount} {of} of the {per}"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::domain::source::Source;
-use crate::domain::usage::{OrganizationUse, PeriodUse, Used};
+use crate::domain::usage::{OrganizationUse, PeriodUse};
 
 /// One quota of the policy.
 #[derive(Debug, Clone)]
@@ -78,6 +78,37 @@ pub enum WithoutLedger {
     Refuse,
 }
 
+impl Unit {
+    /// As policies write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Bytes => "bytes",
+            Self::Cost => "cost",
+        }
+    }
+}
+
+impl Mode {
+    /// As policies write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hard => "hard",
+            Self::Soft => "soft",
+        }
+    }
+}
+
+impl WithoutLedger {
+    /// As policies write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
 impl Period {
     /// As policies write it.
     pub fn as_str(self) -> &'static str {
@@ -137,6 +168,16 @@ impl Quota {
         }
     }
 
+    /// What is used of it.
+    pub fn used(&self, known: &OrganizationUse) -> u64 {
+        let used = self.period(known).used;
+        match self.of {
+            Unit::Calls => used.calls,
+            Unit::Bytes => used.bytes_in.saturating_add(used.bytes_out),
+            Unit::Cost => used.cost,
+        }
+    }
+
     /// The present period of what is known.
     pub fn period<'u>(&self, known: &'u OrganizationUse) -> &'u PeriodUse {
         match self.per {
@@ -154,7 +195,7 @@ impl Quota {
             Some(_) | None => return Verdict::Within { used: 0, reached: 0, near: false },
         };
         let amount = amount.get();
-        let after = self.counted(&self.period(known).used, cost);
+        let after = self.used(known).saturating_add(self.brings(cost));
         if after > amount && self.mode == Mode::Hard {
             return Verdict::Exceeded;
         }
@@ -164,13 +205,11 @@ impl Quota {
         Verdict::Within { used: after, reached, near: percent >= 98 }
     }
 
-    /// What is used when one more request of that cost is admitted. Of bytes, nobody knows yet how
-    /// many it brings: at least one.
-    fn counted(&self, used: &Used, cost: u32) -> u64 {
+    /// What one more request of that cost brings. Of bytes, nobody knows yet how many: at least one.
+    fn brings(&self, cost: u32) -> u64 {
         match self.of {
-            Unit::Calls => used.calls.saturating_add(1),
-            Unit::Bytes => used.bytes_in.saturating_add(used.bytes_out).saturating_add(1),
-            Unit::Cost => used.cost.saturating_add(u64::from(cost)),
+            Unit::Calls | Unit::Bytes => 1,
+            Unit::Cost => u64::from(cost),
         }
     }
 }
@@ -180,6 +219,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::usage::Used;
 
     fn quota(of: Unit, mode: Mode, when_away: WithoutLedger) -> Quota {
         Quota {

@@ -218,3 +218,20 @@ fn a_configuration_with_errors_explains_nothing() {
     assert_eq!((called.code, called.out.as_str()), (2, ""));
     assert!(called.err.contains("`addresse`"), "{}", called.err);
 }
+
+#[test]
+fn a_quota_of_which_nobody_knows_says_so_and_what_becomes_of_the_request() {
+    let place = crate::policy_tests::under_quotas();
+    let arguments = ["explain", "-c", "gateway.yaml", "GET", "/rest/v1/events", "--as", "alice"];
+    let called = call_in(place.path(), &arguments, "");
+    assert_eq!((called.code, called.err.as_str()), (0, ""));
+    for line in [
+        "quota `calls`: nobody knows what is used of 100 calls of the month  [policy.yaml:",
+        "refused with 503 usage_unavailable",
+        "  work: nobody knows what is used of 50 cost of the day: the database of the usage ledger \
+         cannot be reached",
+        "(hard; refuse when the ledger is away)  [policy.yaml:",
+    ] {
+        assert!(called.out.contains(line), "{line}: {}", called.out);
+    }
+}

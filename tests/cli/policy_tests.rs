@@ -117,3 +117,86 @@ fn a_case_sets_the_time_the_address_and_the_factors() {
     let called = call_in(place.path(), &["test", "some.test.yaml"], "");
     assert_eq!((called.code, called.out.as_str()), (0, "some.test.yaml: 16 passed\n"));
 }
+
+const METERING: &str = "
+metering: { postgres: 'postgres://u@127.0.0.1:1/none', journal: usage, zone: America/New_York }
+";
+const QUOTAS: &str = "
+quotas:
+  calls: { per: month, of: calls, by_plan: { free: 100, pro: 1000 } }
+  work: { per: day, of: cost, amount: 50, when_away: refuse }
+";
+
+/// The world, with quotas on its tables.
+pub(crate) fn under_quotas() -> TempDir {
+    let place = TempDir::new();
+    let read = |name: &str| std::fs::read_to_string(world().join(name)).unwrap();
+    place.write("gateway.yaml", &(read("gateway.yaml") + METERING));
+    place.write("directory.yaml", &read("directory.yaml"));
+    let policy = read("policy.yaml");
+    let policy =
+        policy.replacen("limits: [per_user]", "limits: [per_user]\n    quotas: [calls, work]", 1);
+    place.write("policy.yaml", &(policy + QUOTAS));
+    place
+}
+
+#[test]
+fn a_case_states_what_is_used_and_its_quotas_are_judged_by_that() {
+    let place = under_quotas();
+    let fine = "\
+config: gateway.yaml
+in: acme
+cases:
+  - name: nothing is said of quotas
+    as: { role: viewer }
+    request: GET /rest/v1/events
+    expect: allow
+  - name: the last call
+    as: { role: viewer }
+    request: GET /rest/v1/events
+    used: { calls: 99 }
+    expect: allow
+  - name: one too many
+    as: { role: viewer }
+    request: GET /rest/v1/events
+    used: { calls: 100 }
+    expect: { refuse: quota_exceeded, status: 429, by: { quota: calls } }
+  - name: a larger plan
+    as: { role: viewer }
+    in: globex
+    request: GET /rest/v1/events
+    used: { calls: 100, work: 49 }
+    expect: { limits: [per_user] }
+  - name: too much work
+    as: { role: viewer }
+    in: globex
+    request: GET /rest/v1/events
+    used: { work: 50 }
+    expect: { refuse: quota_exceeded, by: { quota: work } }
+  - name: what a right denies is denied whatever is left
+    used: { calls: 100 }
+    request: POST /rest/v1/events
+    deny: [viewer]
+";
+    place.write("some.test.yaml", fine);
+    let called = call_in(place.path(), &["test", "some.test.yaml"], "");
+    assert_eq!(
+        (called.code, called.out.as_str()),
+        (0, "some.test.yaml: 6 passed\n"),
+        "{}",
+        called.err
+    );
+    let wrong = fine
+        .replace("calls: 99 }", "calls: 100 }")
+        .replace("by: { quota: work }", "by: { quota: calls }");
+    place.write("some.test.yaml", &wrong);
+    let called = call_in(place.path(), &["test", "some.test.yaml"], "");
+    assert_eq!(called.code, 2);
+    golden::compare("test-quotas-failing", &called.out);
+    let unknown =
+        fine.replace("calls: 99", "call: 99").replace("{ quota: calls }", "{ quota: clals }");
+    place.write("some.test.yaml", &unknown);
+    let called = call_in(place.path(), &["test", "some.test.yaml"], "");
+    assert_eq!(called.code, 2);
+    golden::compare("test-quotas-unknown", &called.out);
+}

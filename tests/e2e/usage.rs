@@ -214,6 +214,8 @@ async fn a_hard_quota_ends_at_its_last_call_over_restarts_and_on_all_nodes() {
         (told(&one).await == [(ACME.id.to_owned(), 10)]).then_some(())
     })
     .await;
+    // A node that is killed between the claim and the line has the next wait a minute.
+    eventually("the first threshold", async || (thresholds(&one) == [25]).then_some(())).await;
     one.restart().await;
     for _ in 0..10 {
         assert_eq!(status(&one, ALICE).await.status, 200, "{}", one.log());
@@ -239,6 +241,20 @@ async fn a_hard_quota_ends_at_its_last_call_over_restarts_and_on_all_nodes() {
         (told(&one).await == [(ACME.id.to_owned(), 20), (GLOBEX.id.to_owned(), 1)]).then_some(())
     })
     .await;
+    let config = one.dir().join("gateway.yaml").display().to_string();
+    let explain = ["explain", "-c", &config, "GET", EVENTS, "--as"];
+    let refused = tollgate(&[&explain[..], &[ALICE]].concat()).await;
+    for line in
+        ["refused with 429 quota_exceeded", "calls: 20 of 20 calls of the month used, begins"]
+    {
+        assert!(refused.contains(line), "{refused}");
+    }
+    let passed = tollgate(&[&explain[..], &[BOB, "--json"]].concat()).await;
+    let passed: Value = serde_json::from_str(&passed).unwrap();
+    let known = &passed["quotas"][0];
+    assert_eq!((&passed["verdict"], &known["used"]), (&"forwarded".into(), &1.into()), "{passed}");
+    assert!(known["source"].as_str().unwrap().contains("policy.yaml:"), "{passed}");
+    assert!(known["resets_at"].as_str().unwrap().ends_with("-01T00:00:00+00:00"), "{passed}");
     let two = under_quota(&upstream, &ledger, quota).start().await;
     assert_eq!(status(&two, ALICE).await.status, 429, "another node has heard of it");
     assert_eq!(thresholds(&two), [0_u64; 0], "it was told");

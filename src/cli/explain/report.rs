@@ -26,6 +26,8 @@ pub(super) struct Report {
     pub(super) permission: Option<String>,
     /// What would be charged, all or none.
     pub(super) limits: Vec<LimitReport>,
+    /// What the organization has used of the quotas of the route.
+    pub(super) quotas: Vec<QuotaReport>,
     pub(super) refusal: Option<RefusalReport>,
     /// What the client would get, where the gateway answers by itself.
     pub(super) answer: Option<AnswerReport>,
@@ -103,6 +105,25 @@ pub(super) struct LimitReport {
     pub(super) burst: u32,
     pub(super) when_away: &'static str,
     pub(super) source: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct QuotaReport {
+    pub(super) quota: String,
+    pub(super) of: &'static str,
+    pub(super) period: &'static str,
+    /// `None`: nobody knows.
+    pub(super) used: Option<u64>,
+    pub(super) amount: u64,
+    /// Until the period ends.
+    pub(super) resets_in_seconds: Option<u64>,
+    /// When it ends where the organization is, as RFC 3339 writes it.
+    pub(super) resets_at: Option<String>,
+    pub(super) mode: &'static str,
+    pub(super) when_away: &'static str,
+    /// Why nobody knows.
+    pub(super) unknown: Option<String>,
+    pub(super) source: String,
 }
 
 #[derive(Debug, Serialize)]

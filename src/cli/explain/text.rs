@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::report::{LimitReport, Report, StageVerdict, Verdict};
+use super::report::{LimitReport, QuotaReport, Report, StageVerdict, Verdict};
 use super::sides::sides;
 
 /// The whole text.
@@ -27,6 +27,12 @@ fn write_all(report: &Report, out: &mut String) -> fmt::Result {
         writeln!(out, "\nwould be charged, all or none:")?;
         for limit in &report.limits {
             write_limit(limit, out)?;
+        }
+    }
+    if !report.quotas.is_empty() {
+        writeln!(out, "\nquotas of the organization:")?;
+        for quota in &report.quotas {
+            write_quota(quota, out)?;
         }
     }
     answer(report, out)?;
@@ -91,6 +97,21 @@ fn write_limit(limit: &LimitReport, out: &mut String) -> fmt::Result {
         period(limit.period_millis),
         limit.when_away,
     )
+}
+
+fn write_quota(quota: &QuotaReport, out: &mut String) -> fmt::Result {
+    let QuotaReport { quota: name, of, period, amount, mode, when_away, source, .. } = quota;
+    write!(out, "  {name}: ")?;
+    match (quota.used, &quota.resets_at, &quota.unknown) {
+        (Some(used), Some(at), _) => {
+            write!(out, "{used} of {amount} {of} of the {period} used, begins again {at}")?;
+        }
+        (_, _, why) => {
+            let why = why.as_deref().unwrap_or("nothing counts");
+            write!(out, "nobody knows what is used of {amount} {of} of the {period}: {why}")?;
+        }
+    }
+    writeln!(out, " ({mode}; {when_away} when the ledger is away)  [{source}]")
 }
 
 /// As configurations write it.

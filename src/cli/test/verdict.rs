@@ -109,6 +109,10 @@ fn decides(by: &Deciding, source: Option<&Source>, snapshot: &Snapshot) -> bool 
             .gates
             .named(name)
             .is_some_and(|gate| gate.requires.iter().any(|condition| condition.source == *source)),
+        Deciding::Quota(name) => {
+            let mut quotas = snapshot.routes.iter().flat_map(|route| &route.quotas);
+            quotas.any(|quota| quota.name == *name && quota.source == *source)
+        }
         Deciding::Role(name) => snapshot.roles.role(name).is_some_and(|role| {
             let mut conditions = role.requires.iter();
             role.source == *source || conditions.any(|condition| condition.source == *source)
@@ -120,6 +124,7 @@ fn named(by: &Deciding) -> String {
     match by {
         Deciding::Route(name) => format!("route `{name}`"),
         Deciding::Gate(name) => format!("gate `{name}`"),
+        Deciding::Quota(name) => format!("quota `{name}`"),
         Deciding::Role(name) => format!("role `{name}`"),
     }
 }

@@ -25,13 +25,17 @@ use crate::domain::refusal::Refusal;
 use crate::domain::session::{LastUse, Standing};
 use crate::domain::source::Source;
 use crate::domain::trusted::TrustedDevice;
+use crate::domain::usage::{OrganizationUse, Payer};
+use crate::domain::zone::Zone;
 use crate::pipeline::body::Announced;
 use crate::pipeline::tenant::ORGANIZATION_HEADER;
 use crate::pipeline::{Chargeable, Settled, Stage, Stop, Trace, decide};
 use crate::policy::Snapshot;
 use crate::policy::identity::{Algorithm, Issuer, KeySet, VerifyingKey};
 use crate::policy::known::{Keys, Known};
+use crate::policy::quotas::{Period, Unit};
 use crate::stores::directory::FileDirectory;
+use crate::stores::usage::unused;
 
 use super::super::token;
 
@@ -46,6 +50,8 @@ const MEMBER: &str = "member-of-the-case";
 pub(super) struct World {
     pub(super) snapshot: Snapshot,
     directory: FileDirectory,
+    /// Where days begin for organizations that state nothing.
+    zone: Zone,
 }
 
 /// What became of a request.
@@ -89,7 +95,7 @@ impl Ended {
 
 impl World {
     /// Puts the key of tests into a snapshot.
-    pub(super) fn new(mut snapshot: Snapshot, directory: &DirectoryData) -> Self {
+    pub(super) fn new(mut snapshot: Snapshot, directory: &DirectoryData, zone: Zone) -> Self {
         if let Some(first) = snapshot.identity.issuers.first_mut() {
             let key = VerifyingKey {
                 kid: None,
@@ -100,7 +106,7 @@ impl World {
                 Issuer { keys: KeySet { keys: vec![key] }, jwks: None, ..(**first).clone() };
             *first = Arc::new(issuer);
         }
-        Self { snapshot, directory: FileDirectory::new(directory) }
+        Self { snapshot, directory: FileDirectory::new(directory), zone }
     }
 
     /// Decides the request of a case.
@@ -156,10 +162,37 @@ impl World {
             Err(Stop::Ask(question)) => return Ended::Untried(asked(&question)),
         };
         let limits = chargeable.charge().buckets.iter().map(|b| Arc::clone(&b.limit)).collect();
-        match sent(chargeable, case.request.body.clone(), trace) {
+        let judged = match self.used(case, trace, now) {
+            None => Ok(chargeable.unmetered()),
+            Some(used) => within(chargeable, &used, trace),
+        };
+        let body = case.request.body.clone();
+        match judged.and_then(|chargeable| sent(chargeable, body, trace)) {
             Ok((target, body)) => Ended::Allowed { target, body, limits },
             Err(refusal) => Ended::Refused(refusal),
         }
+    }
+
+    /// What the organization of the request has used, if the case states that.
+    fn used(&self, case: &Case, trace: &Trace, now: Now) -> Option<OrganizationUse> {
+        if case.used.is_empty() {
+            return None;
+        }
+        let payer = Payer::of(trace.organization.as_ref()?, None);
+        let mut known = unused(&payer, &self.zone, now);
+        for quota in self.snapshot.routes.iter().flat_map(|route| &route.quotas) {
+            let Some(number) = case.used.get(&quota.name) else { continue };
+            let period = match quota.per {
+                Period::Day => &mut known.day,
+                Period::Month => &mut known.month,
+            };
+            match quota.of {
+                Unit::Calls => period.used.calls = *number,
+                Unit::Bytes => period.used.bytes_in = *number,
+                Unit::Cost => period.used.cost = *number,
+            }
+        }
+        Some(known)
     }
 
     /// The member that exists for this case only.
@@ -294,6 +327,16 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), 
     Ok(())
 }
 
+/// Judges quotas by what is used of them.
+fn within(
+    mut chargeable: Chargeable,
+    used: &OrganizationUse,
+    trace: &mut Trace,
+) -> Result<Chargeable, Refusal> {
+    chargeable.within(Some(used), trace)?;
+    Ok(chargeable)
+}
+
 /// Charges buckets that are full, and passes the body through its gate.
 fn sent(
     chargeable: Chargeable,
@@ -301,7 +344,7 @@ fn sent(
     trace: &mut Trace,
 ) -> Result<(String, Option<String>), Refusal> {
     let answer = ChargeAnswer::Granted { balances: Default::default() };
-    let Settled::Passed(mut passed) = chargeable.unmetered().settle(answer, trace)? else {
+    let Settled::Passed(mut passed) = chargeable.settle(answer, trace)? else {
         return Err(Refusal::Internal("a store of a test was away"));
     };
     let length = body.as_ref().map(|body| body.len() as u64);

@@ -3,7 +3,7 @@
 //!
 //! May import `domain` and `policy`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use crate::domain::directory::DirectoryData;
 use crate::domain::ids::OrgSlug;
 use crate::domain::organization::{MoreRights, TeamRole};
 use crate::policy::Snapshot;
+use crate::policy::quotas::Quota;
 
 use super::super::compile::unknown;
 use super::super::context::{Context, Interpolation};
-use super::super::decode::{At, Decode, Name};
+use super::super::decode::{At, Decode, Name, Named};
 use super::super::defaults as preset;
 use super::super::directory::{DirectoryFile, Names};
 use super::super::load;
@@ -44,6 +45,7 @@ pub(super) fn read(path: &Path, cx: &mut Context<'_>) -> Option<Parts> {
         names,
         limits: snapshot.limits.keys().cloned().collect(),
         routes: snapshot.routes.iter().map(|route| Name::clone(&route.name)).collect(),
+        quotas: quotas(&snapshot),
         gates: snapshot.gates.iter().map(|gate| Name::clone(&gate.name)).collect(),
         cases: Vec::new(),
         cx,
@@ -82,6 +84,12 @@ fn directory(
     }
 }
 
+/// The quotas that routes name.
+fn quotas(snapshot: &Snapshot) -> BTreeMap<Name, Arc<Quota>> {
+    let all = snapshot.routes.iter().flat_map(|route| &route.quotas);
+    all.map(|quota| (quota.name.clone(), Arc::clone(quota))).collect()
+}
+
 struct Reader<'c, 'a> {
     scene: SceneFields,
     slugs: BTreeSet<Name>,
@@ -89,6 +97,7 @@ struct Reader<'c, 'a> {
     limits: BTreeSet<Name>,
     routes: BTreeSet<Name>,
     gates: BTreeSet<Name>,
+    quotas: BTreeMap<Name, Arc<Quota>>,
     cases: Vec<Case>,
     cx: &'c mut Context<'a>,
 }
@@ -97,11 +106,12 @@ impl Reader<'_, '_> {
     fn case(&mut self, fields: &CaseFields, span: Span) {
         let name: Arc<str> = fields.name.value.0.as_str().into();
         let scene = fields.scene.over(&self.scene);
+        let used = self.used(&fields.used);
         if let Some(expect) = &fields.expect {
             let caller = fields.caller.as_ref().and_then(|at| self.caller(at));
             let expected = self.expected(expect);
             let Some(caller) = caller else { return };
-            self.add(name, span, &scene, caller, &fields.request, expected);
+            self.add(name, span, &scene, caller, (&fields.request, used), expected);
             return;
         }
         let by_role = [(&fields.allow, true), (&fields.deny, false)];
@@ -111,7 +121,8 @@ impl Reader<'_, '_> {
                 let name = Arc::from(format!("{name} (`{}`)", role.value));
                 let verdict = if allowed { Verdict::allowed() } else { Verdict::denied() };
                 let expected = Expected { verdict, permission: None };
-                self.add(name, role.span, &scene, caller, &fields.request, expected);
+                let asked = (&fields.request, used.clone());
+                self.add(name, role.span, &scene, caller, asked, expected);
             }
         }
     }
@@ -127,7 +138,8 @@ impl Reader<'_, '_> {
             let name = Arc::from(format!("{title} (`{role}`, `{permission}`)"));
             let verdict = if cell.allowed { allowed.clone() } else { Verdict::denied() };
             let expected = Expected { verdict, permission: Some(Arc::clone(permission)) };
-            self.add(name, cell.role.span, &scene, caller, &cell.request, expected);
+            let asked = (&cell.request, BTreeMap::new());
+            self.add(name, cell.role.span, &scene, caller, asked, expected);
         }
     }
 
@@ -137,7 +149,7 @@ impl Reader<'_, '_> {
         span: Span,
         scene: &SceneFields,
         caller: Caller,
-        request: &AskedFields,
+        (request, used): (&AskedFields, BTreeMap<Name, u64>),
         expected: Expected,
     ) {
         if matches!(caller, Caller::Member(..) | Caller::Machine(_)) && scene.organization.is_none()
@@ -166,8 +178,32 @@ impl Reader<'_, '_> {
             from: scene.from.unwrap_or_else(default_address),
             at_secs: scene.at.map_or_else(default_time, |at| at.0),
             request: asked(request),
+            used,
             expected,
         });
+    }
+
+    /// What is used of quotas: what two of them count alike is the same number.
+    fn used(&mut self, stated: &Named<u64>) -> BTreeMap<Name, u64> {
+        let mut out: BTreeMap<Name, u64> = BTreeMap::new();
+        for (name, used) in &stated.0 {
+            let Some(quota) = self.quotas.get(&name.value) else {
+                unknown("quota", name, self.quotas.keys(), self.cx);
+                continue;
+            };
+            let alike = out.iter().find(|(other, number)| {
+                let same = |other: &Arc<Quota>| other.per == quota.per && other.of == quota.of;
+                **number != used.value && self.quotas.get(*other).is_some_and(same)
+            });
+            if let Some((other, number)) = alike {
+                let (of, per) = (quota.of.as_str(), quota.per.as_str());
+                let message =
+                    format!("`{}` and `{other}` count the same {of} of the {per}", name.value);
+                self.cx.error(used.span, message).hint(format!("state {number} here as well"));
+            }
+            out.insert(name.value.clone(), used.value);
+        }
+        out
     }
 
     fn caller(&mut self, At { value, span }: &At<CallerFields>) -> Option<Caller> {
@@ -293,6 +329,12 @@ impl Reader<'_, '_> {
                     unknown("gate", gate, &self.gates, self.cx);
                 }
                 Deciding::Gate(gate.value.clone())
+            }
+            ByFields::Quota(quota) => {
+                if !self.quotas.contains_key(&quota.value) {
+                    unknown("quota", quota, self.quotas.keys(), self.cx);
+                }
+                Deciding::Quota(quota.value.clone())
             }
             ByFields::Role(role) => {
                 self.role(role);

@@ -122,6 +122,7 @@ pub(super) struct CaseFields {
     pub(super) caller: Option<At<CallerFields>>,
     pub(super) scene: SceneFields,
     pub(super) request: AskedFields,
+    pub(super) used: Named<u64>,
     pub(super) expect: Option<VerdictFields>,
     pub(super) allow: Vec<At<Name>>,
     pub(super) deny: Vec<At<Name>>,
@@ -141,6 +142,11 @@ impl Fields for CaseFields {
         );
         let scene = SceneFields::read(table);
         let request = table.required("request", "What is asked: `GET /rest/v1/events`, or a map.");
+        let used = table.some(
+            "used",
+            "What the organization has used of quotas in their present periods: `api_calls: 1000`; \
+             of those that are not named, nothing. Without it, quotas are not judged.",
+        );
         let expect = table.optional(
             "expect",
             "What is to become of it: `allow`, the code of a refusal such as `feature_disabled`, \
@@ -160,7 +166,7 @@ impl Fields for CaseFields {
             table.needs("expect", "state it, or the roles that it is for with `allow` and `deny`");
             table.needs("as", "");
         }
-        Some(Self { name: name?, caller, scene, request: request?, expect, allow, deny })
+        Some(Self { name: name?, caller, scene, request: request?, used, expect, allow, deny })
     }
 }
 
@@ -432,6 +438,7 @@ pub(super) enum ByFields {
     Route(At<Name>),
     Role(At<Name>),
     Gate(At<Name>),
+    Quota(At<Name>),
 }
 
 impl Fields for ByFields {
@@ -440,13 +447,15 @@ impl Fields for ByFields {
                                  conditions does.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let which = table.one_of(&["route", "role", "gate"]);
+        let which = table.one_of(&["route", "role", "gate", "quota"]);
         let route = table.optional("route", "A route.");
         let role = table.optional("role", "A role.");
         let gate = table.optional("gate", "A gate.");
+        let quota = table.optional("quota", "A quota.");
         match which? {
             "route" => route.map(Self::Route),
             "gate" => gate.map(Self::Gate),
+            "quota" => quota.map(Self::Quota),
             _ => role.map(Self::Role),
         }
     }

@@ -45,10 +45,10 @@ pub(super) struct Dates {
 
 /// The present day and month of an organization, and the seconds since 1970 in which they end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Calendar {
-    dates: Dates,
-    day_ends: u64,
-    month_ends: u64,
+pub(super) struct Calendar {
+    pub(super) dates: Dates,
+    pub(super) day_ends: u64,
+    pub(super) month_ends: u64,
 }
 
 /// What came of a request that is admitted.
@@ -312,7 +312,7 @@ impl Page {
 
 /// The periods at a time. Never ones before `earliest`: where it is still the day before, after the
 /// organization has moved to another zone, its day lasts longer.
-fn calendar(zone: &Zone, seconds: u64, earliest: Option<Date>) -> Calendar {
+pub(super) fn calendar(zone: &Zone, seconds: u64, earliest: Option<Date>) -> Calendar {
     let today = super::table::today(zone, seconds).day;
     let day = earliest.map_or(today, |earliest| earliest.max(today));
     let month = day.first_of_month();

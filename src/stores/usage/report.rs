@@ -71,6 +71,9 @@ pub enum UsageError {
     /// The database cannot be reached, or does not answer.
     #[error("the database cannot be asked: {0}")]
     Away(String),
+    /// The same, of the ledger's own words.
+    #[error("{0}")]
+    Ledger(String),
     /// The table is not there.
     #[error("the database has no usage ledger: run `tollgate migrate --database URL`")]
     NotMigrated,

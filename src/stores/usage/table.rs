@@ -247,7 +247,12 @@ mod tests {
         assert_eq!(table.grown().len(), 2);
         assert_eq!(table.grown(), []);
         count();
-        let key = Key { day: table.day(now), organization: organization(1), consumer: user(1), team: None };
+        let key = Key {
+            day: table.day(now),
+            organization: organization(1),
+            consumer: user(1),
+            team: None,
+        };
         let used = Used { calls: 3, bytes_in: 6, bytes_out: 9, cost: 12 };
         assert_eq!(table.grown(), [(key.clone(), used)]);
         count();
