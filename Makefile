@@ -37,7 +37,7 @@ test: setup doctest ## Run every test, with real PostgreSQL, Redis, PostgREST an
 # `lint` covers benches and examples too (--all-targets), so they need no check of their own.
 check: fmt-check lint docs deny-offline config-check test ## What CI runs: all of the below and `test`
 
-nightly: setup ## 20,000 random requests through the isolation, and three minutes of chaos for the limiter
+nightly: setup ## 20,000 random requests through the isolation, and three minutes of chaos for the limiter, on one Redis and on a cluster
 	@TOLLGATE_CASES=20000 $(CARGO) nextest run $(LOCKED) --profile nightly --no-fail-fast -E 'binary(attack) & test(generator)'
 	@TOLLGATE_CHAOS=180 $(CARGO) nextest run $(LOCKED) --profile nightly --no-capture -E 'binary(e2e) & test(chaos)'
 

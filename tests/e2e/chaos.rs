@@ -1,6 +1,7 @@
-//! Four gateways share one organization's limit in one Redis, while they are killed, stopped and
-//! given other numbers, and Redis is stopped and loses its scripts. Whatever happens, no window of
-//! time may see more requests let through than the burst and what came back in it.
+//! Four gateways share one organization's limit in one Redis, or in a Redis Cluster of six, while they are
+//! killed, stopped and given other numbers, and Redis is stopped, loses its scripts, has slots moved or
+//! a primary killed. Whatever happens, no window of time may see more requests let through than the
+//! burst and what came back in it.
 //!
 //! Who is let through is what the upstream gets, whatever became of the answer: of each request
 //! are known, on one clock, when it was sent and when it arrived there. It was charged at some
@@ -10,18 +11,21 @@
 
 mod bound;
 mod load;
+mod servers;
 
 use std::time::Duration;
+
+use tollgate::config::settings::LEASE;
 
 use crate::support::eventually;
 use crate::support::fixture::ALICE;
 use crate::support::gateway::{Draft, Gateway};
 use crate::support::process::Signal;
-use crate::support::redis::Redis;
 use crate::support::stack::{ISSUER, PUBLISHABLE, USER_SECRET, VERA, directory_yaml, token};
 
 use bound::{Numbers, Timeline};
 use load::{Load, Outcome};
+use servers::Servers;
 
 /// Clients of each gateway, of which each sends a request every 20 ms if it is answered by then.
 const CLIENTS: [usize; 4] = [12, 6, 3, 2];
@@ -34,16 +38,25 @@ const RAISED: Numbers = Numbers { per_second: 300, burst: 600 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_becomes_of_nodes_and_redis_no_window_admits_more_than_the_limit() {
+    whatever_happens(Servers::one().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_becomes_of_nodes_and_a_redis_cluster_no_window_admits_more_than_the_limit() {
+    whatever_happens(Servers::cluster().await).await;
+}
+
+#[allow(clippy::print_stdout, reason = "what was measured is what the test is for")]
+async fn whatever_happens(servers: Servers) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let lasts = Duration::from_secs(number("TOLLGATE_CHAOS").unwrap_or(LASTS));
     let seed = number("TOLLGATE_SEED").unwrap_or_else(|| std::process::id().into());
     println!("TOLLGATE_SEED={seed}");
 
-    let redis = Redis::start().await;
     let load = Load::start().await;
     let mut gateways = Vec::new();
     for _ in 0..CLIENTS.len() {
-        gateways.push(gateway(&redis, &load).await);
+        gateways.push(gateway(&servers, &load).await);
     }
     let mut timeline = Timeline::new(load.now(), USUAL);
     // Few bring most of it: some users are hot at a node, and some are not.
@@ -54,8 +67,17 @@ async fn whatever_becomes_of_nodes_and_redis_no_window_admits_more_than_the_limi
         }
     }
 
-    let mut chaos = Chaos { dice: Dice(seed), redis, gateways, done: Vec::new() };
+    let mut chaos = Chaos { dice: Dice(seed), servers, gateways, done: Vec::new() };
+    if chaos.servers.is_cluster() {
+        chaos.serves_again(&load, &mut timeline, Duration::ZERO).await;
+        // The bucket was not full when it began.
+        timeline.lost(Duration::from_millis(USUAL.fill_millis()));
+        chaos.rest(&load, &mut timeline).await;
+    }
     chaos.ambush(&load, &mut timeline).await;
+    if chaos.servers.is_cluster() {
+        chaos.fail_over(&load, &mut timeline).await;
+    }
     let mut numbers = [LOWERED, RAISED, USUAL].into_iter().cycle();
     let mut change = load.now() + Duration::from_secs(7);
     while load.now() < lasts {
@@ -66,7 +88,7 @@ async fn whatever_becomes_of_nodes_and_redis_no_window_admits_more_than_the_limi
             chaos.rest(&load, &mut timeline).await;
             chaos.ambush(&load, &mut timeline).await;
         } else {
-            chaos.strike(&load, &timeline).await;
+            chaos.strike(&load, &mut timeline).await;
         }
     }
     let (admissions, outcomes) = load.end().await;
@@ -94,7 +116,7 @@ async fn whatever_becomes_of_nodes_and_redis_no_window_admits_more_than_the_limi
 }
 
 /// A gateway that is ready, on the Redis and the upstream.
-async fn gateway(redis: &Redis, load: &Load) -> Gateway {
+async fn gateway(servers: &Servers, load: &Load) -> Gateway {
     let draft = Draft::new();
     let (listen, admin) = (draft.listen(), draft.admin());
     draft.write(
@@ -109,12 +131,12 @@ identity:
   api_keys:
     - {{ name: web, publishable: {PUBLISHABLE} }}
 directory: {{ file: directory.yaml }}
-limits_store: {{ redis: {{ url: '{url}', timeout: 150ms, nodes: 4 }} }}
+limits_store: {{ redis: {{ {place}, timeout: 150ms, nodes: 4 }} }}
 upstreams:
   web: {{ kind: http, addresses: ['{upstream}'], identity: none, retries: 0 }}
 policies: [policy.yaml]
 ",
-            url = redis.url(),
+            place = servers.yaml(),
             upstream = load.upstream(),
         ),
     );
@@ -133,6 +155,7 @@ roles:
 limits:
   per_organization: {{ scope: organization, rate: {per_second}/s, burst: {burst}, when_away: closed }}
   per_user: {{ scope: user, rate: 90000/min, burst: 90000, when_away: closed }}
+  per_address: {{ scope: address, rate: 90000/min, burst: 90000, when_away: closed }}
 routes:
   - name: web
     match: {{ path: '/r/{{path*}}', methods: [GET] }}
@@ -140,7 +163,7 @@ routes:
     credential: user
     tenant: [header, default]
     permission: member
-    limits: [per_user, per_organization]
+    limits: [per_user, per_organization, per_address]
 "
     )
 }
@@ -148,7 +171,7 @@ routes:
 /// What happens, by lot.
 struct Chaos {
     dice: Dice,
-    redis: Redis,
+    servers: Servers,
     gateways: Vec<Gateway>,
     /// What happened when.
     done: Vec<String>,
@@ -156,9 +179,14 @@ struct Chaos {
 
 impl Chaos {
     /// One misfortune, and some time without.
-    async fn strike(&mut self, load: &Load, timeline: &Timeline) {
+    async fn strike(&mut self, load: &Load, timeline: &mut Timeline) {
         let node = self.dice.below(4);
-        match self.dice.below(7) {
+        let acts: &[usize] = match self.servers.is_cluster() {
+            false => &[0, 1, 2, 3, 4, 5, 6],
+            // A failover takes as long as some of the others together.
+            true => &[0, 1, 2, 2, 3, 3, 4, 5, 6, 6],
+        };
+        match acts[self.dice.below(acts.len() as u64)] {
             0 | 1 => {
                 self.note(load, format!("gateway {node} is killed"));
                 self.gateways[node].kill();
@@ -176,17 +204,24 @@ impl Chaos {
                 self.note(load, format!("gateway {node} stops, {other} is killed, scripts go"));
                 self.gateways[node].signal(Signal::Stop);
                 self.gateways[other].kill();
-                self.flush().await;
+                self.servers.flush().await;
                 self.dice.wait(200, 2_000).await;
                 self.gateways[other].restart().await;
                 self.gateways[node].signal(Signal::Cont);
             }
+            4 if self.servers.is_cluster() => {
+                self.note(load, "the slot of the organization moves".to_owned());
+                let began = load.now();
+                self.servers.reshard(&mut self.dice).await;
+                self.serves_again(load, timeline, began).await;
+            }
+            5 if self.servers.is_cluster() => self.fail_over(load, timeline).await,
             4 => {
                 self.note(load, format!("redis stops, and gateway {node}"));
-                self.redis.pause();
+                self.servers.pause();
                 self.gateways[node].signal(Signal::Stop);
                 self.dice.wait(50, 250).await;
-                self.redis.resume();
+                self.servers.resume();
                 self.dice.wait(1, 300).await;
                 self.gateways[node].signal(Signal::Cont);
             }
@@ -195,13 +230,13 @@ impl Chaos {
                 // it: that is what a Redis that stops costs.
                 let most = if node == 0 { 400 } else { 200 };
                 self.note(load, format!("redis stops, for {most} ms at most"));
-                self.redis.pause();
+                self.servers.pause();
                 self.dice.wait(20, most).await;
-                self.redis.resume();
+                self.servers.resume();
             }
             _ => {
                 self.note(load, "scripts go, and the policy is loaded again".to_owned());
-                self.flush().await;
+                self.servers.flush().await;
                 for gateway in &self.gateways {
                     gateway.write("policy.yaml", &policy(timeline.current()));
                     gateway.signal(Signal::Hup);
@@ -261,9 +296,28 @@ impl Chaos {
         timeline.settled(load.now());
     }
 
-    async fn flush(&self) {
-        let mut connection = self.redis.connection().await;
-        let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut connection).await.unwrap();
+    /// The organization's primary is killed, and comes back when its replica has taken over; from
+    /// which the organization's slot moves on.
+    async fn fail_over(&mut self, load: &Load, timeline: &mut Timeline) {
+        self.note(load, "the primary of the organization is killed".to_owned());
+        let began = load.now();
+        let killed = self.servers.kill().await;
+        self.servers.restart_after_failover(killed).await;
+        self.note(load, "its replica has taken over, and the slot moves on".to_owned());
+        self.servers.reshard(&mut self.dice).await;
+        self.serves_again(load, timeline, began).await;
+    }
+
+    /// With `strict`, buckets at a new primary are empty until all leases have ended.
+    async fn serves_again(&self, load: &Load, timeline: &mut Timeline, began: Duration) {
+        // What was leased before is spent first.
+        tokio::time::sleep(LEASE).await;
+        eventually("requests being let through", async || {
+            let (outcome, _) = load.ask(self.gateways[0].listen(), &token(ALICE)).await;
+            matches!(outcome, Outcome::Passed).then_some(())
+        })
+        .await;
+        timeline.lost(load.now() - began);
     }
 
     fn note(&mut self, load: &Load, what: String) {

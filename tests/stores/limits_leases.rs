@@ -33,6 +33,14 @@ enum Act {
         want: u64,
         fate: Fate,
     },
+    /// Requests with buckets elsewhere, too: what they are granted is leased until that is known.
+    Hold {
+        requests: u64,
+        want: u64,
+        fate: Fate,
+    },
+    /// The newest of all leases is closed, with what is left of it; the others stay.
+    Settle(Fate),
     /// Requests that are admitted from a lease, as far as it goes.
     Spend(u64),
     /// All leases go back.
@@ -66,6 +74,9 @@ fn step() -> impl Strategy<Value = Step> {
     let act = prop_oneof![
         6 => (1..6_u64, 0..60_u64, fate())
             .prop_map(|(requests, want, fate)| Act::Acquire { requests, want, fate }),
+        3 => (1..6_u64, 0..60_u64, fate())
+            .prop_map(|(requests, want, fate)| Act::Hold { requests, want, fate }),
+        2 => fate().prop_map(Act::Settle),
         6 => (1..40_u64).prop_map(Act::Spend),
         2 => fate().prop_map(Act::GiveBack),
         1 => Just(Act::Crash),
@@ -131,10 +142,23 @@ struct World {
 }
 
 impl World {
-    /// One call: what it closes is this node's no more, whatever becomes of it.
-    async fn call(&mut self, node: usize, requests: u64, want: u64, fate: Fate) {
-        let Numbers { tokens, period, burst } = self.numbers;
+    /// One call that closes all leases of the node.
+    async fn call(&mut self, node: usize, requests: i64, want: u64, fate: Fate) {
         let closed = std::mem::take(&mut self.nodes[node]);
+        self.call_closing(node, closed, requests, want, fate).await;
+    }
+
+    /// One call: what it closes is this node's no more, whatever becomes of it. Below zero, requests
+    /// are held.
+    async fn call_closing(
+        &mut self,
+        node: usize,
+        closed: Vec<Lease>,
+        requests: i64,
+        want: u64,
+        fate: Fate,
+    ) {
+        let Numbers { tokens, period, burst } = self.numbers;
         let newest = closed.iter().map(|lease| lease.epoch).max().unwrap_or(0);
         let of = |epoch: Option<u64>| -> (u64, u64) {
             let leases = closed.iter().filter(|lease| Some(lease.epoch) == epoch);
@@ -169,26 +193,31 @@ impl World {
         }
         let most = self.model.room(self.numbers) * u128::from(period);
         self.model.level = self.model.level.min(most);
-        let spent = u128::from(granted * TOKEN + lease) * u128::from(period);
+        let held = if requests < 0 { granted * TOKEN } else { 0 };
+        let requests = requests.unsigned_abs();
+        // Of what is held, the lease tells.
+        let spent = u128::from(granted * TOKEN - held + lease) * u128::from(period);
         assert!(self.model.level >= spent, "more than there is: {answer:?}");
         self.model.level -= spent;
         self.model.leased += u128::from(lease);
         let occupied = self.model.leased + self.model.before;
         let half = u128::from(burst * TOKEN) / 2;
-        assert!(lease == 0 || occupied <= half, "leases leave too little room: {answer:?}");
+        assert!(lease <= held || occupied <= half, "leases leave too little room: {answer:?}");
         let exact = self.model.level / u128::from(period);
         let short = exact.checked_sub(u128::from(left)).expect("never more than in fractions");
         // Each part of each refill is rounded down, by less than one micro-token.
         assert!(short < 1_000, "rounded down by {short}");
         assert_eq!(u128::from(room), self.model.room(self.numbers));
         assert!(u128::from(left) <= u128::from(room), "the bucket holds more than it can");
-        assert!(granted <= requests && lease <= want * TOKEN && lease % TOKEN == 0);
+        assert!(granted <= requests && lease <= want * TOKEN + held && lease % TOKEN == 0);
         if granted < requests {
             assert!(left < TOKEN, "refused though there was one: {answer:?}");
         }
 
         // Those who stopped waiting were charged all the same.
-        self.admitted.push((self.now, granted));
+        if held == 0 {
+            self.admitted.push((self.now, granted));
+        }
         if fate == Fate::Answered && lease > 0 {
             let ends = self.now + EPOCH;
             self.nodes[node].push(Lease { epoch, whole: lease, left: lease, ends });
@@ -235,7 +264,14 @@ async fn play(connection: MultiplexedConnection, numbers: Numbers, steps: &[Step
         world.now += wait;
         match act {
             Act::Acquire { requests, want, fate } => {
-                world.call(*node, *requests, *want, *fate).await;
+                world.call(*node, *requests as i64, *want, *fate).await;
+            }
+            Act::Hold { requests, want, fate } => {
+                world.call(*node, -(*requests as i64), *want, *fate).await;
+            }
+            Act::Settle(fate) => {
+                let newest = world.nodes[*node].pop();
+                world.call_closing(*node, newest.into_iter().collect(), 0, 0, *fate).await;
             }
             Act::Spend(requests) => world.spend(*node, *requests),
             Act::GiveBack(fate) => world.call(*node, 0, 0, *fate).await,

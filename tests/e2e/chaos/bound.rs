@@ -61,6 +61,11 @@ impl Timeline {
         self.1 += (back - f64::from(burst)).max(0.0);
     }
 
+    /// For so long nothing came back.
+    pub(super) fn lost(&mut self, time: Duration) {
+        self.1 += f64::from(self.current().per_second) * time.as_secs_f64();
+    }
+
     /// All nodes go by the newest numbers.
     pub(super) fn settled(&mut self, at: Duration) {
         let newest = self.0.len() - 1;
