@@ -25,8 +25,11 @@ struct Pair {
 }
 
 impl Pair {
-    async fn start(on_failover: OnFailover) -> Self {
-        let cluster = Cluster::start().await;
+    async fn start() -> Self {
+        Self::on(Cluster::start().await, OnFailover::Lenient).await
+    }
+
+    async fn on(cluster: Cluster, on_failover: OnFailover) -> Self {
         let mut world = World::memory();
         world.stores.clear();
         for index in 0..2 {
@@ -67,7 +70,7 @@ fn key(limit: &str, number: u32) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_are_exact_over_two_nodes_in_one_slot_and_in_several() {
-    let mut pair = Pair::start(OnFailover::Lenient).await;
+    let mut pair = Pair::start().await;
     let world = &pair.world;
     for charge in [
         of([bucket("a", Subject::Organization(org(1)), burst_of(7))]),
@@ -118,7 +121,7 @@ fn settings_of(cluster: &Cluster) -> RedisSettings {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_moves_loses_no_request_and_no_token() {
-    let pair = Pair::start(OnFailover::Lenient).await;
+    let pair = Pair::start().await;
     let world = &pair.world;
     let name = key("m", 1);
     let from = pair.cluster.primary_of(&name).await;
@@ -155,7 +158,7 @@ async fn a_slot_that_moves_loses_no_request_and_no_token() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_is_never_over_admitted_while_slots_move_to_and_fro() {
-    let pair = Pair::start(OnFailover::Lenient).await;
+    let pair = Pair::start().await;
     let (tokens, burst) = (1_000_u32, 400_u32);
     let hot = rate(tokens, 1_000, burst);
     let wide = rate(1_000_000, 1_000, 1_000_000);
@@ -180,7 +183,7 @@ async fn a_crowd_is_never_over_admitted_while_slots_move_to_and_fro() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_killed_costs_its_slots_until_its_replica_has_taken_over() {
-    let mut pair = Pair::start(OnFailover::Strict).await;
+    let mut pair = Pair::on(Cluster::failing_over().await, OnFailover::Strict).await;
     let (tokens, burst) = (1_000_u32, 400_u32);
     let charge = of([
         bucket("hot", Subject::Organization(org(1)), rate(tokens, 1_000, burst)),
@@ -220,7 +223,7 @@ async fn elsewhere(cluster: &Cluster, not: usize) -> Charge {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_sees_and_sets_buckets_of_all_primaries() {
-    let pair = Pair::start(OnFailover::Lenient).await;
+    let pair = Pair::start().await;
     for number in 1..=12 {
         let charge = of([bucket("x", Subject::Organization(org(number)), burst_of(10))]);
         assert_eq!(left(&pair.world.charge(&charge).await), [9]);

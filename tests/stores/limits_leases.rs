@@ -16,6 +16,8 @@ const TOKEN: u64 = 1_000_000;
 /// Some time long ago.
 const BEGIN: u64 = 1_000_000_000_000_000;
 const NODES: usize = 3;
+/// Clocks of primaries may differ by so much: nodes stop spending a lease earlier by this.
+const APART: u64 = EPOCH / 20;
 
 /// What happens, after a while.
 #[derive(Debug, Clone)]
@@ -46,6 +48,8 @@ enum Act {
     /// All leases go back.
     GiveBack(Fate),
     Crash,
+    /// The bucket moves to a primary whose clock is ahead of the slowest by so much.
+    Move(u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +84,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..40_u64).prop_map(Act::Spend),
         2 => fate().prop_map(Act::GiveBack),
         1 => Just(Act::Crash),
+        1 => (0..=APART).prop_map(Act::Move),
     ];
     // Short waits, and some over the borders of epochs.
     let wait = prop_oneof![4 => 0..50_000_u64, 3 => 0..EPOCH, 1 => 0..4 * EPOCH];
@@ -135,6 +140,10 @@ struct World {
     connection: MultiplexedConnection,
     numbers: Numbers,
     now: u64,
+    /// By how much the clock of the primary is ahead.
+    ahead: u64,
+    /// When it was set ahead, and by how much.
+    gained: Vec<(u64, u64)>,
     nodes: Vec<Vec<Lease>>,
     model: Model,
     /// When, and how many tokens.
@@ -173,16 +182,19 @@ impl World {
         }
         let mut command = redis::cmd("EVAL");
         command.arg(include_str!("../../src/stores/limits/acquire.lua")).arg(1).arg("b");
-        command.arg(self.now).arg(EPOCH).arg(requests);
+        let primary = self.now + self.ahead;
+        command.arg(primary).arg(EPOCH).arg(requests);
         command.arg(TOKEN).arg(burst * TOKEN).arg(tokens * 1_000).arg(period).arg(0);
         command.arg(want * TOKEN).arg(newest).arg(now.0).arg(now.1).arg(before.0).arg(before.1);
         let answer: Vec<u64> = command.query_async(&mut self.connection).await.unwrap();
         let [granted, _, left, lease, epoch, room, _] = answer[..] else { panic!("{answer:?}") };
 
         // The model follows, and says what must hold.
-        self.model.pass(self.now, self.numbers);
+        self.model.pass(primary, self.numbers);
+        // What another primary has written may be of a later time.
+        let at = self.model.at.max(primary);
         for (epoch, (whole, back)) in [(Some(newest), now), (newest.checked_sub(1), before)] {
-            let held = match epoch.map(|epoch| (self.now / EPOCH).checked_sub(epoch)) {
+            let held = match epoch.map(|epoch| (at / EPOCH).checked_sub(epoch)) {
                 Some(Some(0)) => &mut self.model.leased,
                 Some(Some(1)) => &mut self.model.before,
                 _ => continue,
@@ -219,7 +231,7 @@ impl World {
             self.admitted.push((self.now, granted));
         }
         if fate == Fate::Answered && lease > 0 {
-            let ends = self.now + EPOCH;
+            let ends = self.now + EPOCH - APART;
             self.nodes[node].push(Lease { epoch, whole: lease, left: lease, ends });
         }
     }
@@ -232,14 +244,17 @@ impl World {
         }
     }
 
-    /// In every window: no more than the burst, and what came back in it.
+    /// In every window: no more than the burst, and what came back in it; by clocks that were set
+    /// ahead, too.
     fn check(&self) {
         let Numbers { tokens, period, burst } = self.numbers;
         for (index, (begin, _)) in self.admitted.iter().enumerate() {
             let mut sum = 0_u128;
             for (at, count) in &self.admitted[index..] {
                 sum += u128::from(*count);
-                let back = u128::from(at - begin) * u128::from(tokens) * 1_000;
+                let within = self.gained.iter().filter(|(when, _)| (*begin..=*at).contains(when));
+                let gained = within.map(|(_, gained)| gained).sum::<u64>();
+                let back = u128::from(at - begin + gained) * u128::from(tokens) * 1_000;
                 let most = u128::from(burst * TOKEN) * u128::from(period) + back;
                 let used = sum * u128::from(TOKEN) * u128::from(period);
                 assert!(used <= most, "{sum} admitted from {begin} to {at}: {:?}", self.admitted);
@@ -256,6 +271,8 @@ async fn play(connection: MultiplexedConnection, numbers: Numbers, steps: &[Step
         connection,
         numbers,
         now: BEGIN,
+        ahead: 0,
+        gained: Vec::new(),
         nodes: vec![Vec::new(); NODES],
         model: Model { level, at: BEGIN, leased: 0, before: 0 },
         admitted: Vec::new(),
@@ -276,6 +293,10 @@ async fn play(connection: MultiplexedConnection, numbers: Numbers, steps: &[Step
             Act::Spend(requests) => world.spend(*node, *requests),
             Act::GiveBack(fate) => world.call(*node, 0, 0, *fate).await,
             Act::Crash => world.nodes[*node].clear(),
+            Act::Move(ahead) => {
+                world.gained.push((world.now, ahead.saturating_sub(world.ahead)));
+                world.ahead = *ahead;
+            }
         }
     }
     world.check();

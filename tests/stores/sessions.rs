@@ -392,7 +392,7 @@ async fn a_list_of_sessions_keeps_the_hundred_that_were_used_last() {
 
 #[tokio::test]
 async fn in_a_cluster_a_revocation_survives_the_death_of_its_primary() {
-    let mut cluster = Cluster::start().await;
+    let mut cluster = Cluster::failing_over().await;
     let shared = |cluster: &Cluster| {
         let place = RedisPlace::Cluster(cluster.urls().into_iter().map(Secret::new).collect());
         SessionRedis { place, ..redis("") }

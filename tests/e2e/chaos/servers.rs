@@ -17,7 +17,7 @@ impl Servers {
     }
 
     pub(super) async fn cluster() -> Self {
-        Self::Cluster(Cluster::start().await)
+        Self::Cluster(Cluster::failing_over().await)
     }
 
     pub(super) fn is_cluster(&self) -> bool {
