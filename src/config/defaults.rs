@@ -613,6 +613,8 @@ pub(super) const WEBSOCKET_IDLE: Preset =
     Preset::new("websocket", "idle", "10m", "Supabase's clients send a heartbeat every 30 seconds");
 pub(super) const WEBSOCKET_GRACE: Preset =
     Preset::new("websocket", "grace", "60s", "clients refresh a token about when it expires");
+pub(super) const WEBSOCKET_RECHECK: Preset =
+    Preset::new("websocket", "recheck", "30s", "a decision costs microseconds");
 pub(super) const WEBSOCKETS_PER_USER: Preset =
     Preset::new("websocket", "per_user", "20", "some devices with some tabs each");
 pub(super) const WEBSOCKETS_PER_ORGANIZATION: Preset = Preset::new(

@@ -239,6 +239,12 @@ impl Fields for WebsocketFields {
             "How long one stays open after its token has expired, if no newer token of the same \
              session was seen.",
         );
+        let recheck = table.or(
+            "recheck",
+            &preset::WEBSOCKET_RECHECK,
+            "How often it is decided again whether one that is open would be let in, by what holds \
+             then.",
+        );
         let per_user = table.or(
             "per_user",
             &preset::WEBSOCKETS_PER_USER,
@@ -252,6 +258,7 @@ impl Fields for WebsocketFields {
         Some(Self(WebsocketPolicy {
             idle: idle?,
             grace: grace?,
+            recheck: recheck?,
             per_user: per_user?,
             per_organization: per_organization?,
         }))

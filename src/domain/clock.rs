@@ -42,4 +42,9 @@ impl Now {
 pub trait Clock: Send + Sync + 'static {
     /// Both clocks, now.
     fn now(&self) -> Now;
+
+    /// The monotonic clock alone, as [`Now::mono_nanos`] counts it.
+    fn mono_nanos(&self) -> u64 {
+        self.now().mono_nanos
+    }
 }

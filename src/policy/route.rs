@@ -65,6 +65,8 @@ pub struct WebsocketPolicy {
     pub idle: Duration,
     /// How long one stays open after the token that opened it has expired.
     pub grace: Duration,
+    /// How often it is decided again whether an open one would be let in.
+    pub recheck: Duration,
     /// How many a user has open in an organization, on one node.
     pub per_user: NonZeroU32,
     /// How many an organization has open, on one node.

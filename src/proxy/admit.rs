@@ -24,6 +24,7 @@ use super::body::RequestBody;
 use super::connection::Watched;
 use super::context::Context;
 use super::gateway::Gateway;
+use super::handshake::Handshake;
 use super::logins;
 use super::sockets::Opener;
 use super::uses;
@@ -89,7 +90,7 @@ pub(super) async fn admit(
         gateway.sockets.refreshed(token, ctx.resumed);
     }
     if passed.websocket() {
-        open_socket(gateway, session, ctx, passed.route())?;
+        open_socket(gateway, session, ctx, &head, passed.route())?;
     }
     ctx.passed = Some(passed);
     Ok(())
@@ -100,6 +101,7 @@ fn open_socket(
     gateway: &Gateway,
     session: &Session,
     ctx: &mut Context,
+    head: &Head,
     route: &Route,
 ) -> Result<(), Refusal> {
     let policy = route.websocket.as_ref();
@@ -116,10 +118,11 @@ fn open_socket(
     let until = acting.zip(allowed).map(|(token, policy)| {
         token.factor_at.unwrap_or(0).saturating_add(policy.within.as_secs())
     });
-    let opener = Opener { organization, user, token, until };
+    let handshake = Handshake::of(head, session.req_header(), ctx);
+    let opener = Opener { organization, user, token, until, handshake: Arc::new(handshake) };
     let (open, end) = gateway.sockets.enter(opener, policy, ctx.resumed)?;
     let stream = session.stream().ok_or(Refusal::Internal("a WebSocket over HTTP/2"))?;
-    Watched::ends(stream, end);
+    Watched::ends(stream, Some(end));
     (ctx.place, ctx.place_of_user) = (None, None);
     ctx.socket = Some(open);
     Ok(())
@@ -168,7 +171,7 @@ fn guard_address(
 ) -> Result<(), Refusal> {
     let edge = &ctx.generation.snapshot.edge;
     let Some(rate) = &edge.address_guard else { return Ok(()) };
-    let client = client_address(&head.arrival(session), edge);
+    let client = client_address(&head.arrival(session.req_header()), edge);
     gateway.addresses.check(client, rate).map_err(|retry_after| {
         ctx.trace.client = Some(client);
         Refusal::RateLimited { limit: "address_guard".into(), retry_after }
@@ -215,7 +218,7 @@ async fn quotas(
 async fn decided(session: &Session, ctx: &mut Context, head: &Head) -> Result<Chargeable, Halt> {
     let generation = Arc::clone(&ctx.generation);
     let mut facts = Facts::new(&generation.node, ctx.started);
-    let arrival = head.arrival(session);
+    let arrival = head.arrival(session.req_header());
     loop {
         match decide(&arrival, &generation.snapshot, &facts, &mut ctx.trace, facts.now()) {
             Ok(chargeable) => return Ok(chargeable),

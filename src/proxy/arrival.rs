@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
 use http::{HeaderValue, Version, header};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::authority::{RawTargetAuthority, raw_target_authority};
 use pingora::proxy::Session;
 
@@ -40,8 +41,7 @@ impl Head {
     }
 
     /// The head, for the pipeline.
-    pub(super) fn arrival<'h>(&'h self, session: &'h Session) -> Arrival<'h> {
-        let request = session.req_header();
+    pub(super) fn arrival<'h>(&'h self, request: &'h RequestHeader) -> Arrival<'h> {
         let authority = request.uri.authority().map(|authority| authority.as_str());
         let (target, authority) = match self.raw.as_deref().and_then(raw_target) {
             // HTTP/1: Pingora drops fragments and escapes what it finds odd; the edge refuses both.
@@ -63,6 +63,14 @@ impl Head {
             secure: self.secure,
             entropy: self.entropy,
         }
+    }
+}
+
+impl Head {
+    /// A copy that does not keep what came with the head in one piece.
+    pub(super) fn apart(&self) -> Self {
+        let raw = self.raw.as_deref().map(Bytes::copy_from_slice);
+        Self { raw, ..*self }
     }
 }
 

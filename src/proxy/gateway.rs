@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
+use futures_util::StreamExt;
 use prometheus::IntGauge;
 use tokio::runtime::Handle;
 
@@ -37,6 +38,8 @@ use super::sockets::Sockets;
 /// How often it is looked whether a WebSocket's token was taken back: within a second, with what
 /// its news takes to arrive.
 const SOCKET_ROUND: Duration = Duration::from_millis(250);
+/// Handshakes that are decided on again at a time: each may wait for the directory.
+const RECHECKED: usize = 16;
 /// Connections, and requests of organizations, that are open at the same time on one node: beyond
 /// what its file descriptors and memory allow, so that it bounds the maps and nothing else.
 pub(super) const MAX_OPEN: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_048_575);
@@ -149,6 +152,23 @@ impl Gateway {
             self.sockets.end_those(|token| {
                 Facts::new(&generation.node, now).standing(token) == Standing::Revoked
             });
+        }
+    }
+
+    /// Ends WebSockets that would not be let in any more, for as long as it is polled: spawn it
+    /// once.
+    pub async fn recheck_sockets(self: Arc<Self>) {
+        let mut rounds = tokio::time::interval(SOCKET_ROUND);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            let due = futures_util::stream::iter(self.sockets.due(self.now()));
+            let asked = due.for_each_concurrent(RECHECKED, async |due| {
+                if !due.handshake.counts(&self).await {
+                    due.end();
+                }
+            });
+            asked.await;
         }
     }
 

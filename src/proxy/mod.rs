@@ -18,6 +18,7 @@ mod fault;
 mod forward;
 mod front;
 mod gateway;
+mod handshake;
 mod listen;
 mod logins;
 mod pool;

@@ -1,8 +1,9 @@
 //! Open WebSockets: how many somebody may have, and when each of them ends.
 //!
 //! A WebSocket is decided on once, at its handshake. It ends a grace after the token that opened it,
-//! unless a newer token of the same session was seen by then, which it goes on with; and at once when
-//! its token is taken back. Kept while the socket is open; as many as connections are.
+//! unless a newer token of the same session was seen by then, which it goes on with; at once when its
+//! token is taken back; and soon after its handshake would not be let in any more. Kept while the
+//! socket is open; as many as connections are.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use crate::policy::route::WebsocketPolicy;
 use crate::stores::guards::concurrency::{Concurrency, Permit};
 
 use super::gateway::MAX_OPEN;
+use super::handshake::Handshake;
 
 /// Whose sockets are counted together.
 type User = (Option<OrgId>, UserId);
@@ -33,7 +35,7 @@ pub(super) struct Sockets {
     open: IntGauge,
 }
 
-/// The sockets that a token opened, by session; those of no session have the empty one.
+/// The sockets by the session of the token that opened them, or by their own name.
 #[derive(Default)]
 struct Sessions {
     sockets: Mutex<HashMap<Arc<str>, Vec<Socket>>>,
@@ -42,11 +44,27 @@ struct Sessions {
 }
 
 struct Socket {
-    token: Arc<VerifiedToken>,
+    token: Option<Arc<VerifiedToken>>,
     grace: Duration,
     until: Option<u64>,
     /// How long it may go on from when this was said.
     left: watch::Sender<Duration>,
+    handshake: Arc<Handshake>,
+    recheck: Duration,
+    checked: Now,
+}
+
+/// A socket whose handshake is to be decided on again.
+pub(super) struct Due {
+    pub(super) handshake: Arc<Handshake>,
+    left: watch::Sender<Duration>,
+}
+
+impl Due {
+    /// Ends the socket.
+    pub(super) fn end(self) {
+        self.left.send_replace(Duration::ZERO);
+    }
 }
 
 /// Who opens a socket.
@@ -57,13 +75,15 @@ pub(super) struct Opener {
     /// When it ends at the latest, in seconds since 1970, whatever token comes after this one: for
     /// those who act as somebody else.
     pub(super) until: Option<u64>,
+    pub(super) handshake: Arc<Handshake>,
 }
 
 /// A socket's place; given back when it is dropped.
 pub(super) struct Open {
     sessions: Arc<Sessions>,
-    /// Where a token opened it: the token's session, and the end's other half.
-    session: Option<(Arc<str>, watch::Receiver<Duration>)>,
+    /// Where it is kept, and the end's other half.
+    session: Arc<str>,
+    left: watch::Receiver<Duration>,
     open: IntGauge,
     _user: Option<Permit<User>>,
     _organization: Option<Permit<OrgId>>,
@@ -82,14 +102,14 @@ impl Sockets {
         }
     }
 
-    /// Lets a socket in; with its place comes its end, if it has one.
+    /// Lets a socket in; with its place comes its end.
     pub(super) fn enter(
         &self,
         opener: Opener,
         policy: &WebsocketPolicy,
         now: Now,
-    ) -> Result<(Open, Option<End>), Refusal> {
-        let Opener { organization, user, token, until } = opener;
+    ) -> Result<(Open, End), Refusal> {
+        let Opener { organization, user, token, until, handshake } = opener;
         let user = user.map(|user| self.users.enter((organization, user), policy.per_user));
         let user = user.transpose();
         let user = user.map_err(|_| Refusal::TooManyConcurrent("WebSockets of the user"))?;
@@ -97,23 +117,35 @@ impl Sockets {
         let organization = place.transpose();
         let organization = organization
             .map_err(|_| Refusal::TooManyConcurrent("WebSockets of the organization"))?;
-        let (session, end) = match token {
-            None => (None, None),
-            Some(token) => {
-                let left = left(token.expires_at, policy.grace, until, now);
-                let (sender, receiver) = watch::channel(left);
-                let end: End = Box::pin(ended(receiver.clone()));
-                let session = token.session_id.clone().unwrap_or_default();
-                let socket = Socket { token, grace: policy.grace, until, left: sender };
-                self.sessions.lock().entry(Arc::clone(&session)).or_default().push(socket);
-                self.sessions.count.fetch_add(1, Ordering::Relaxed);
-                (Some((session, receiver)), Some(end))
-            }
+        let (sender, receiver) = watch::channel(match &token {
+            Some(token) => left(token.expires_at, policy.grace, until, now),
+            // Only what its handshake says ends it.
+            None => Duration::MAX,
+        });
+        let session = token.as_ref().and_then(|token| token.session_id.clone());
+        let session = session.unwrap_or_else(|| handshake.name());
+        let socket = Socket {
+            token,
+            grace: policy.grace,
+            until,
+            left: sender,
+            handshake,
+            recheck: policy.recheck,
+            checked: now,
         };
+        self.sessions.lock().entry(Arc::clone(&session)).or_default().push(socket);
+        self.sessions.count.fetch_add(1, Ordering::Relaxed);
+        let end: End = Box::pin(ended(receiver.clone()));
         self.open.inc();
-        let sessions = Arc::clone(&self.sessions);
-        let open = self.open.clone();
-        Ok((Open { sessions, session, open, _user: user, _organization: organization }, end))
+        let open = Open {
+            sessions: Arc::clone(&self.sessions),
+            session,
+            left: receiver,
+            open: self.open.clone(),
+            _user: user,
+            _organization: organization,
+        };
+        Ok((open, end))
     }
 
     /// A token counted: the sockets of its session that its predecessors opened go on with it.
@@ -124,8 +156,9 @@ impl Sockets {
         let Some(session) = &token.session_id else { return };
         let mut sockets = self.sessions.lock();
         for socket in sockets.get_mut(session).into_iter().flatten() {
-            let newer = token.expires_at > socket.token.expires_at;
-            let same = token.subject == socket.token.subject && token.issuer == socket.token.issuer;
+            let Some(old) = &socket.token else { continue };
+            let newer = token.expires_at > old.expires_at;
+            let same = token.subject == old.subject && token.issuer == old.issuer;
             if newer && same {
                 let left = left(token.expires_at, socket.grace, socket.until, now);
                 socket.left.send_replace(left);
@@ -141,10 +174,24 @@ impl Sockets {
             return;
         }
         for socket in self.sessions.lock().values().flatten() {
-            if revoked(&socket.token) {
+            if socket.token.as_deref().is_some_and(&revoked) {
                 socket.left.send_replace(Duration::ZERO);
             }
         }
+    }
+
+    /// Those whose handshake is to be decided on again by now.
+    pub(super) fn due(&self, now: Now) -> Vec<Due> {
+        if self.sessions.count.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let mut sockets = self.sessions.lock();
+        let due = sockets.values_mut().flatten().filter(|s| now.since(s.checked) >= s.recheck);
+        let due = due.map(|socket| {
+            socket.checked = now;
+            Due { handshake: Arc::clone(&socket.handshake), left: socket.left.clone() }
+        });
+        due.collect()
     }
 }
 
@@ -158,14 +205,13 @@ impl Sessions {
 impl Drop for Open {
     fn drop(&mut self) {
         self.open.dec();
-        let Some((session, receiver)) = self.session.take() else { return };
         let mut sockets = self.sessions.lock();
-        let Some(of_session) = sockets.get_mut(&session) else { return };
+        let Some(of_session) = sockets.get_mut(&self.session) else { return };
         let before = of_session.len();
-        of_session.retain(|socket| !socket.left.subscribe().same_channel(&receiver));
+        of_session.retain(|socket| !socket.left.subscribe().same_channel(&self.left));
         let gone = before.saturating_sub(of_session.len());
         if of_session.is_empty() {
-            sockets.remove(&session);
+            sockets.remove(&self.session);
         }
         let gone = u64::try_from(gone).unwrap_or(u64::MAX);
         self.sessions.count.fetch_sub(gone, Ordering::Relaxed);

@@ -33,19 +33,19 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         // A wall clock before 1970 reads as 1970: every token is then not yet valid, and refused.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mono = self.started.elapsed();
         // Not by way of 128 bits, whose arithmetic costs more than the reading.
-        let (wall_micros, mono_nanos) = (wall.subsec_micros(), mono.subsec_nanos());
+        let micros = u64::from(wall.subsec_micros());
         Now {
-            unix_micros: wall
-                .as_secs()
-                .saturating_mul(1_000_000)
-                .saturating_add(wall_micros.into()),
-            mono_nanos: mono
-                .as_secs()
-                .saturating_mul(1_000_000_000)
-                .saturating_add(mono_nanos.into()),
+            unix_micros: wall.as_secs().saturating_mul(1_000_000).saturating_add(micros),
+            mono_nanos: self.mono_nanos(),
         }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the one clock source")]
+    fn mono_nanos(&self) -> u64 {
+        let mono = self.started.elapsed();
+        let nanos = u64::from(mono.subsec_nanos());
+        mono.as_secs().saturating_mul(1_000_000_000).saturating_add(nanos)
     }
 }
 

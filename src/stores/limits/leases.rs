@@ -25,12 +25,15 @@ use smallvec::SmallVec;
 
 use crate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Penalty, Rate, Subject};
 use crate::domain::clock::{Clock, Now};
+use crate::domain::ids::OrgId;
 
 use super::bucket::{Bucket, balances, capacity, price, wait};
 use super::penalty::{ToldPenalty, hold};
 
 /// Parts that are locked apart.
 const SHARDS: usize = 64;
+/// The bits of a hash that choose the part: the table itself uses the lowest and the highest.
+const SHARD_BITS: u64 = 0xffff << 32;
 /// Slots looked at for one to forget, per new bucket in a full shard.
 const PROBES: usize = 8;
 /// A refusal is remembered for no longer than this.
@@ -252,13 +255,16 @@ impl Leases {
         let mut shards = self.lock(&hashes);
         let (mut local, mut refused) = (true, false);
         let mut demands: SmallVec<[u64; 5]> = SmallVec::new();
+        let mut places: SmallVec<[Place; 5]> = SmallVec::new();
         for (index, (bucket, hash)) in charge.buckets.iter().zip(&hashes).enumerate() {
             let before = charge.buckets.iter().zip(&hashes).take(index);
             let same = before.filter(|(other, at)| **at == *hash && is_same(other, bucket));
             let demand =
                 same.map(|(other, _)| price(other)).fold(price(bucket), u64::saturating_add);
             demands.push(demand);
-            match find(&mut shards, *hash, bucket) {
+            let place = place(&shards, *hash, bucket);
+            places.extend(place);
+            match place.and_then(|place| at(&mut shards, place)) {
                 Some(entry) => {
                     entry.used.once(now);
                     let leased = now >= entry.blocked_until && entry.spendable(now) >= demand;
@@ -278,13 +284,13 @@ impl Leases {
         }
         let mut levels: SmallVec<[Bucket; 5]> = SmallVec::new();
         let mut ends = u64::MAX;
-        for (bucket, hash) in charge.buckets.iter().zip(&hashes) {
-            let entry = find(&mut shards, *hash, bucket)?;
+        for (bucket, place) in charge.buckets.iter().zip(places) {
+            let entry = at(&mut shards, place)?;
             ends = ends.min(entry.spend(price(bucket), now));
             levels.push(entry.seen.at(now, &bucket.rate));
         }
         drop(shards);
-        if micros(clock.now()) >= ends {
+        if clock.mono_nanos() / 1_000 >= ends {
             // What was taken from leases that go on is lost: a stopped process is rare.
             return None;
         }
@@ -460,7 +466,19 @@ impl Leases {
     }
 
     fn hashes(&self, charge: &Charge) -> SmallVec<[u64; 5]> {
-        let hash = |bucket: &BucketCharge| self.hasher.hash_one((&*bucket.limit, &bucket.subject));
+        // The buckets of an organization lie together, so that a charge locks them once; those of
+        // its users, which can be many, lie everywhere.
+        let mut known: Option<(OrgId, u64)> = None;
+        let hash = |bucket: &BucketCharge| {
+            let own = self.hasher.hash_one((&*bucket.limit, &bucket.subject));
+            let Some(organization) = shared_by(&bucket.subject) else { return own };
+            let shard = match known {
+                Some((id, hash)) if id == organization => hash,
+                Some(_) | None => self.hasher.hash_one(organization),
+            };
+            known = Some((organization, shard));
+            (own & !SHARD_BITS) | (shard & SHARD_BITS)
+        };
         charge.buckets.iter().map(hash).collect()
     }
 
@@ -646,10 +664,33 @@ impl Entry {
     }
 }
 
-fn find<'e>(shards: &'e mut Locked<'_>, hash: u64, bucket: &BucketCharge) -> Option<&'e mut Entry> {
+/// Where an entry is, as long as its shard is locked: the how many-th lock, and the slot there.
+#[derive(Debug, Clone, Copy)]
+struct Place(usize, usize);
+
+fn place(shards: &Locked<'_>, hash: u64, bucket: &BucketCharge) -> Option<Place> {
     let wanted = shard_of(hash);
-    let (_, shard) = shards.iter_mut().find(|(index, _)| *index == wanted)?;
-    shard.entries.find_mut(hash, |entry| entry.is(bucket))
+    let lock = shards.iter().position(|(index, _)| *index == wanted)?;
+    let (_, shard) = shards.get(lock)?;
+    let slot = shard.entries.find_bucket_index(hash, |entry| entry.is(bucket))?;
+    Some(Place(lock, slot))
+}
+
+fn at<'e>(shards: &'e mut Locked<'_>, Place(lock, slot): Place) -> Option<&'e mut Entry> {
+    shards.get_mut(lock)?.1.entries.get_bucket_mut(slot)
+}
+
+fn find<'e>(shards: &'e mut Locked<'_>, hash: u64, bucket: &BucketCharge) -> Option<&'e mut Entry> {
+    let place = place(shards, hash, bucket)?;
+    at(shards, place)
+}
+
+fn shared_by(subject: &Subject) -> Option<OrgId> {
+    match subject {
+        Subject::Organization(id) => Some(*id),
+        Subject::Key(_, organization) | Subject::Route(_, organization) => *organization,
+        Subject::User(..) | Subject::Address(_) => None,
+    }
 }
 
 fn is_same(one: &BucketCharge, other: &BucketCharge) -> bool {
@@ -657,8 +698,7 @@ fn is_same(one: &BucketCharge, other: &BucketCharge) -> bool {
 }
 
 fn shard_of(hash: u64) -> usize {
-    // The table itself uses the lowest and the highest bits.
-    usize::try_from((hash >> 32) & 0xffff).unwrap_or(0) % SHARDS
+    usize::try_from((hash & SHARD_BITS) >> 32).unwrap_or(0) % SHARDS
 }
 
 fn micros(now: Now) -> u64 {

@@ -173,6 +173,7 @@ fn policy(options: &Options) -> String {
         sockets("sockets", "{path*}", "per_user: 2000"),
         sockets("few-sockets", "few/{path*}", "per_user: 3"),
         sockets("silent-sockets", "silent/{path*}", "idle: 1s"),
+        sockets("checked-sockets", "checked/{path*}", "recheck: 100ms"),
     ]
     .concat()
 }

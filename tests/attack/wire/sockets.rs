@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use super::{Wire, connect, write};
 use crate::support::eventually;
-use crate::support::fixture::{ALICE, BOB};
+use crate::support::fixture::{ALICE, BOB, CAROL};
 use crate::support::http;
 use crate::support::keys::{Key, now_secs};
 use crate::support::stack::{USER_SECRET, claims};
@@ -31,6 +31,14 @@ async fn open(wire: &Wire, path: &str, token: &str) -> (BufReader<TcpStream>, u1
     let mut back = BufReader::new(socket);
     let status = http::answer(&mut back, true).await.unwrap().status;
     (back, status)
+}
+
+/// A request with a token, which counts.
+async fn refreshed(wire: &Wire, token: &str) {
+    let bearer = format!("Bearer {token}");
+    let headers = [("Authorization", bearer.as_str())];
+    let answer = http::get(wire.to(), "/named/refreshed", &headers).await.unwrap();
+    assert_eq!(answer.status, 200);
 }
 
 /// Whether bytes still reach the upstream.
@@ -66,13 +74,8 @@ async fn a_socket_ends_with_its_token_unless_the_session_goes_on() {
     speaks(&wire, &mut left, "left-speaks").await;
     gauge(&wire, 2.0).await;
     // A newer token of the session; one of another user that claims the session changes nothing.
-    let refresh = async |token: String| {
-        let bearer = format!("Bearer {token}");
-        let headers = [("Authorization", bearer.as_str())];
-        http::get(wire.to(), "/named/refreshed", &headers).await.unwrap().status
-    };
-    assert_eq!(refresh(token_of(ALICE, "kept", 600)).await, 200);
-    assert_eq!(refresh(token_of(BOB, "left", 600)).await, 200);
+    refreshed(&wire, &token_of(ALICE, "kept", 600)).await;
+    refreshed(&wire, &token_of(BOB, "left", 600)).await;
     closed(&mut left).await;
     // It was opened later, and would have ended by the end of this one.
     let (mut marker, _) = open(&wire, "marker", &token_of(ALICE, "marker", 2)).await;
@@ -112,6 +115,41 @@ async fn a_socket_on_which_nobody_speaks_is_closed() {
     let (mut silent, status) = open(&wire, "silent/x", &token_of(ALICE, "silent", 600)).await;
     assert_eq!(status, 101);
     closed(&mut silent).await;
+    gauge(&wire, 0.0).await;
+    wire.finish().await;
+}
+
+#[tokio::test]
+async fn a_socket_ends_when_its_handshake_would_pass_no_more() {
+    let wire = Wire::start(super::EDGE).await;
+    // The token ends first: what a handshake says about time is not asked again.
+    let of = |user: &str| token_of(user, user, 600);
+    let (mut left, status) = open(&wire, "checked/left", &of(ALICE)).await;
+    assert_eq!(status, 101);
+    let (mut kept, status) = open(&wire, "checked/kept", &of(CAROL)).await;
+    assert_eq!(status, 101);
+    let (mut brief, status) = open(&wire, "checked/brief", &token_of(CAROL, "brief", 1)).await;
+    assert_eq!(status, 101);
+    refreshed(&wire, &token_of(CAROL, "brief", 600)).await;
+
+    // A member leaves.
+    let directory = std::fs::read_to_string(wire.gateway.dir().join("directory.yaml")).unwrap();
+    let line = directory.lines().find(|line| line.contains(ALICE)).unwrap();
+    wire.gateway.write("directory.yaml", &directory.replace(&format!("{line}\n"), ""));
+    closed(&mut left).await;
+    let logged = "a WebSocket ends: it would not be let in any more";
+    eventually("the reason in the log", async || wire.gateway.log().contains(logged).then_some(()))
+        .await;
+    speaks(&wire, &mut kept, "kept-speaks").await;
+    speaks(&wire, &mut brief, "brief-speaks").await;
+
+    // The policy asks for more.
+    let policy = std::fs::read_to_string(wire.gateway.dir().join("policy.yaml")).unwrap();
+    let (before, after) = policy.split_once("name: checked-sockets").unwrap();
+    let after = after.replacen("credential: user", "credential: service", 1);
+    wire.gateway.write("policy.yaml", &format!("{before}name: checked-sockets{after}"));
+    closed(&mut kept).await;
+    closed(&mut brief).await;
     gauge(&wire, 0.0).await;
     wire.finish().await;
 }
