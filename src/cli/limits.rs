@@ -218,7 +218,10 @@ fn table(buckets: &[ShownBucket]) -> String {
             bucket.scope.to_owned(),
             if bucket.id.is_empty() { "-".to_owned() } else { printable(&bucket.id) },
             bucket.organization.clone().unwrap_or_else(|| "-".to_owned()),
-            bucket.left.to_string(),
+            match bucket.debt {
+                0 => bucket.left.to_string(),
+                debt => format!("-{debt}"),
+            },
             bucket.leased.to_string(),
             bucket.burst.to_string(),
             seconds(bucket.full_in_millis),

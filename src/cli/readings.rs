@@ -235,6 +235,11 @@ fn of_limits(stats: &LimitStats) -> Vec<Reading> {
                 (&[("event", "raised")], stats.raised),
             ]),
         },
+        Reading::counter(
+            "tollgate_limit_settlements_total",
+            "Buckets that were charged once more, for an answer.",
+            stats.settled,
+        ),
         Reading {
             name: "tollgate_limit_call_seconds",
             help: "Time of one call to the shared store of limits.",

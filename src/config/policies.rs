@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::domain::charge::{Penalty, Rate, WhenAway};
 use crate::domain::organization::OrgSelector;
-use crate::policy::limits::{Cost, Scope};
+use crate::policy::limits::{After, Cost, Scope};
 use crate::policy::roles::PermissionPattern;
 
 use super::answers::ResponseFields;
@@ -357,8 +357,8 @@ struct CostFields(Cost);
 
 impl Fields for CostFields {
     const NAME: &'static str = "cost";
-    const ABOUT: &'static str =
-        "Tokens that a request takes, by what it asks of PostgREST; what is not stated adds none.";
+    const ABOUT: &'static str = "Tokens that a request takes, by what it asks of PostgREST and by its \
+                                 answer; what is not stated adds none.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
         let base = table.or("base", &preset::COST_BASE, "For any request.");
@@ -369,7 +369,24 @@ impl Fields for CostFields {
         let count = extra("count", "For `Prefer: count`: all rows that fit are counted.");
         let unlimited = extra("unlimited", "For a read without `limit` or the end of a `Range`.");
         let deep = extra("deep", "For an `offset` of 1000 rows or more.");
-        Some(Self(Cost { base: base?, embed, count, unlimited, deep }))
+        let per_second = extra("per_second", "Afterwards, for each second that the upstream took.");
+        let per_mebibyte = extra("per_mebibyte", "Afterwards, for each MiB of the answer.");
+        let most = table.optional::<NonZeroU32>(
+            "max_debt",
+            "Beside `per_second` and `per_mebibyte`: what the bucket owes at most; the burst if not \
+             stated.",
+        );
+        let stated = table.has("per_second") || table.has("per_mebibyte");
+        if most.is_some() && !stated {
+            let hint = "state `per_second` or `per_mebibyte`, or remove it";
+            table.error(table.key_span("max_debt"), "nothing is charged afterwards", hint);
+        }
+        let after = (per_second > 0 || per_mebibyte > 0).then_some(After {
+            per_second,
+            per_mebibyte,
+            most,
+        });
+        Some(Self(Cost { base: base?, embed, count, unlimited, deep, after }))
     }
 }
 

@@ -120,6 +120,40 @@ impl Charge {
     }
 }
 
+/// What a request is charged once more, when its answer is known. What a bucket does not hold it owes,
+/// down to a stated debt; what is beyond that is let off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dues {
+    /// The buckets, one by one: none depends on the others.
+    pub all: Vec<Due>,
+    /// Whether the request was charged to this node's share, because the shared store was away.
+    pub here: bool,
+}
+
+/// One bucket of [`Dues`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The bucket.
+    pub bucket: BucketCharge,
+    /// Tokens for each second that the upstream took.
+    pub per_second: u32,
+    /// Tokens for each mebibyte of the answer.
+    pub per_mebibyte: u32,
+    /// Tokens that the bucket can owe.
+    pub most: NonZeroU32,
+}
+
+impl Due {
+    /// What an answer costs, in micro-tokens, rounded up.
+    pub fn micros(&self, took: Duration, bytes: u64) -> u64 {
+        // A token for each second is a micro-token for each microsecond.
+        let time = took.as_micros().saturating_mul(u128::from(self.per_second));
+        let size = u128::from(bytes) * u128::from(self.per_mebibyte);
+        let size = size.saturating_mul(1_000_000).div_ceil(1 << 20);
+        u64::try_from(time.saturating_add(size)).unwrap_or(u64::MAX)
+    }
+}
+
 /// What the store says of a [`Charge`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChargeAnswer {

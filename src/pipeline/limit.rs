@@ -9,10 +9,12 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::domain::address::customer;
-use crate::domain::charge::{Balance, BucketCharge, Charge, ChargeAnswer, Rate, Subject, WhenAway};
+use crate::domain::charge::{
+    Balance, BucketCharge, Charge, ChargeAnswer, Due, Dues, Rate, Subject, WhenAway,
+};
 use crate::domain::known::Outage;
 use crate::domain::refusal::Refusal;
-use crate::policy::limits::{Limit, RateSource, Scope};
+use crate::policy::limits::{After, Limit, RateSource, Scope};
 use crate::policy::quotas::Quota;
 
 use super::isolate::Isolated;
@@ -24,6 +26,8 @@ use super::upstream::Passed;
 pub struct Chargeable {
     isolated: Isolated,
     charge: Charge,
+    /// What is charged once the answer is known.
+    dues: Option<Box<Dues>>,
     /// Whether its quotas were judged, or it has none.
     judged: bool,
 }
@@ -53,6 +57,7 @@ pub struct LimitState {
 pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
     trace.enter(Stage::Limit);
     let mut charge = Charge::default();
+    let mut dues: Option<Box<Dues>> = None;
     for limit in isolated.limits() {
         let Some(subject) = subject(limit, trace) else {
             trace.note(Some(&limit.source), || {
@@ -69,17 +74,31 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
                 limit.name, cost, rate.tokens, rate.period_millis, rate.burst
             )
         });
-        charge.buckets.push(BucketCharge {
+        let bucket = BucketCharge {
             limit: Arc::clone(&limit.name),
             subject,
             rate,
             cost,
             when_away: limit.when_away,
             penalty: limit.penalty.clone(),
-        });
+        };
+        if let Some(After { per_second, per_mebibyte, most }) = limit.cost.after {
+            trace.note(Some(&limit.source), || {
+                format!(
+                    "limit `{}`: afterwards {per_second} token(s) a second and {per_mebibyte} a MiB",
+                    limit.name
+                )
+            });
+            let (bucket, most) = (bucket.clone(), most.unwrap_or(bucket.rate.burst));
+            let due = Due { bucket, per_second, per_mebibyte, most };
+            dues.get_or_insert_with(|| Box::new(Dues { all: Vec::new(), here: false }))
+                .all
+                .push(due);
+        }
+        charge.buckets.push(bucket);
     }
     let judged = isolated.route.quotas.is_empty() || trace.organization.is_none();
-    Chargeable { isolated, charge, judged }
+    Chargeable { isolated, charge, dues, judged }
 }
 
 impl Chargeable {
@@ -112,7 +131,7 @@ impl Chargeable {
             ChargeAnswer::Granted { balances } => {
                 trace.limits = self.states(&balances);
                 trace.enter(Stage::Upstream);
-                Ok(Settled::Passed(Box::new(Passed::new(self.isolated))))
+                Ok(Settled::Passed(Box::new(Passed::new(self.isolated, self.dues))))
             }
             ChargeAnswer::Refused { bucket, retry_after, penalty, balances } => {
                 trace.limits = self.states(&balances);
@@ -152,9 +171,13 @@ impl Chargeable {
             .collect();
         if here.is_empty() {
             trace.enter(Stage::Upstream);
-            return Ok(Settled::Passed(Box::new(Passed::new(self.isolated))));
+            return Ok(Settled::Passed(Box::new(Passed::new(self.isolated, None))));
         }
         self.charge = Charge { buckets: here };
+        if let Some(dues) = &mut self.dues {
+            dues.here = true;
+            dues.all.retain(|due| due.bucket.when_away == WhenAway::LocalShare);
+        }
         Ok(Settled::ChargeHere(Box::new(self)))
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::domain::caller::Caller;
+use crate::domain::charge::Dues;
 use crate::policy::route::Route;
 use crate::policy::upstream::Upstream;
 
@@ -18,6 +19,7 @@ pub mod mint;
 #[derive(Debug)]
 pub struct Passed {
     isolated: Isolated,
+    dues: Option<Box<Dues>>,
 }
 
 /// What the upstream learns of the caller.
@@ -32,8 +34,13 @@ pub enum IdentityPlan {
 }
 
 impl Passed {
-    pub(super) fn new(isolated: Isolated) -> Self {
-        Self { isolated }
+    pub(super) fn new(isolated: Isolated, dues: Option<Box<Dues>>) -> Self {
+        Self { isolated, dues }
+    }
+
+    /// What it is charged once its answer is known.
+    pub fn dues(&self) -> Option<&Dues> {
+        self.dues.as_deref()
     }
 
     /// The route.

@@ -39,12 +39,25 @@ pub struct Cost {
     pub unlimited: u32,
     /// For rows far from the first.
     pub deep: u32,
+    /// What is charged once the answer is known.
+    pub after: Option<After>,
+}
+
+/// What a request costs besides, by its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct After {
+    /// For each second that the upstream took.
+    pub per_second: u32,
+    /// For each mebibyte of the answer.
+    pub per_mebibyte: u32,
+    /// What the bucket can owe; as much as it can hold, where that is not stated.
+    pub most: Option<NonZeroU32>,
 }
 
 impl Cost {
     /// The same for all.
     pub fn flat(base: NonZeroU32) -> Self {
-        Self { base, embed: 0, count: 0, unlimited: 0, deep: 0 }
+        Self { base, embed: 0, count: 0, unlimited: 0, deep: 0, after: None }
     }
 
     /// Of a request of that shape.

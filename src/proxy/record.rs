@@ -80,6 +80,7 @@ pub(super) fn finished(
             ctx.generation.node.directory().machine_key_used(key.id, ctx.started);
         }
     }
+    settled(gateway, session, ctx);
     audit(gateway, session, ctx, security, took);
     metered(gateway, session, ctx);
     let trace = &ctx.trace;
@@ -116,6 +117,17 @@ pub(super) fn finished(
             .map(tracing::field::display),
         "request"
     );
+}
+
+/// Charges what is charged by the answer: for the time until its head came, or until nobody waited for
+/// it any more, and for its body. What was sent nowhere costs nothing more.
+fn settled(gateway: &Gateway, session: &Session, ctx: &Context) {
+    let Some(dues) = ctx.passed.as_ref().and_then(|passed| passed.dues()) else { return };
+    let Some(attempt) = &ctx.attempt else { return };
+    let now = gateway.now();
+    let took = ctx.upstream_took.unwrap_or_else(|| now.since(attempt.began));
+    let bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
+    gateway.limits.settle(dues, took, bytes, now);
 }
 
 /// Counts a request that was admitted, whatever became of it then, on the account of its caller in

@@ -198,7 +198,7 @@ async fn a_key_that_holds_nonsense_is_an_empty_bucket_that_fills() {
     let nonsense: [&[u8]; 7] = [
         b"",
         b"hello",
-        &state(-1.0, 1.0, [1, 1, 5]),
+        &state(-0.5, 1.0, [1, 1, 5]),
         &state(0.5, 1.0, [1, 1, 5]),
         &state(f64::NAN, 1.0, [1, 1, 5]),
         &state(1.0, f64::INFINITY, [1, 1, 5]),

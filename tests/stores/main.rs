@@ -24,6 +24,7 @@ mod limits_ledger;
 mod limits_model;
 mod limits_penalty;
 mod limits_redis;
+mod limits_settlement;
 mod limits_world;
 mod logins;
 mod machine_keys;

@@ -13,8 +13,11 @@
 --          lease that it wants, at most; and the leases that it closes: their epoch, how much was
 --          leased in that and in the one before, and how much of each was not spent
 -- ARGV     then, where a limit has a penalty: for each that has, the place of its bucket, the refusals
---          that the node counted by itself, and after, first, most and forget (milliseconds)
--- answers  { requests granted, Redis' time, then for each bucket: micro-tokens left, micro-tokens
+--          that the node counted by itself, and after, first, most and forget (milliseconds); and
+--          for each bucket that is charged for answers that came: its place, how much, and how
+--          much it can owe
+-- answers  { requests granted, Redis' time, then for each bucket: micro-tokens left (those that it
+--          owes, below zero), micro-tokens
 --          leased, the epoch of that lease, the most that it can hold beside all leases, and in how
 --          many microseconds all leases that there are now will have ended; then for each bucket
 --          with a penalty: how many microseconds longer that refuses, its level, and whether it
@@ -78,7 +81,7 @@ local function read(raw)
       since = from, till = till }
   end
   local _, micros, at, tokens, period, burst, leased, before = struct.unpack('<BddI4I4I4dd', raw)
-  if whole(micros, 0) and whole(at, 0) and whole(leased, 0) and whole(before, 0)
+  if whole(micros, 1 - EXACT) and whole(at, 0) and whole(leased, 0) and whole(before, 0)
     and tokens > 0 and period > 0 and burst > 0 then
     return micros, at, { gain = tokens * 1000, period = period, capacity = burst * 1000000 },
       leased, before, writer, standing
@@ -112,11 +115,16 @@ local JITTER = 5
 
 -- The penalties of this call, by the place of their bucket: `penalty.rs` says what they are.
 local penalties = {}
+-- What buckets are charged for answers.
+local debts = {}
 if #ARGV > 3 + 11 * BUCKETS then
   for index, strikes, after, first, most, forget in
     ARGV[#ARGV]:gmatch('(%d+) (%d+) (%d+) (%d+) (%d+) (%d+);') do
     penalties[tonumber(index)] = { strikes = tonumber(strikes), after = tonumber(after),
       first = first * 1000, most = most * 1000, forget = forget * 1000 }
+  end
+  for index, owes, most in ARGV[#ARGV]:gmatch('(%d+) (%d+) (%d+)!') do
+    debts[tonumber(index)] = { owes = tonumber(owes), most = tonumber(most) }
   end
 end
 
@@ -340,7 +348,12 @@ for i = 1, BUCKETS do
     close(bucket, age + 1, arg(10), arg(11))
     bucket.micros = math.min(bucket.micros, room(bucket))
     if debt > 0 then
-      bucket.micros, bucket.mend = math.max(bucket.micros - debt, 0), true
+      bucket.micros = math.max(bucket.micros - debt, math.min(bucket.micros, 0))
+      bucket.mend = true
+    end
+    if debts[i] then
+      local lowest = math.min(bucket.micros, -debts[i].most)
+      bucket.micros, bucket.mend = math.max(bucket.micros - debts[i].owes, lowest), true
     end
     local penalty = penalties[i]
     if penalty then
@@ -363,7 +376,7 @@ local granted = wanted
 for _, bucket in pairs(buckets) do
   if bucket.demand > 0 then
     local enough = (bucket.micros - math.fmod(bucket.micros, bucket.demand)) / bucket.demand
-    granted = math.min(granted, enough)
+    granted = math.max(math.min(granted, enough), 0)
   end
   if bucket.penalty and blocked_for(bucket.standing, bucket.at) > 0 then granted = 0 end
 end

@@ -18,6 +18,8 @@ pub(super) const MICRO: u64 = 1_000_000;
 pub(super) struct Bucket {
     /// Micro-tokens in it then.
     pub(super) micros: u64,
+    /// Micro-tokens that it owes: what comes back goes there first. Above zero, it is empty.
+    pub(super) debt: u64,
     /// When, in microseconds of the store's clock.
     pub(super) at: u64,
     /// The numbers it was last charged under.
@@ -27,7 +29,7 @@ pub(super) struct Bucket {
 impl Bucket {
     /// A bucket that nobody has spent from.
     pub(super) fn full(rate: Rate, at: u64) -> Self {
-        Self { micros: capacity(&rate), at, rate }
+        Self { micros: capacity(&rate), debt: 0, at, rate }
     }
 
     /// The bucket at `now`, under the numbers of today. A change of numbers never mints: since
@@ -35,14 +37,33 @@ impl Bucket {
     /// under the old numbers alone and under the new.
     pub(super) fn at(&self, now: u64, rate: &Rate) -> Self {
         let elapsed = now.saturating_sub(self.at);
-        let under =
-            |rate: &Rate| self.micros.saturating_add(refill(elapsed, rate)).min(capacity(rate));
-        let mut micros = under(rate);
+        let under = |rate: &Rate| {
+            let back = refill(elapsed, rate);
+            let more = back.saturating_sub(self.debt);
+            let micros = self.micros.saturating_add(more).min(capacity(rate));
+            (micros, self.debt.saturating_sub(back))
+        };
+        let (mut micros, mut debt) = under(rate);
         if self.rate != *rate {
-            micros = micros.min(under(&self.rate));
+            let old = under(&self.rate);
+            (micros, debt) = (micros.min(old.0), debt.max(old.1));
         }
         // Time that went backwards refills nothing, then or later.
-        Self { micros, at: self.at.max(now), rate: *rate }
+        Self { micros, debt, at: self.at.max(now), rate: *rate }
+    }
+
+    /// How much is missing for so much.
+    pub(super) fn lacks(&self, demand: u64) -> u64 {
+        demand.saturating_add(self.debt).saturating_sub(self.micros)
+    }
+
+    /// Takes so much, whether it is there or not: it owes up to `most`. Returns what was taken.
+    pub(super) fn settle(&mut self, micros: u64, most: u64) -> u64 {
+        let held = micros.min(self.micros);
+        let owed = (micros - held).min(most.saturating_sub(self.debt));
+        self.micros -= held;
+        self.debt = self.debt.saturating_add(owed);
+        held.saturating_add(owed)
     }
 
     /// Whether it would be full by `now`, so that forgetting it changes nothing.
@@ -55,7 +76,7 @@ impl Bucket {
         Balance {
             // At most the burst, which is a u32.
             remaining: u32::try_from(self.micros / MICRO).unwrap_or(u32::MAX),
-            full_in: wait(capacity(&self.rate).saturating_sub(self.micros), &self.rate),
+            full_in: wait(self.lacks(capacity(&self.rate)), &self.rate),
         }
     }
 }
@@ -156,14 +177,15 @@ mod tests {
         fn refilling_in_two_steps_never_gives_more_than_in_one(
             rate in any_rate(), a in 0..=u64::MAX / 4, b in 0..=u64::MAX / 4,
         ) {
-            let empty = Bucket { micros: 0, at: 0, rate };
+            let empty = Bucket { micros: 0, debt: 0, at: 0, rate };
             let twice = empty.at(a, &rate).at(a + b, &rate);
             prop_assert!(twice.micros <= empty.at(a + b, &rate).micros);
         }
 
         #[test]
         fn new_numbers_never_mint(old in any_rate(), new in any_rate(), level in 0..=u64::MAX, t in 0..=u64::MAX) {
-            let bucket = Bucket { micros: level % (capacity(&old) + 1), at: 0, rate: old };
+            let micros = level % (capacity(&old) + 1);
+            let bucket = Bucket { micros, debt: 0, at: 0, rate: old };
             let under_new = bucket.at(t, &new);
             prop_assert!(under_new.micros <= capacity(&new));
             prop_assert!(under_new.micros <= capacity(&old));
@@ -173,9 +195,26 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_back_pays_a_debt_first_and_no_debt_is_beyond_its_bound() {
+        let rate = rate(1, 1_000, 10);
+        let mut bucket = Bucket { micros: 3 * MICRO, debt: 0, at: 0, rate };
+        assert_eq!(bucket.settle(5 * MICRO, 4 * MICRO), 5 * MICRO);
+        assert_eq!((bucket.micros, bucket.debt), (0, 2 * MICRO));
+        assert_eq!(bucket.settle(9 * MICRO, 4 * MICRO), 2 * MICRO, "the rest is let off");
+        assert_eq!(bucket.settle(MICRO, 4 * MICRO), 0);
+        assert_eq!(bucket.lacks(MICRO), 5 * MICRO);
+        assert_eq!(bucket.balance().full_in, Duration::from_secs(14));
+        let later = bucket.at(3_000_000, &rate);
+        assert_eq!((later.micros, later.debt), (0, MICRO));
+        let later = later.at(6_000_000, &rate);
+        assert_eq!((later.micros, later.debt), (2 * MICRO, 0));
+        assert_eq!(bucket.at(20_000_000, &rate), Bucket::full(rate, 20_000_000));
+    }
+
+    #[test]
     fn a_clock_that_goes_back_and_forth_refills_nothing_twice() {
         let rate = rate(1, 1_000, 10);
-        let bucket = Bucket { micros: 0, at: 5_000_000, rate };
+        let bucket = Bucket { micros: 0, debt: 0, at: 5_000_000, rate };
         let back = bucket.at(1_000_000, &rate);
         assert_eq!(back.micros, 0);
         assert_eq!(back.at(6_000_000, &rate).micros, MICRO);

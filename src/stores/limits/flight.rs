@@ -209,8 +209,8 @@ impl Flights {
                 .arg(terms.closed_before)
                 .arg(terms.back_before);
         }
-        let strikes = buckets.iter().map(|(bucket, terms, _)| (*bucket, terms.strikes));
-        command.arg(penalty::argument(strikes));
+        let terms = buckets.iter().map(|(bucket, terms, _)| (*bucket, *terms));
+        command.arg(penalty::argument(terms));
         Call { slot, command }
     }
 
@@ -271,6 +271,7 @@ impl Flights {
         let Verdict { admitted, at, told } = verdict;
         let level = |(bucket, told): (&BucketCharge, &Told)| Bucket {
             micros: told.left.saturating_add(told.lease),
+            debt: told.debt,
             at: *at,
             rate: bucket.rate,
         };
@@ -312,7 +313,7 @@ impl Verdict {
     /// Nothing, unless every part was answered.
     fn of(group: &Group, said: &[Option<Said>]) -> Option<Self> {
         let penalty = ToldPenalty::default();
-        let none = Told { left: 0, lease: 0, epoch: 0, room: 0, lapse: 0, penalty };
+        let none = Told { left: 0, debt: 0, lease: 0, epoch: 0, room: 0, lapse: 0, penalty };
         let told = SmallVec::from_elem(none, group.charge.buckets.len());
         let mut verdict = Self { admitted: group.waiting.len(), at: 0, told };
         for (part, said) in group.parts.iter().zip(said) {
@@ -377,8 +378,11 @@ impl Said {
         let mut told: SmallVec<[Told; 5]> = SmallVec::new();
         for bucket in buckets {
             let [left, lease, epoch, room, lapse] = bucket.map(|n| u64::try_from(n).ok());
+            let [held, ..] = bucket;
+            let debt = if *held < 0 { held.unsigned_abs() } else { 0 };
             told.push(Told {
-                left: left?,
+                left: if debt > 0 { 0 } else { left? },
+                debt,
                 lease: lease?,
                 epoch: epoch?,
                 room: room?,
@@ -404,7 +408,7 @@ fn refused(charge: &Charge, levels: &[Bucket], told: &[Told]) -> ChargeAnswer {
         .buckets
         .iter()
         .zip(levels)
-        .map(|(bucket, level)| price(bucket).saturating_sub(level.micros))
+        .map(|(bucket, level)| level.lacks(price(bucket)))
         .collect();
     let mut answer = refusal(levels, &short);
     let ChargeAnswer::Refused { bucket: named, retry_after, .. } = &mut answer else {

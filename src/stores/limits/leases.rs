@@ -14,6 +14,7 @@
 //! is forgotten with a lease in it is lost until the lease has ended: fewer are admitted, never
 //! more.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +57,8 @@ const HOT: u64 = 20;
 const WINDOW: u64 = 100_000;
 /// There is plenty in a bucket that has one part in so many of its burst.
 const AMPLE: u64 = 4;
+/// What a bucket owes is told after this long, unless a call for it goes earlier.
+const TOLD_AFTER: u64 = 100_000;
 /// Clocks run wrong by less than one part in so many.
 const DRIFT: u64 = 1_000;
 
@@ -94,7 +97,9 @@ pub(super) struct Leases {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
     /// Leases by the time at which they go back, about in that order.
-    due: Mutex<std::collections::VecDeque<(u64, u64)>>,
+    due: Mutex<VecDeque<(u64, u64)>>,
+    /// Buckets that owe, by the time at which that is told.
+    owing: Mutex<VecDeque<(u64, u64)>>,
     stats: LeaseCounters,
 }
 
@@ -148,6 +153,11 @@ struct Entry {
     penalty: Option<Arc<Penalty>>,
     /// Refusals that Redis does not know of, before the subject was to come back.
     strikes: u32,
+    /// Micro-tokens that answers cost and that no lease had, how many the bucket can owe, and whether
+    /// that waits for its turn to be told.
+    owes: u64,
+    most: u64,
+    queued: bool,
     /// A call for a lease is on its way, at most until then.
     asked_until: u64,
     used: Used,
@@ -210,13 +220,17 @@ pub(super) struct Terms {
     pub(super) back_before: u64,
     /// Refusals that count for its penalty.
     pub(super) strikes: u32,
+    /// Micro-tokens that are charged for answers, and how many the bucket can owe.
+    pub(super) owes: u64,
+    pub(super) most: u64,
 }
 
 /// What Redis said of one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Told {
-    /// Micro-tokens left.
+    /// Micro-tokens left, or owed.
     pub(super) left: u64,
+    pub(super) debt: u64,
     /// Micro-tokens leased, in this epoch.
     pub(super) lease: u64,
     pub(super) epoch: u64,
@@ -235,6 +249,7 @@ impl Leases {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
             due: Mutex::default(),
+            owing: Mutex::default(),
             stats: LeaseCounters::default(),
         }
     }
@@ -332,6 +347,7 @@ impl Leases {
                 terms.want = entry.used.ahead().saturating_mul(price(bucket));
             }
             terms.strikes = std::mem::take(&mut entry.strikes);
+            (terms.owes, terms.most) = (std::mem::take(&mut entry.owes), entry.most);
             out.push(terms);
         }
         out
@@ -361,7 +377,7 @@ impl Leases {
             let Some(entry) = shard.entry(*hash, bucket, now, &self.stats) else { continue };
             entry.asked_until = 0;
             let left = told.left.saturating_add(told.lease).saturating_add(entry.spendable(now));
-            entry.seen = Bucket { micros: left, at: now, rate: bucket.rate };
+            entry.seen = Bucket { micros: left, debt: told.debt, at: now, rate: bucket.rate };
             entry.refused_until = 0;
             let ToldPenalty { blocked, level, raised } = told.penalty;
             entry.penalty.clone_from(&bucket.penalty);
@@ -377,6 +393,7 @@ impl Leases {
             }
             if told.lease > 0 && ends > now {
                 entry.add(told, ends);
+                entry.pay(now);
                 let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
                 due.push_back((self.epoch.given_back_at(ends), *hash));
             }
@@ -413,6 +430,52 @@ impl Leases {
         out
     }
 
+    /// Charges a bucket for an answer: first to what is leased of it here, whose tokens are out of the
+    /// bucket whether they are spent or not. The rest goes with the next call for it, or with one of
+    /// its own soon.
+    pub(super) fn settle(&self, bucket: &BucketCharge, micros: u64, most: u64, now: Now) {
+        let now = self::micros(now);
+        let hash = self.hasher.hash_one((&*bucket.limit, &bucket.subject));
+        let Some(shard) = self.shards.get(shard_of(hash)) else { return };
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = shard.entry(hash, bucket, now, &self.stats) else { return };
+        // More than that no bucket can be charged.
+        let whole = capacity(&bucket.rate).saturating_add(most);
+        (entry.owes, entry.most) = (entry.owes.saturating_add(micros).min(whole), most);
+        entry.pay(now);
+        if entry.owes > 0 && !entry.queued {
+            entry.queued = true;
+            let mut owing = self.owing.lock().unwrap_or_else(PoisonError::into_inner);
+            owing.push_back((now.saturating_add(TOLD_AFTER), hash));
+        }
+    }
+
+    /// Buckets that owe, and what to say of them. `all`: whenever their turn is.
+    pub(super) fn owing(&self, now: Now, all: bool, most: usize) -> Vec<(BucketCharge, Terms)> {
+        let now = micros(now);
+        let mut out = Vec::new();
+        while out.len() < most {
+            let next = {
+                let mut owing = self.owing.lock().unwrap_or_else(PoisonError::into_inner);
+                match owing.front() {
+                    Some((at, _)) if all || *at <= now => owing.pop_front(),
+                    Some(_) | None => None,
+                }
+            };
+            let Some((_, hash)) = next else { break };
+            let Some(shard) = self.shards.get(shard_of(hash)) else { continue };
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let wanted = |entry: &Entry| entry.hash == hash && entry.queued;
+            let Some(entry) = shard.entries.find_mut(hash, wanted) else { continue };
+            entry.queued = false;
+            let (owes, most) = (std::mem::take(&mut entry.owes), entry.most);
+            if owes > 0 {
+                out.push((entry.charge(), Terms { owes, most, ..Terms::default() }));
+            }
+        }
+        out
+    }
+
     pub(super) fn stats(&self) -> LeaseStats {
         let lock = |shard: &Mutex<Shard>| {
             shard.lock().unwrap_or_else(PoisonError::into_inner).entries.len()
@@ -438,7 +501,7 @@ impl Leases {
             if let Some(entry) = find(&mut shards, *hash, bucket) {
                 level = entry.seen.at(now, &bucket.rate);
                 if entry.refuses(*demand, now) {
-                    let lack = demand.saturating_sub(level.micros);
+                    let lack = level.lacks(*demand);
                     // Who comes back before the refusal is forgotten is refused again, unasked.
                     let until = entry.retry_at.max(entry.refused_until).saturating_sub(now);
                     let until = Duration::from_micros(until);
@@ -524,6 +587,9 @@ impl Shard {
                 level: 0,
                 penalty: None,
                 strikes: 0,
+                owes: 0,
+                most: 0,
+                queued: false,
                 asked_until: 0,
                 used: Used { since: now, count: 0, per_second: 0 },
             };
@@ -600,7 +666,16 @@ impl Entry {
     }
 
     fn holds(&self, now: u64) -> bool {
-        now < self.refused_until || self.spendable(now) > 0
+        now < self.refused_until || self.spendable(now) > 0 || self.owes > 0
+    }
+
+    /// Pays what it owes from its leases, as far as they go.
+    fn pay(&mut self, now: u64) {
+        let part = self.owes.min(self.spendable(now));
+        if part > 0 {
+            self.spend(part, now);
+            self.owes -= part;
+        }
     }
 
     fn spendable(&self, now: u64) -> u64 {

@@ -52,6 +52,8 @@ pub struct ShownBucket {
     pub organization: Option<String>,
     /// Tokens left.
     pub left: u64,
+    /// Tokens that it owes.
+    pub debt: u64,
     /// Tokens that nodes have leased.
     pub leased: u64,
     /// Tokens that it holds when it is full.
@@ -286,7 +288,11 @@ impl State {
         let number = |bytes: &[u8; 4]| NonZeroU32::new(u32::from_le_bytes(*bytes));
         let rate =
             Rate { tokens: number(tokens)?, period_millis: number(period)?, burst: number(burst)? };
-        let bucket = Bucket { micros: whole(micros)?, at: whole(at)?, rate };
+        // Below zero it owes.
+        let owed = f64::from_le_bytes(*micros) < 0.0;
+        let micros = whole(&f64::from_le_bytes(*micros).abs().to_le_bytes())?;
+        let (micros, debt) = if owed { (0, micros) } else { (micros, 0) };
+        let bucket = Bucket { micros, debt, at: whole(at)?, rate };
         let (leased, before) = (whole(leased)?, whole(before)?);
         Some(Self { bucket, leased, before, standing })
     }
@@ -302,7 +308,7 @@ impl State {
         };
         let level = self.bucket.at(now, &rate);
         let left = level.micros.min(capacity(&rate).saturating_sub(leased));
-        let missing = capacity(&rate).saturating_sub(left);
+        let missing = capacity(&rate).saturating_sub(left).saturating_add(level.debt);
         let blocked = self.standing.blocked_for(now);
         (missing > 0 || blocked > 0 || self.standing.level > 0).then(|| ShownBucket {
             organization: name.organization(),
@@ -310,6 +316,7 @@ impl State {
             scope: name.scope,
             id: name.id,
             left: left / MICRO,
+            debt: level.debt.div_ceil(MICRO),
             leased: leased / MICRO,
             burst: rate.burst.get(),
             tokens: rate.tokens.get(),

@@ -113,7 +113,7 @@ impl MemoryStore {
             let before: u64 =
                 spots.iter().filter(|s| s.place == place).map(|s| s.demand).max().unwrap_or(0);
             let demand = before.saturating_add(price(bucket));
-            short.push(demand.saturating_sub(level.micros));
+            short.push(level.lacks(demand));
             levels.push(level);
             spots.push(Spot { shard, place, demand });
         }
@@ -129,11 +129,24 @@ impl MemoryStore {
             let was_full = level.micros >= capacity(&level.rate);
             level.micros = level.micros.saturating_sub(spot.demand);
             if let Some((_, state)) = shards.get_mut(spot.shard) {
-                state.put(spot.place, bucket, *level, was_full);
+                state.put(spot.place, bucket, *level, (was_full, price(bucket)));
             }
         }
         drop(shards);
         ChargeAnswer::Granted { balances: balances(&levels) }
+    }
+
+    /// Takes so many micro-tokens from a bucket, whether they are there or not: it owes up to `most`.
+    pub fn settle(&self, bucket: &BucketCharge, micros: u64, most: u64, now: Now) {
+        let now = now.mono_nanos / 1_000;
+        let (hash, shard) = self.lock_one(bucket);
+        let Some(mut shard) = shard else { return };
+        let (place, mut level) = shard.find(0, hash, &[hash], bucket, now);
+        let was_full = level.micros >= capacity(&level.rate);
+        let taken = level.settle(micros, most);
+        if taken > 0 {
+            shard.put(place, bucket, level, (was_full, taken));
+        }
     }
 
     /// What was taken from each bucket of the charge and not paid elsewhere since. Nothing where
@@ -280,7 +293,14 @@ impl Shard {
         excess == 0
     }
 
-    fn put(&mut self, place: Place, charge: &BucketCharge, level: Bucket, was_full: bool) {
+    /// Keeps what a bucket holds after so much was taken from it, and whether it was full before.
+    fn put(
+        &mut self,
+        place: Place,
+        charge: &BucketCharge,
+        level: Bucket,
+        (was_full, taken): (bool, u64),
+    ) {
         match place {
             Place::Overflow(_, index) => {
                 if let Some(slot) = self.overflow.get_mut(index) {
@@ -290,7 +310,7 @@ impl Shard {
             Place::Own(hash) => match self.buckets.find_mut(hash, |entry| entry.is(charge)) {
                 Some(entry) => {
                     let before = if was_full { 0 } else { entry.owed };
-                    entry.owed = before.saturating_add(price(charge));
+                    entry.owed = before.saturating_add(taken);
                     entry.bucket = level;
                 }
                 None => {
@@ -300,7 +320,7 @@ impl Shard {
                         subject: charge.subject.clone(),
                         bucket: level,
                         standing: None,
-                        owed: price(charge),
+                        owed: taken,
                     };
                     self.buckets.insert_unique(hash, entry, |entry| entry.hash);
                 }

@@ -26,9 +26,10 @@ pub mod stats;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::settings::LimitStoreSettings;
-use crate::domain::charge::{Charge, ChargeAnswer};
+use crate::domain::charge::{Charge, ChargeAnswer, Dues};
 use crate::domain::clock::{Clock, Now};
 
 pub use self::breaker::BreakerState;
@@ -128,6 +129,27 @@ impl LimitStore {
             ChargeAnswer::Away(_) => {}
         }
         answer
+    }
+
+    /// Charges a request once more, when its answer is known. Never waits, and refuses nobody: whoever
+    /// comes next does.
+    pub fn settle(&self, dues: &Dues, took: Duration, bytes: u64, now: Now) {
+        for due in &dues.all {
+            let micros = due.micros(took, bytes);
+            let most = u64::from(due.most.get()).saturating_mul(bucket::MICRO);
+            if micros == 0 {
+                continue;
+            }
+            count(&self.counters.settled);
+            match &self.place {
+                Place::Memory(store) => store.settle(&due.bucket, micros, most, now),
+                Place::Redis { share, nodes, .. } if dues.here => {
+                    let bucket = share::share_of(&due.bucket, *nodes);
+                    share.settle(&bucket, micros, most / u64::from(nodes.get()), now);
+                }
+                Place::Redis { shared, .. } => shared.settle(&due.bucket, micros, most, now),
+            }
+        }
     }
 
     /// Whether no charge is answered: for readiness. In a cluster some are, as long as any primary is

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use crate::domain::charge::{Balance, BucketCharge, ChargeAnswer, Penalty};
 
+use super::leases::Terms;
+
 /// What comes so soon after a level was raised is not held against the caller.
 const GRACE: u64 = 1_000_000;
 /// Of a wait, up to one part in so many is added at random.
@@ -139,15 +141,19 @@ pub(super) struct ToldPenalty {
     pub(super) raised: bool,
 }
 
-/// What a call says of penalties, behind everything else: nothing where no limit has one. For each
-/// bucket that has: its place, the refusals that this node counted, and the numbers.
+/// What a call says behind everything else: nothing where there is no penalty and no debt. For each
+/// bucket with a penalty: its place, the refusals that this node counted, and the numbers. For each
+/// that owes: its place, how much, and how much it can owe.
 pub(super) fn argument<'c>(
-    buckets: impl Iterator<Item = (&'c BucketCharge, u32)>,
+    buckets: impl Iterator<Item = (&'c BucketCharge, Terms)>,
 ) -> Option<String> {
     use std::fmt::Write;
 
     let mut out: Option<String> = None;
-    for (index, (bucket, strikes)) in buckets.enumerate() {
+    for (index, (bucket, Terms { strikes, owes, most, .. })) in buckets.enumerate() {
+        if owes > 0 {
+            let _ = write!(out.get_or_insert_default(), "{} {owes} {most}!", index + 1);
+        }
         let Some(penalty) = &bucket.penalty else { continue };
         let Penalty { after, first_millis, most_millis, forget_millis } = &**penalty;
         // Writing to a String cannot fail.

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::config::settings::{OnFailover, RedisSettings};
-use crate::domain::charge::{Charge, ChargeAnswer};
+use crate::domain::charge::{BucketCharge, Charge, ChargeAnswer};
 use crate::domain::clock::{Clock, Now};
 use crate::domain::known::Outage;
 
@@ -174,6 +174,11 @@ impl RedisStore {
         self.flights.links.primaries()
     }
 
+    /// Charges a bucket for an answer; never waits.
+    pub(super) fn settle(&self, bucket: &BucketCharge, micros: u64, most: u64, now: Now) {
+        self.flights.leases.settle(bucket, micros, most, now);
+    }
+
     pub(super) fn lease_stats(&self) -> LeaseStats {
         self.flights.leases.stats()
     }
@@ -183,10 +188,12 @@ impl RedisStore {
         let all = async {
             loop {
                 let due = self.flights.leases.due(self.clock.now(), true, RETURNED);
-                if due.is_empty() {
+                let owing = self.flights.leases.owing(self.clock.now(), true, RETURNED);
+                if due.is_empty() && owing.is_empty() {
                     break;
                 }
                 self.flights.send_returns(self.flights.returns(&due)).await;
+                self.flights.send_returns(self.flights.returns(&owing)).await;
             }
         };
         // Whoever cannot be told keeps them until they end.
@@ -225,6 +232,13 @@ impl RedisStore {
                     let due = self.flights.leases.due(self.clock.now(), false, RETURNED);
                     if !due.is_empty() {
                         returns.push(self.flights.send_returns(self.flights.returns(&due)));
+                    }
+                    // While Redis is away, what buckets owe waits.
+                    if self.breaker().0 == BreakerState::Closed {
+                        let owing = self.flights.leases.owing(self.clock.now(), false, RETURNED);
+                        if !owing.is_empty() {
+                            returns.push(self.flights.send_returns(self.flights.returns(&owing)));
+                        }
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::domain::charge::{Charge, Rate};
+use crate::domain::charge::{BucketCharge, Charge, Rate};
 
 /// The charge with rates and bursts divided by the number of nodes.
 ///
@@ -12,10 +12,16 @@ use crate::domain::charge::{Charge, Rate};
 pub(super) fn share(charge: &Charge, nodes: NonZeroU32) -> Charge {
     let mut charge = charge.clone();
     for bucket in &mut charge.buckets {
-        bucket.rate = divide(&bucket.rate, nodes);
-        bucket.rate.burst = bucket.rate.burst.max(bucket.cost);
+        *bucket = share_of(bucket, nodes);
     }
     charge
+}
+
+/// One bucket of it.
+pub(super) fn share_of(bucket: &BucketCharge, nodes: NonZeroU32) -> BucketCharge {
+    let mut rate = divide(&bucket.rate, nodes);
+    rate.burst = rate.burst.max(bucket.cost);
+    BucketCharge { rate, ..bucket.clone() }
 }
 
 /// The same tokens in a period that is longer by so many times: exact, unlike fewer tokens.

@@ -20,6 +20,8 @@ pub struct LimitStats {
     pub refused: u64,
     /// Those of them that a penalty refused.
     pub penalized: u64,
+    /// Buckets that were charged for an answer.
+    pub settled: u64,
     /// How often a penalty was raised at this node.
     pub raised: u64,
     /// Charges that went unanswered, for each reason.
@@ -69,6 +71,7 @@ pub(super) struct Counters {
     pub(super) granted: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) penalized: AtomicU64,
+    pub(super) settled: AtomicU64,
     pub(super) not_asked: AtomicU64,
     pub(super) timed_out: AtomicU64,
     pub(super) failed: AtomicU64,
@@ -105,6 +108,7 @@ impl Counters {
             granted: load(&self.granted),
             refused: load(&self.refused),
             penalized: load(&self.penalized),
+            settled: load(&self.settled),
             raised: memory.raised.saturating_add(leases.raised),
             away: AwayStats {
                 not_asked: load(&self.not_asked),

@@ -54,7 +54,8 @@ fn one() -> Charge {
 
 fn told(lease: u64, epoch: u64) -> Told {
     let lease = lease * MICRO;
-    Told { left: 0, lease, epoch, room: 0, lapse: 0, penalty: ToldPenalty::default() }
+    let penalty = ToldPenalty::default();
+    Told { left: 0, debt: 0, lease, epoch, room: 0, lapse: 0, penalty }
 }
 
 /// Redis answered at once, with a lease for each bucket.
@@ -154,6 +155,36 @@ fn a_penalty_refuses_whatever_is_asked_for_and_whatever_is_leased() {
         other => panic!("{other:?}"),
     }
     assert_eq!(leases.stats().raised, 1);
+}
+
+#[test]
+fn an_answer_is_paid_for_from_the_lease_and_the_rest_is_told_once() {
+    let (leases, charge) = (leases(1_000), one());
+    let bucket = &charge.buckets[0];
+    lease(&leases, &charge, 5, 7, 0);
+    let owed = |at| leases.owing(At(at).now(), false, 10).into_iter().map(|(_, terms)| terms.owes);
+    leases.settle(bucket, 3 * MICRO, 100 * MICRO, At(1).now());
+    assert_eq!(owed(10_000_000).count(), 0, "the lease had that");
+    assert_eq!((2..9).filter(|at| spends(&leases, &charge, *at)).count(), 2);
+
+    leases.settle(bucket, 4 * MICRO, 100 * MICRO, At(10).now());
+    leases.settle(bucket, 6 * MICRO, 100 * MICRO, At(11).now());
+    assert_eq!(owed(10 + TOLD_AFTER - 1).count(), 0, "it waits for a call for a moment");
+    assert_eq!(owed(10 + TOLD_AFTER).collect::<Vec<_>>(), [10 * MICRO]);
+    assert_eq!(owed(10_000_000).count(), 0);
+
+    // With the next call for the bucket, where there is one before that.
+    leases.settle(bucket, 4 * MICRO, 100 * MICRO, At(200_000).now());
+    let terms = leases.terms(&charge, At(200_001).now(), PATIENCE)[0];
+    assert_eq!((terms.owes, terms.most), (4 * MICRO, 100 * MICRO));
+    assert_eq!(owed(10_000_000).count(), 0);
+
+    // What a lease brings meanwhile pays first, and a bucket is never charged more than it can be.
+    leases.settle(bucket, u64::MAX, 100 * MICRO, At(300_000).now());
+    lease(&leases, &charge, 50, 7, 300_001);
+    assert!(!spends(&leases, &charge, 300_002));
+    let all: Vec<u64> = owed(400_001).collect();
+    assert_eq!(all, [(1_000 + 100 - 50) * MICRO]);
 }
 
 #[test]
