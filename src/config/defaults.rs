@@ -528,6 +528,12 @@ pub(super) const PENALTY_FORGET: Preset =
     Preset::new("penalty", "forget", "10m", "as long as the longest wait");
 pub(super) const QUOTA_MODE: Preset =
     Preset::new("quota", "mode", "hard", "a quota that stops nobody is one by choice");
+pub(super) const QUOTA_AFTER_CRASH: Preset = Preset::new(
+    "quota",
+    "after_crash",
+    "lenient",
+    "what a node admits in 200 ms is little, and no request waits for the disk",
+);
 pub(super) const QUOTA_THRESHOLDS: Preset = Preset::new(
     "quota",
     "thresholds",
@@ -730,6 +736,7 @@ pub const ALL: &[Preset] = &[
     PENALTY_FORGET,
     QUOTA_MODE,
     QUOTA_AWAY,
+    QUOTA_AFTER_CRASH,
     QUOTA_THRESHOLDS,
     CASTS,
     WRITABLE,

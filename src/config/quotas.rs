@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::policy::quotas::{Amount, Mode, Period, Quota, Unit, WithoutLedger};
+use crate::policy::quotas::{AfterCrash, Amount, Mode, Period, Quota, Unit, WithoutLedger};
 use crate::policy::route::TenantRule;
 
 use super::compile::{Joined, unknown};
@@ -25,6 +25,7 @@ pub(super) struct QuotaFields {
     amount: AmountFields,
     mode: Mode,
     when_away: WithoutLedger,
+    after_crash: AfterCrash,
     thresholds: Vec<At<Percent>>,
 }
 
@@ -56,6 +57,12 @@ impl Fields for QuotaFields {
             &preset::QUOTA_AWAY,
             "While the ledger is away: `serve` (what this node knows counts) or `refuse` (503).",
         );
+        let after_crash = table.or(
+            "after_crash",
+            &preset::QUOTA_AFTER_CRASH,
+            "Of a node that is killed: `lenient` (what it had not journalled is forgiven) or `strict` \
+             (each request is journalled before it is sent on).",
+        );
         let thresholds = table.or::<Vec<At<Percent>>>(
             "thresholds",
             &preset::QUOTA_THRESHOLDS,
@@ -66,8 +73,9 @@ impl Fields for QuotaFields {
             _ => by_plan.map(AmountFields::ByPlan),
         };
         let (per, of, amount) = (per?, of?, amount?);
-        let (mode, when_away, thresholds) = (mode?, when_away?, thresholds?);
-        Some(Self { per, of, amount, mode, when_away, thresholds })
+        let (mode, when_away) = (mode?, when_away?);
+        let (after_crash, thresholds) = (after_crash?, thresholds?);
+        Some(Self { per, of, amount, mode, when_away, after_crash, thresholds })
     }
 }
 
@@ -134,6 +142,8 @@ const PERIODS: &[(&str, Period)] = &[("day", Period::Day), ("month", Period::Mon
 const UNITS: &[(&str, Unit)] =
     &[("calls", Unit::Calls), ("bytes", Unit::Bytes), ("cost", Unit::Cost)];
 const MODES: &[(&str, Mode)] = &[("hard", Mode::Hard), ("soft", Mode::Soft)];
+const AFTER_CRASH: &[(&str, AfterCrash)] =
+    &[("lenient", AfterCrash::Lenient), ("strict", AfterCrash::Strict)];
 const AWAY: &[(&str, WithoutLedger)] =
     &[("serve", WithoutLedger::Serve), ("refuse", WithoutLedger::Refuse)];
 
@@ -177,6 +187,16 @@ impl Decode for WithoutLedger {
     }
 }
 
+impl Decode for AfterCrash {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        word(node, AFTER_CRASH, "choice", cx)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        words(AFTER_CRASH)
+    }
+}
+
 /// Compiles the quotas.
 pub(super) fn compile(joined: &Joined, cx: &mut Context<'_>) -> BTreeMap<Name, Arc<Quota>> {
     let mut out = BTreeMap::new();
@@ -205,6 +225,7 @@ pub(super) fn compile(joined: &Joined, cx: &mut Context<'_>) -> BTreeMap<Name, A
             amount,
             mode: value.mode,
             when_away: value.when_away,
+            after_crash: value.after_crash,
             thresholds: thresholds(&value.thresholds, value.mode, cx),
             source: cx.source(*span),
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::domain::known::Outage;
 use crate::domain::refusal::Refusal;
 use crate::domain::usage::{OrganizationUse, Payer};
-use crate::policy::quotas::{Milestone, Quota, Reached, Verdict};
+use crate::policy::quotas::{AfterCrash, Milestone, Quota, Reached, Verdict};
 
 use super::limit::Chargeable;
 use super::trace::Trace;
@@ -36,6 +36,7 @@ impl Chargeable {
             };
             let verdict = quota.judge(amount, trace.cost, known);
             trace.note(Some(&quota.source), || noted(quota, amount, known));
+            all.strict |= quota.after_crash == AfterCrash::Strict;
             match verdict {
                 Verdict::Within { used, reached, near } => {
                     all.near |= near;

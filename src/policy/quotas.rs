@@ -25,6 +25,8 @@ pub struct Quota {
     pub mode: Mode,
     /// What happens while the ledger is away.
     pub when_away: WithoutLedger,
+    /// What becomes of what a process had not journalled when it was killed.
+    pub after_crash: AfterCrash,
     /// Shares of it, in percent and ascending, that are told when they are reached.
     pub thresholds: Box<[u16]>,
     /// Where it was written.
@@ -76,6 +78,15 @@ pub enum WithoutLedger {
     Serve,
     /// Requests are refused with 503.
     Refuse,
+}
+
+/// What becomes of what a process had not journalled when it was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterCrash {
+    /// It is forgiven.
+    Lenient,
+    /// There is nothing of it: a request is journalled before it is sent on.
+    Strict,
 }
 
 impl Unit {
@@ -144,6 +155,8 @@ pub struct Reached {
     pub milestones: SmallVec<[Milestone; 2]>,
     /// Whether a quota is nearly used up: what is known should be known soon.
     pub near: bool,
+    /// Whether it has to be journalled before it is sent on.
+    pub strict: bool,
 }
 
 /// A threshold that is reached.
@@ -229,6 +242,7 @@ mod tests {
             amount: Amount::Fixed(NonZeroU64::new(100).unwrap()),
             mode,
             when_away,
+            after_crash: AfterCrash::Lenient,
             thresholds: [50, 80, 100, 150].into(),
             source: Source::built_in(),
         }

@@ -9,8 +9,10 @@ use pingora::Error;
 use pingora::proxy::Session;
 
 use crate::domain::ids::RequestId;
+use crate::domain::known::Outage;
 use crate::domain::principal::Principal;
 use crate::domain::refusal::{EdgeRefusal, Refusal};
+use crate::domain::usage::Consumer;
 use crate::pipeline::body::Announced;
 use crate::pipeline::edge::client_address;
 use crate::pipeline::response::DirectAnswer;
@@ -91,6 +93,12 @@ pub(super) async fn admit(
     }
     if passed.websocket() {
         open_socket(gateway, session, ctx, &head, passed.route())?;
+    }
+    if let (Some(usage), Some(reserved)) = (&gateway.usage, &mut ctx.reserved) {
+        let consumer = Consumer::of(ctx.trace.principal.as_ref());
+        if !usage.commit(reserved, &consumer).await {
+            return Err(Refusal::Unavailable(Outage::Usage).into());
+        }
     }
     ctx.passed = Some(passed);
     Ok(())

@@ -9,8 +9,8 @@
 //!
 //! `TOLLGATE_CHAOS` makes it last so many seconds, `TOLLGATE_SEED` repeats what happened.
 
-mod bound;
-mod load;
+pub(crate) mod bound;
+pub(crate) mod load;
 mod servers;
 
 use std::time::Duration;

@@ -18,6 +18,7 @@ mod application;
 mod bodies;
 mod canary;
 mod chaos;
+mod conservation;
 mod errors;
 mod escapes;
 mod impersonation;

@@ -13,7 +13,7 @@ use tollgate::domain::source::Source;
 use tollgate::domain::usage::{Consumer, Payer, Used};
 use tollgate::domain::zone::Zone;
 use tollgate::policy::quotas::{
-    Amount, Milestone, Mode, Period, Quota, Reached, Unit, Verdict, WithoutLedger,
+    AfterCrash, Amount, Milestone, Mode, Period, Quota, Reached, Unit, Verdict, WithoutLedger,
 };
 use tollgate::stores::audit::AuditLog;
 use tollgate::stores::migrate::{MIGRATIONS, migrate};
@@ -192,6 +192,7 @@ async fn nodes_admit_no_more_than_a_quota_and_what_the_others_admit_between_two_
         amount: Amount::Fixed(100.try_into().unwrap()),
         mode: Mode::Hard,
         when_away: WithoutLedger::Refuse,
+        after_crash: AfterCrash::Lenient,
         thresholds: [50, 80, 100].into(),
         source: Source::built_in(),
     };
@@ -314,12 +315,13 @@ fn reach(node: &Usage, name: &str, percent: u16) {
         amount: Amount::Fixed(100.try_into().unwrap()),
         mode: Mode::Hard,
         when_away: WithoutLedger::Serve,
+        after_crash: AfterCrash::Lenient,
         thresholds: [50, 80, 100].into(),
         source: Source::built_in(),
     });
     let used = u64::from(percent);
     let milestone = Milestone { quota, percent, used, amount: 100.try_into().unwrap() };
-    let reached = Reached { milestones: [milestone].into_iter().collect(), near: false };
+    let reached = Reached { milestones: [milestone].into_iter().collect(), ..Reached::default() };
     let now = SystemClock::new().now();
     let reserved = node.reserve(payer(organization(1)), 1, now, |_| Ok::<_, ()>(reached));
     node.count_reserved(reserved.unwrap(), &Consumer::Anonymous, ONE);

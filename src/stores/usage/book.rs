@@ -56,6 +56,8 @@ pub(super) struct Calendar {
 pub(super) struct Admitted {
     /// Whether a quota is nearly used up.
     pub(super) near: bool,
+    /// Whether it has to be journalled before it is sent on.
+    pub(super) strict: bool,
     /// To which periods it is counted, where there was room.
     pub(super) dates: Option<Dates>,
     /// Quotas of which more is reached than this process knew.
@@ -136,8 +138,8 @@ impl Book {
     ) -> Result<Admitted, E> {
         let mut pages = self.shard(payer.organization);
         let Some(page) = self.page(&mut pages, payer, now) else {
-            let near = decide(None)?.near;
-            return Ok(Admitted { near, ..Admitted::default() });
+            let Reached { near, strict, .. } = decide(None)?;
+            return Ok(Admitted { near, strict, ..Admitted::default() });
         };
         page.asked = Some(now);
         let known = page.read.map(|read| {
@@ -154,11 +156,11 @@ impl Book {
                 fresh: now.since(read) <= self.fresh,
             }
         });
-        let Reached { near, milestones } = decide(known.as_ref())?;
+        let Reached { near, milestones, strict } = decide(known.as_ref())?;
         page.own.day.add(cost);
         page.own.month.add(cost);
         let news = milestones.into_iter().filter_map(|milestone| page.news(milestone)).collect();
-        Ok(Admitted { near, dates: Some(page.calendar.dates), news })
+        Ok(Admitted { near, strict, dates: Some(page.calendar.dates), news })
     }
 
     /// Whether what the ledger says of an organization was never read, and can be kept.
@@ -331,7 +333,7 @@ mod tests {
 
     use super::*;
     use crate::domain::source::Source;
-    use crate::policy::quotas::{Amount, Mode, Quota, Unit, WithoutLedger};
+    use crate::policy::quotas::{AfterCrash, Amount, Mode, Quota, Unit, WithoutLedger};
 
     fn at(time: &str) -> Now {
         let seconds = time.parse::<jiff::Timestamp>().unwrap().as_second();
@@ -471,13 +473,15 @@ mod tests {
             amount: Amount::Fixed(NonZeroU64::MIN),
             mode: Mode::Hard,
             when_away: WithoutLedger::Serve,
+            after_crash: AfterCrash::Lenient,
             thresholds: [50, 80, 100].into(),
             source: Source::built_in(),
         });
         let news = |percent: u16, time: &str| {
             let milestone =
                 Milestone { quota: Arc::clone(&quota), percent, used: 1, amount: NonZeroU64::MIN };
-            let reached = Reached { milestones: [milestone].into_iter().collect(), near: false };
+            let reached =
+                Reached { milestones: [milestone].into_iter().collect(), ..Reached::default() };
             let admitted = book.admit(&payer(None), calls(1), at(time), |_| Ok::<_, ()>(reached));
             admitted.unwrap().news.first().map(|news| (news.above, news.milestone.percent))
         };

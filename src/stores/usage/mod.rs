@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use crate::config::settings::MeteringSettings;
@@ -85,9 +85,17 @@ struct Inner {
     node: Arc<str>,
     flush: Duration,
     clock: Arc<dyn Clock>,
-    closed: Mutex<bool>,
+    signals: Mutex<Signals>,
     wake: Condvar,
     counters: Counters,
+}
+
+/// To the thread that journals.
+#[derive(Default)]
+struct Signals {
+    closed: bool,
+    /// Told once what is counted by now is in the journal, or cannot be.
+    waiting: Vec<oneshot::Sender<bool>>,
 }
 
 /// What an incarnation has counted and the ledger does not know yet.
@@ -194,7 +202,7 @@ impl Usage {
             node,
             flush: settings.flush,
             clock,
-            closed: Mutex::new(false),
+            signals: Mutex::default(),
             wake: Condvar::new(),
             counters: Counters::default(),
         });
@@ -211,9 +219,8 @@ impl Usage {
 
     /// The same, for a request that was reserved: its call and cost are counted for quotas already.
     pub fn count_reserved(&self, reserved: Reserved, consumer: &Consumer, used: Used) {
-        let (payer, dates, then) = reserved.keep();
-        self.inner.table.count(&payer, consumer, used, then);
-        let rest = Used { calls: 0, cost: 0, ..used };
+        let (payer, dates, then, ledger, rest) = reserved.keep(used);
+        self.inner.table.count(&payer, consumer, ledger, then);
         if let Some(dates) = dates {
             self.inner.book.count_in(payer.organization, dates, rest);
         }
@@ -274,7 +281,7 @@ impl Usage {
     /// Ends the thread, after a last round. What does not come to the ledger now stays in the
     /// journal for the next process.
     pub async fn close(&self) {
-        *lock(&self.inner.closed) = true;
+        lock(&self.inner.signals).closed = true;
         self.inner.wake.notify_all();
         let flushed = self.flush().await;
         let inner = Arc::clone(&self.inner);
@@ -315,12 +322,16 @@ impl Inner {
     /// The thread: journals until the meter is closed, or nobody holds it any more.
     fn write(self: Arc<Self>) {
         loop {
-            let closed = lock(&self.closed);
-            if *closed || Arc::strong_count(&self) == 1 {
+            let signals = lock(&self.signals);
+            if signals.closed || Arc::strong_count(&self) == 1 {
                 return;
             }
-            let waited = self.wake.wait_timeout(closed, JOURNAL_EVERY);
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            if signals.waiting.is_empty() {
+                let waited = self.wake.wait_timeout(signals, JOURNAL_EVERY);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            } else {
+                drop(signals);
+            }
             self.tick(false);
         }
     }
@@ -329,11 +340,17 @@ impl Inner {
     fn tick(&self, sync: bool) {
         let mut journals = lock(&self.journals);
         let journals = &mut *journals;
+        // Before what has grown is taken: who waits has counted, and is in it or was in the last.
+        let waiting = std::mem::take(&mut lock(&self.signals).waiting);
         let rows = self.table.grown();
         self.known(&rows);
         let now = self.clock.now();
         let due = sync || now.since(journals.synced) >= SYNC_EVERY;
         let outcome = self.journal(journals, &rows, due);
+        for waiter in waiting {
+            // It may have stopped waiting.
+            let _: Result<(), bool> = waiter.send(outcome.is_ok());
+        }
         if due && outcome.is_ok() {
             journals.synced = now;
         }
@@ -352,12 +369,16 @@ impl Inner {
         let Some(present) = journals.files.last_mut() else { return Ok(()) };
         let grown = present.bytes() >= RESTART_ANYHOW
             || present.bytes() >= RESTART_AT && !self.counters.away.load(Ordering::Relaxed);
-        if journals.broken || grown {
+        if journals.broken {
             // All that the ledger does not know, and with it these rows.
-            let all = self.rows_of(present.incarnation);
-            present.restart(&all)?;
+            for journal in &mut journals.files {
+                journal.restart(&self.rows_of(journal.incarnation))?;
+            }
             journals.broken = false;
             return Ok(());
+        }
+        if grown {
+            return present.restart(&self.rows_of(present.incarnation));
         }
         present.append(rows)?;
         if due { present.sync() } else { Ok(()) }

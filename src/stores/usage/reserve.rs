@@ -4,17 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::domain::clock::Now;
 use crate::domain::ids::OrgId;
 use crate::domain::milestone::QuotaReached;
-use crate::domain::usage::{OrganizationUse, Payer, Used};
+use crate::domain::usage::{Consumer, OrganizationUse, Payer, Used};
 use crate::policy::quotas::Reached;
 
 use super::book::{Admitted, Dates, News};
-use super::{Inner, Usage};
+use super::{Inner, Usage, lock};
 
 /// The first request of an organization waits for at most this long for the ledger.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Requests that wait for the journal at the same time; more are refused.
+const MOST_WAITING: usize = 65_536;
 
 /// Reserved for a request; goes back when it is dropped and was not kept.
 pub struct Reserved {
@@ -24,13 +29,22 @@ pub struct Reserved {
     /// To which periods it is counted, where there was room.
     dates: Option<Dates>,
     then: Now,
+    /// It has to be journalled before it is sent on.
+    strict: bool,
+    /// Call and cost are counted for the ledger.
+    committed: bool,
     kept: bool,
 }
 
 impl Reserved {
-    pub(super) fn keep(mut self) -> (Payer, Option<Dates>, Now) {
+    /// At the end of its request, with all that this used: what remains to be counted for the
+    /// ledger, and for quotas.
+    pub(super) fn keep(mut self, used: Used) -> (Payer, Option<Dates>, Now, Used, Used) {
         self.kept = true;
-        (self.payer.clone(), self.dates, self.then)
+        let mut rest = used;
+        rest.take(self.used);
+        let ledger = if self.committed { rest } else { used };
+        (self.payer.clone(), self.dates, self.then, ledger, rest)
     }
 }
 
@@ -79,7 +93,7 @@ impl Usage {
     ) -> Result<Reserved, E> {
         let inner = &self.inner;
         let used = Used { calls: 1, cost: u64::from(cost), ..Used::default() };
-        let Admitted { near, dates, news } = inner.book.admit(&payer, used, now, decide)?;
+        let Admitted { near, strict, dates, news } = inner.book.admit(&payer, used, now, decide)?;
         if near {
             inner.near.store(true, Ordering::Relaxed);
         }
@@ -87,7 +101,31 @@ impl Usage {
             self.reached(payer.organization, &news, now);
         }
         let inner = Arc::clone(inner);
-        Ok(Reserved { inner, payer, used, dates, then: now, kept: false })
+        let then = now;
+        Ok(Reserved { inner, payer, used, dates, then, strict, committed: false, kept: false })
+    }
+
+    /// Brings call and cost of a request to the journal before it is sent on, where a quota asks for
+    /// that, so that `kill -9` of this process loses nothing of them; says whether that went well. All
+    /// who wait at a time share one write.
+    pub async fn commit(&self, reserved: &mut Reserved, consumer: &Consumer) -> bool {
+        if !reserved.strict || reserved.committed {
+            return true;
+        }
+        let inner = &self.inner;
+        inner.table.count(&reserved.payer, consumer, reserved.used, reserved.then);
+        // Counted is counted: the ledger only ever raises.
+        (reserved.committed, reserved.kept) = (true, true);
+        let (written, done) = oneshot::channel();
+        {
+            let mut signals = lock(&inner.signals);
+            if signals.closed || signals.waiting.len() >= MOST_WAITING {
+                return false;
+            }
+            signals.waiting.push(written);
+        }
+        inner.wake.notify_all();
+        matches!(tokio::time::timeout(PATIENCE, done).await, Ok(Ok(true)))
     }
 
     /// Has thresholds told that were not known to be reached.

@@ -6,6 +6,7 @@ use super::*;
 use crate::domain::ids::OrgId;
 use crate::domain::secret::Secret;
 use crate::domain::zone::Zone;
+use crate::policy::quotas::Reached;
 use crate::telemetry::clock::SystemClock;
 
 /// A directory that goes with the test.
@@ -77,7 +78,7 @@ fn left(dir: &Dir) -> (u64, u64) {
 /// The end of a process: its thread ends and its locks with it.
 fn end(usage: Usage) {
     let weak = Arc::downgrade(&usage.inner);
-    *lock(&usage.inner.closed) = true;
+    lock(&usage.inner.signals).closed = true;
     usage.inner.wake.notify_all();
     drop(usage);
     while weak.strong_count() > 0 {
@@ -208,4 +209,52 @@ async fn a_disk_that_fails_stops_no_counting_and_is_written_in_full_when_it_is_b
     assert!(!file.exists(), "another one is in its place");
     end(usage);
     assert_eq!(left(&dir), (5, 0));
+}
+
+/// Reserves a call under a quota that is strict.
+fn reserve(usage: &Usage, now: Now) -> Reserved {
+    let payer = Payer { organization: OrgId::new(Uuid::from_u128(1)), zone: None, team: None };
+    let strict = Reached { strict: true, ..Reached::default() };
+    usage.reserve(payer, 5, now, |_| Ok::<_, ()>(strict)).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_strict_is_in_the_journal_before_it_is_sent_on_and_counted_once() {
+    let dir = Dir::new("strict");
+    let usage = start(&dir.0, 1_000);
+    let now = usage.inner.clock.now();
+    let mut kept = reserve(&usage, now);
+    assert!(usage.commit(&mut kept, &user(0)).await);
+    assert!(usage.commit(&mut kept, &user(0)).await, "once is enough");
+    let [file] = dir.files().try_into().expect("one file");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.ends_with("\"calls\":1,\"bytes_in\":0,\"bytes_out\":0,\"cost\":5}\n"), "{text}");
+    usage.count_reserved(kept, &user(0), Used { calls: 1, bytes_in: 7, bytes_out: 8, cost: 6 });
+    // Given up before its end: sent on is sent on.
+    let mut dropped = reserve(&usage, now);
+    assert!(usage.commit(&mut dropped, &user(0)).await);
+    drop(dropped);
+    usage.inner.tick(false);
+    let rows = usage.inner.rows_of(usage.inner.process);
+    let [(_, used)] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!(*used, Used { calls: 2, bytes_in: 7, bytes_out: 8, cost: 11 });
+    end(usage);
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_written_lets_nothing_strict_through() {
+    let dir = Dir::new("strict-disk");
+    let usage = start(&dir.0, 1_000);
+    let now = usage.inner.clock.now();
+    let aside = dir.0.with_extension("aside");
+    std::fs::rename(&dir.0, &aside).unwrap();
+    lock(&usage.inner.journals).broken = true;
+    let mut refused = reserve(&usage, now);
+    assert!(!usage.commit(&mut refused, &user(0)).await);
+    std::fs::rename(&aside, &dir.0).unwrap();
+    let mut passed = reserve(&usage, now);
+    assert!(usage.commit(&mut passed, &user(0)).await);
+    drop((refused, passed));
+    end(usage);
+    assert_eq!(left(&dir), (2, 0), "what was refused so late is charged");
 }

@@ -21,9 +21,9 @@ impl Numbers {
 
 /// A request that got through to the upstream: times since the load began.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Admission {
-    pub(super) sent: Duration,
-    pub(super) arrived: Duration,
+pub(crate) struct Admission {
+    pub(crate) sent: Duration,
+    pub(crate) arrived: Duration,
 }
 
 /// Which numbers nodes went by: from when one can have known them to when all had others; and what

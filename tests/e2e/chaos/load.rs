@@ -23,7 +23,7 @@ const ANSWERED: Duration = Duration::from_secs(8);
 
 /// What came back to a client.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     /// 429.
     Refused,
@@ -34,8 +34,18 @@ pub(super) enum Outcome {
     Other,
 }
 
+/// What is known of a request that was sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fate {
+    pub(crate) via: SocketAddr,
+    /// When it came to the upstream.
+    pub(crate) arrived: Option<Duration>,
+    /// The status that its client got.
+    pub(crate) answered: Option<u16>,
+}
+
 #[derive(Debug)]
-pub(super) struct Load {
+pub(crate) struct Load {
     upstream: SocketAddr,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -49,12 +59,14 @@ struct Shared {
     ended: AtomicBool,
     rests: AtomicBool,
     sent: Mutex<HashMap<u64, Duration>>,
+    via: Mutex<HashMap<u64, SocketAddr>>,
+    answered: Mutex<HashMap<u64, u16>>,
     arrived: Mutex<HashMap<u64, Duration>>,
     outcomes: Mutex<[u64; 5]>,
 }
 
 impl Load {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
         let upstream = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
@@ -63,6 +75,8 @@ impl Load {
             ended: AtomicBool::new(false),
             rests: AtomicBool::new(false),
             sent: Mutex::default(),
+            via: Mutex::default(),
+            answered: Mutex::default(),
             arrived: Mutex::default(),
             outcomes: Mutex::default(),
         });
@@ -75,16 +89,16 @@ impl Load {
         Self { upstream, shared, server, clients: Mutex::default() }
     }
 
-    pub(super) fn upstream(&self) -> SocketAddr {
+    pub(crate) fn upstream(&self) -> SocketAddr {
         self.upstream
     }
 
-    pub(super) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.shared.now()
     }
 
     /// One more client, until the end.
-    pub(super) fn client(&self, gateway: SocketAddr, token: String) {
+    pub(crate) fn client(&self, gateway: SocketAddr, token: String) {
         let shared = Arc::clone(&self.shared);
         let client = tokio::spawn(async move {
             let mut pace = tokio::time::interval(PACE);
@@ -102,17 +116,32 @@ impl Load {
     }
 
     /// Clients send nothing for a while, or do again.
-    pub(super) fn rests(&self, rests: bool) {
+    pub(crate) fn rests(&self, rests: bool) {
         self.shared.rests.store(rests, Ordering::Relaxed);
     }
 
     /// One request on a connection of its own, and what was said of the limits.
-    pub(super) async fn ask(&self, gateway: SocketAddr, token: &str) -> (Outcome, String) {
+    pub(crate) async fn ask(&self, gateway: SocketAddr, token: &str) -> (Outcome, String) {
         self.shared.ask(&mut None, gateway, token).await
     }
 
+    /// Ends the clients. What became of each request that was sent, and what came of all.
+    pub(crate) async fn fates(self) -> (Vec<Fate>, [u64; 5]) {
+        let shared = Arc::clone(&self.shared);
+        let (_, outcomes) = self.end().await;
+        let arrived = shared.arrived.lock().unwrap();
+        let answered = shared.answered.lock().unwrap();
+        let via = shared.via.lock().unwrap();
+        let fate = |(id, via): (&u64, &SocketAddr)| Fate {
+            via: *via,
+            arrived: arrived.get(id).copied(),
+            answered: answered.get(id).copied(),
+        };
+        (via.iter().map(fate).collect(), outcomes)
+    }
+
     /// Ends the clients. What was admitted, and what came of all requests.
-    pub(super) async fn end(self) -> (Vec<Admission>, [u64; 5]) {
+    pub(crate) async fn end(self) -> (Vec<Admission>, [u64; 5]) {
         self.shared.ended.store(true, Ordering::Relaxed);
         let clients = std::mem::take(&mut *self.clients.lock().unwrap());
         for client in clients {
@@ -146,6 +175,7 @@ impl Shared {
             }
             let stream = connection.as_mut().expect("just made");
             self.sent.lock().unwrap().insert(id, self.now());
+            self.via.lock().unwrap().insert(id, gateway);
             let request = format!(
                 "GET /r/{id} HTTP/1.1\r\nHost: {gateway}\r\nAuthorization: Bearer {token}\r\n\r\n"
             );
@@ -155,6 +185,7 @@ impl Shared {
         let answer = tokio::time::timeout(ANSWERED, exchange).await;
         let (outcome, said) = match answer {
             Ok(Ok(answer)) => {
+                self.answered.lock().unwrap().insert(id, answer.status);
                 let said = answer.header("ratelimit-policy").unwrap_or_default().to_owned();
                 if answer.header("connection") == Some("close") {
                     *connection = None;
