@@ -109,7 +109,7 @@ fn reasons() -> String {
 }
 
 /// Puts text between the two marks of that name.
-fn filled(document: &str, mark: &str, text: &str) -> String {
+pub(crate) fn filled(document: &str, mark: &str, text: &str) -> String {
     let (begin, end) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));
     let (head, rest) = document.split_once(&begin).unwrap();
     let (_, tail) = rest.split_once(&end).unwrap();

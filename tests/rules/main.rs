@@ -12,4 +12,5 @@ mod compiled;
 mod documents;
 mod golden;
 mod mutations;
+mod refusals;
 mod shipped;
