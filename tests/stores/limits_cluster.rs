@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tollgate::config::settings::{OnFailover, RedisPlace, RedisSettings};
+use tollgate::config::settings::{LEASE, OnFailover, RedisPlace, RedisSettings};
 use tollgate::domain::charge::{Charge, ChargeAnswer, Subject};
 use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::ids::OrgId;
+use tollgate::domain::known::Outage;
 use tollgate::domain::secret::Secret;
 use tollgate::stores::limits::ledger::{Ledger, Which};
 
@@ -26,16 +27,20 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Self {
-        Self::on(Cluster::start().await, OnFailover::Lenient).await
+        Self::on(Cluster::start().await, settings("")).await
     }
 
-    async fn on(cluster: Cluster, on_failover: OnFailover) -> Self {
+    async fn strict(cluster: Cluster) -> Self {
+        Self::on(cluster, RedisSettings { on_failover: OnFailover::Strict, ..settings("") }).await
+    }
+
+    async fn on(cluster: Cluster, settings: RedisSettings) -> Self {
         let mut world = World::memory();
         world.stores.clear();
         for index in 0..2 {
             // One seed is enough.
             let place = RedisPlace::Cluster([Secret::new(&*cluster.urls()[index])].into());
-            world.join_with(RedisSettings { place, on_failover, ..settings("") });
+            world.join_with(RedisSettings { place, ..settings.clone() });
         }
         let pair = Self { world, cluster };
         pair.is_there().await;
@@ -157,6 +162,55 @@ async fn a_slot_that_moves_loses_no_request_and_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_in_one_slot_is_back_where_another_does_not_answer() {
+    // Longer than an answer is waited for, as leases are.
+    let settings = RedisSettings { lease: LEASE, ..settings("") };
+    let mut pair = Pair::on(Cluster::start().await, settings).await;
+    let stalled = pair.cluster.primary_of(&key("h", 1)).await;
+    let organization = Subject::Organization(org(1));
+    let wide = elsewhere(&pair.cluster, stalled).await;
+    let both = of([bucket("h", wide.clone(), burst_of(5)), bucket("h", organization, burst_of(5))]);
+    assert_eq!(left(&pair.world.charge(&both).await), [4, 4]);
+
+    pair.cluster.node(stalled).pause();
+    assert_eq!(pair.world.charge(&both).await, ChargeAnswer::Away(Outage::Limits));
+    pair.cluster.node(stalled).resume();
+    let mut ledger = Ledger::open(&settings_of(&pair.cluster)).await.unwrap();
+    let Subject::Organization(other) = wide else { panic!() };
+    let which = Which { organization: Some(other), ..Which::default() };
+    eventually("what was held being back", async || {
+        let found = ledger.list(&which).await.unwrap();
+        (found[0].left == 4 && found[0].leased == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_strict_a_bucket_that_moves_starts_empty_and_fills_once_leases_have_ended() {
+    let pair = Pair::strict(Cluster::start().await).await;
+    let (slow, quick) = (burst_of(50), rate(1_000_000, 1_000, 50));
+    let bucket = |numbers| of([bucket("s", Subject::Organization(org(1)), numbers)]);
+    // No server has been a primary for long.
+    eventually("a bucket that fills", async || {
+        granted(&pair.world.charge(&bucket(quick)).await).then_some(())
+    })
+    .await;
+    assert_eq!(pair.world.admitted(&bucket(slow), 20).await, 20);
+    let name = key("s", 1);
+    let from = pair.cluster.primary_of(&name).await;
+    pair.cluster.reshard(&name, from, (from + 1) % 3).await;
+    // What nodes have leased, they may spend.
+    let admitted = pair.world.admitted(&bucket(slow), 60).await;
+    assert!(admitted <= 10, "{admitted} of an empty bucket");
+    let unused = Subject::User("ann".parse().unwrap(), Some(org(1)));
+    let unused = of([crate::limits_world::bucket("s", unused, rate(1_000, 1_000, 50))]);
+    eventually("another bucket of the slot filling", async || {
+        granted(&pair.world.charge(&unused).await).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_is_never_over_admitted_while_slots_move_to_and_fro() {
     let pair = Pair::start().await;
     let (tokens, burst) = (1_000_u32, 400_u32);
@@ -183,7 +237,7 @@ async fn a_crowd_is_never_over_admitted_while_slots_move_to_and_fro() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_killed_costs_its_slots_until_its_replica_has_taken_over() {
-    let mut pair = Pair::on(Cluster::failing_over().await, OnFailover::Strict).await;
+    let mut pair = Pair::strict(Cluster::failing_over().await).await;
     let (tokens, burst) = (1_000_u32, 400_u32);
     let charge = of([
         bucket("hot", Subject::Organization(org(1)), rate(tokens, 1_000, burst)),
@@ -195,7 +249,8 @@ async fn a_primary_that_is_killed_costs_its_slots_until_its_replica_has_taken_ov
     let primary = pair.cluster.primary_of(&name).await;
     pair.cluster.node(primary).kill();
     // Other slots are served meanwhile.
-    let elsewhere = elsewhere(&pair.cluster, primary).await;
+    let other = elsewhere(&pair.cluster, primary).await;
+    let elsewhere = of([bucket("else", other, rate(1_000_000, 1_000, 1_000_000))]);
     eventually("buckets of another primary", async || {
         granted(&pair.world.charge(&elsewhere).await).then_some(())
     })
@@ -210,12 +265,11 @@ async fn a_primary_that_is_killed_costs_its_slots_until_its_replica_has_taken_ov
     pair.is_there().await;
 }
 
-/// A charge of an organization whose buckets that node does not have.
-async fn elsewhere(cluster: &Cluster, not: usize) -> Charge {
+/// An organization whose buckets that node does not have.
+async fn elsewhere(cluster: &Cluster, not: usize) -> Subject {
     for number in 2..100 {
         if cluster.primary_of(&key("else", number)).await != not {
-            let numbers = rate(1_000_000, 1_000, 1_000_000);
-            return of([bucket("else", Subject::Organization(org(number)), numbers)]);
+            return Subject::Organization(org(number));
         }
     }
     panic!("no organization with another primary");

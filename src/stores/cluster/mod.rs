@@ -59,6 +59,8 @@ struct State {
     nodes: Vec<Address>,
     scattered: HashMap<Slot, Now>,
     whole: bool,
+    /// Nobody said who has what when they were last asked.
+    blind: bool,
     /// How often links opened their breakers that are there no more.
     opened_before: u64,
 }
@@ -82,6 +84,7 @@ impl Cluster {
             nodes: Vec::new(),
             scattered: HashMap::new(),
             whole: false,
+            blind: false,
             opened_before: 0,
         };
         Self { seeds, clock, deadline, state: Mutex::new(state), wake: Arc::new(Notify::new()) }
@@ -215,7 +218,9 @@ impl Cluster {
         match self.seeds.topology(&nodes).await {
             Ok(topology) => Some(topology),
             Err(error) => {
-                tracing::debug!(%error, "no node of the redis cluster says who has what");
+                if !std::mem::replace(&mut self.state().blind, true) {
+                    tracing::warn!(%error, "no node of the redis cluster says who has which slots");
+                }
                 None
             }
         }
@@ -253,7 +258,7 @@ impl Cluster {
             let covered = topology.covered();
             tracing::info!(whole, covered, "slots of the redis cluster that somebody has");
         }
-        state.whole = whole;
+        (state.whole, state.blind) = (whole, false);
     }
 
     fn is_whole(&self) -> bool {

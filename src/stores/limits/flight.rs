@@ -222,13 +222,11 @@ impl Flights {
         sent: Now,
         calls: &mut Vec<Call>,
     ) -> Option<Verdict> {
-        let mut verdict = Verdict::of(group, said);
-        let admitted = verdict.as_ref().map(|verdict| verdict.admitted);
         // Read after everything is known, as where a lease is spent: one that has ended by then
         // admits nobody.
-        if !self.epoch.is_spent_at(sent, self.clock.now()) {
-            return None;
-        }
+        let in_time = self.epoch.is_spent_at(sent, self.clock.now());
+        let mut verdict = Verdict::of(group, said).filter(|_| in_time);
+        let admitted = verdict.as_ref().map(|verdict| verdict.admitted);
         let demands = demands(&group.charge);
         for (part, said) in group.parts.iter().zip(said) {
             let Some(said) = said else { continue };
@@ -244,7 +242,8 @@ impl Flights {
                         let held = times(said.granted).min(told.lease);
                         (held, held.saturating_sub(times(admitted)))
                     }
-                    // Nobody is admitted, and nobody needs what was leased besides.
+                    // Nobody is admitted, and nobody needs what was leased besides. Where it has
+                    // ended in Redis, too, its epoch says so there.
                     None => (told.lease, told.lease),
                 };
                 if closed > 0 {

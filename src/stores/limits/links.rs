@@ -215,6 +215,11 @@ impl Links {
     /// Where a call goes that a server did not execute.
     fn turned_away<'c>(&self, one: One<'c>, link: &Arc<Link>, error: &RedisError) -> Turn<'c> {
         let (Place::Cluster(cluster), ErrorKind::Server(kind)) = (&self.place, error.kind()) else {
+            if error.kind() == ErrorKind::Server(ServerErrorKind::Moved) {
+                tracing::error!(
+                    "redis is a node of a cluster: state `cluster: [url]` in place of `url`"
+                );
+            }
             link.failed(None);
             return Turn::Away;
         };

@@ -229,7 +229,10 @@ impl RedisStore {
                 }
                 Some(()) = returns.next(), if !returns.is_empty() => {}
                 _ = sweep.tick() => {
-                    let due = self.flights.leases.due(self.clock.now(), false, RETURNED);
+                    // While nobody takes them back, they are spent to their end.
+                    let there = self.breaker().0 == BreakerState::Closed;
+                    let most = if there { RETURNED } else { 0 };
+                    let due = self.flights.leases.due(self.clock.now(), false, most);
                     if !due.is_empty() {
                         returns.push(self.flights.send_returns(self.flights.returns(&due)));
                     }
