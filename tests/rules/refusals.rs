@@ -43,7 +43,10 @@ const ADVICE: &[(&str, &str)] = &[
     ("internal_error", "a defect: report it with the log lines of its request id"),
     ("invalid_api_key", "the log says why: unknown, expired, revoked, or from elsewhere"),
     ("invalid_token", "the log says which check failed; see `identity.issuers`"),
-    ("issuer_not_accepted", "the issuer of the token is not for this organization: see `identity.issuers`"),
+    (
+        "issuer_not_accepted",
+        "the issuer of the token is not for this organization: see `identity.issuers`",
+    ),
     ("keys_unavailable", "the client tries again; look at the issuer's JWKS address"),
     ("length_required", "send `Content-Length`"),
     ("limits_unavailable", "the client tries again; look at Redis, or at `when_away` of the limit"),

@@ -435,7 +435,7 @@ impl Leases {
     /// its own soon.
     pub(super) fn settle(&self, bucket: &BucketCharge, micros: u64, most: u64, now: Now) {
         let now = self::micros(now);
-        let hash = self.hasher.hash_one((&*bucket.limit, &bucket.subject));
+        let hash = self.hash(bucket, &mut None);
         let Some(shard) = self.shards.get(shard_of(hash)) else { return };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(entry) = shard.entry(hash, bucket, now, &self.stats) else { return };
@@ -529,20 +529,21 @@ impl Leases {
     }
 
     fn hashes(&self, charge: &Charge) -> SmallVec<[u64; 5]> {
-        // The buckets of an organization lie together, so that a charge locks them once; those of
-        // its users, which can be many, lie everywhere.
-        let mut known: Option<(OrgId, u64)> = None;
-        let hash = |bucket: &BucketCharge| {
-            let own = self.hasher.hash_one((&*bucket.limit, &bucket.subject));
-            let Some(organization) = shared_by(&bucket.subject) else { return own };
-            let shard = match known {
-                Some((id, hash)) if id == organization => hash,
-                Some(_) | None => self.hasher.hash_one(organization),
-            };
-            known = Some((organization, shard));
-            (own & !SHARD_BITS) | (shard & SHARD_BITS)
+        let mut known = None;
+        charge.buckets.iter().map(|bucket| self.hash(bucket, &mut known)).collect()
+    }
+
+    /// The buckets of an organization lie together, so that a charge locks them once; those of its
+    /// users, which can be many, lie everywhere. `known` is what was found for the bucket before.
+    fn hash(&self, bucket: &BucketCharge, known: &mut Option<(OrgId, u64)>) -> u64 {
+        let own = self.hasher.hash_one((&*bucket.limit, &bucket.subject));
+        let Some(organization) = shared_by(&bucket.subject) else { return own };
+        let shard = match *known {
+            Some((id, hash)) if id == organization => hash,
+            Some(_) | None => self.hasher.hash_one(organization),
         };
-        charge.buckets.iter().map(hash).collect()
+        *known = Some((organization, shard));
+        (own & !SHARD_BITS) | (shard & SHARD_BITS)
     }
 
     fn lock(&self, hashes: &[u64]) -> Locked<'_> {

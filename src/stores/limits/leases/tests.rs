@@ -158,6 +158,24 @@ fn a_penalty_refuses_whatever_is_asked_for_and_whatever_is_leased() {
 }
 
 #[test]
+fn an_answer_is_paid_for_from_the_lease_of_any_subject() {
+    let organization = "7b0d3c1e-0000-4000-8000-00000000000a".parse().unwrap();
+    for subject in [
+        Subject::User("ann".parse().unwrap(), Some(organization)),
+        Subject::Organization(organization),
+        Subject::Route(Arc::from("rest"), Some(organization)),
+        Subject::Key(Arc::from("web"), None),
+        Subject::Address("::1".parse().unwrap()),
+    ] {
+        let (leases, mut charge) = (leases(1_000), one());
+        charge.buckets[0].subject = subject;
+        lease(&leases, &charge, 5, 7, 0);
+        leases.settle(&charge.buckets[0], 3 * MICRO, 100 * MICRO, At(1).now());
+        assert_eq!((2..9).filter(|at| spends(&leases, &charge, *at)).count(), 2, "{charge:?}");
+    }
+}
+
+#[test]
 fn an_answer_is_paid_for_from_the_lease_and_the_rest_is_told_once() {
     let (leases, charge) = (leases(1_000), one());
     let bucket = &charge.buckets[0];
