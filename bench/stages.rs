@@ -9,6 +9,7 @@ mod gateway;
 mod known;
 mod requests;
 mod rights;
+mod usage;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -48,6 +49,7 @@ fn main() -> Result<()> {
     })?;
     bodies::measure(&mut criterion)?;
     requests::measure(&mut criterion)?;
+    usage::measure(&mut criterion)?;
     criterion.final_summary();
     Ok(())
 }
