@@ -28,7 +28,7 @@ a request costs what the highest of its limits states, 1 without. Days are those
 the organization, or of `metering.zone` if it has none.
 By user and by key, callers that are none of these are one line for each kind, and by team what no team
 bears is one, so that the lines of an organization always add up to all that it used. A request is
-borne by the team that it names, or else by the only team of its caller. In CSV, a text that a
+borne by the team of its caller that it names, or else by the only one. In CSV, a text that a
 spreadsheet would take for a formula begins with an apostrophe.
 
 Examples:

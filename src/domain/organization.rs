@@ -118,8 +118,12 @@ pub struct MoreRights {
 }
 
 impl MoreRights {
-    /// The team, if the member is in one and in no other.
-    pub fn only_team(&self) -> Option<&TeamName> {
+    /// The team that bears the costs of a request: the one that it names, if the member is in it;
+    /// without a name, the only one that the member is in.
+    pub fn bearing<'t>(&'t self, named: Option<&'t TeamName>) -> Option<&'t TeamName> {
+        if let Some(named) = named {
+            return self.teams.iter().any(|of| of.team.covers(named)).then_some(named);
+        }
         let first = &self.teams.first()?.team;
         self.teams.iter().all(|of| of.team == *first).then_some(first)
     }

@@ -181,12 +181,15 @@ pub fn settle<'h>(
         }
     };
     trace.organization = Some(Arc::clone(&organization));
-    // Who acts as somebody else bears the costs, and is in none of the other's teams.
-    trace.team = match &standing {
-        Standing::Member(membership) if acts_as.is_none() && team.is_none() => {
-            membership.more.as_ref().and_then(|more| more.only_team()).cloned()
+    trace.team = match (&standing, authenticated.principal()) {
+        // Who acts as somebody else bears the costs, and is in none of the other's teams.
+        (Standing::Member(_), _) if acts_as.is_some() => None,
+        (Standing::Member(membership), _) => {
+            membership.more.as_ref().and_then(|more| more.bearing(team.as_ref())).cloned()
         }
-        Standing::Member(_) | Standing::Role(_) | Standing::Machine(_) => team.clone(),
+        (Standing::Machine(_), _) | (Standing::Role(_), Principal::Service { .. }) => team.clone(),
+        // Nobody knows who that is: no team bears what strangers say.
+        (Standing::Role(_), _) => None,
     };
     match organization.status {
         OrgStatus::Active => {}

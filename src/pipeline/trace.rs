@@ -128,7 +128,7 @@ pub struct Trace {
     pub trust: Option<Trust>,
     /// The organization.
     pub organization: Option<Arc<Organization>>,
-    /// The team that the request names, or else the only one of its caller: it bears the costs.
+    /// The team of the caller that the request names, or else the only one: it bears the costs.
     pub team: Option<TeamName>,
     /// The caller's role there.
     pub role: Option<Arc<Role>>,

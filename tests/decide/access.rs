@@ -403,3 +403,22 @@ fn whoever_manages_members_manages_those_that_rank_below() {
         assert_eq!(given(role).unwrap_err().public().code, "rest_rank", "{role}");
     }
 }
+
+#[test]
+fn costs_are_borne_by_a_team_of_the_caller_and_by_no_other() {
+    let world = world();
+    for (user, named, bears) in [
+        ("director", None, Some("sales")),
+        ("director", Some("sales.south"), Some("sales.south")),
+        // Nobody lets another team pay.
+        ("director", Some("finance"), None),
+        ("director", Some("sale"), None),
+    ] {
+        let mut asked = request("GET", "/rest/v1/deals").user(user);
+        if let Some(team) = named {
+            asked = asked.field("x-team-id", team);
+        }
+        let (trace, _) = world.passed(&asked);
+        assert_eq!(trace.team.as_ref().map(|team| team.as_str()), bears, "{user} {named:?}");
+    }
+}

@@ -24,7 +24,7 @@ const CLIENTS: [usize; 3] = [6, 4, 2];
 /// Seconds that the load lasts, unless the environment says otherwise.
 const LASTS: u64 = 6;
 /// What a starved machine adds to the interval of the journal.
-const STARVED: Duration = Duration::from_millis(800);
+const STARVED: Duration = Duration::from_millis(1_800);
 
 /// What is known when all is over.
 struct Known {
