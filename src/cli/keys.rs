@@ -236,8 +236,9 @@ fn useful(scopes: &[PermissionPattern], loaded: &Loaded) -> Result<(), Failure> 
 fn chargeable(limit: Option<&str>, loaded: &Loaded) -> Result<(), Failure> {
     let Some(name) = limit else { return Ok(()) };
     match loaded.snapshot.limits.get(name).map(|limit| limit.scope) {
-        Some(Scope::User) => Err(Failure::usage(format!(
-            "the limit `{name}` counts users: name one with `scope: key`"
+        Some(scope @ (Scope::User | Scope::Account)) => Err(Failure::usage(format!(
+            "the limit `{name}` counts {}s: name one with `scope: key`",
+            scope.as_str()
         ))),
         Some(Scope::Organization | Scope::Key | Scope::Route | Scope::Address) => Ok(()),
         None => Err(Failure::usage(format!("the policies have no limit `{name}`"))),

@@ -40,7 +40,7 @@ pub struct Selection {
     #[arg(long)]
     pub organization: Option<OrgSelector>,
     /// Of subjects of this kind
-    #[arg(long, value_parser = ["user", "organization", "key", "route", "address"])]
+    #[arg(long, value_parser = ["user", "organization", "key", "route", "address", "account"])]
     pub scope: Option<String>,
     /// Of the subject of this id: a user, the name of a key or a route, an address
     #[arg(long)]

@@ -224,6 +224,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     let whole = resolve::Whole {
         upstreams: upstreams.as_deref(),
         limits: &limits,
+        logins: logins.is_some(),
         quotas: &quotas,
         roles: &roles,
         response: &response,

@@ -231,7 +231,7 @@ impl Names {
         for (name, rate) in stated.0 {
             match self.keys.limits.get(&name.value) {
                 None => unknown("limit", &name, self.keys.limits.keys(), cx),
-                Some(Scope::Key | Scope::Address) => {
+                Some(Scope::Key | Scope::Address | Scope::Account) => {
                     let message = format!("`{}` is not counted by organization", name.value);
                     cx.error(name.span, message).hint(
                         "an organization has buckets of limits of `user`, `organization` and `route`",

@@ -263,9 +263,9 @@ impl Keys {
     fn limit(&self, limit: &At<Name>, cx: &mut Context<'_>) {
         match self.limits.get(&limit.value) {
             None => unknown("limit", limit, self.limits.keys(), cx),
-            Some(Scope::User) => {
-                cx.error(limit.span, format!("the limit `{}` counts users", limit.value))
-                    .hint("name one with `scope: key`");
+            Some(scope @ (Scope::User | Scope::Account)) => {
+                let message = format!("the limit `{}` counts {}s", limit.value, scope.as_str());
+                cx.error(limit.span, message).hint("name one with `scope: key`");
             }
             Some(Scope::Organization | Scope::Key | Scope::Route | Scope::Address) => {}
         }

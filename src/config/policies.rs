@@ -282,7 +282,8 @@ impl Fields for LimitFields {
         let scope = table.required(
             "scope",
             "Whose buckets: one for each `user` of an organization, `organization`, API `key`, \
-             `route` and organization, or client `address` (IPv6 by /64).",
+             `route` and organization, client `address` (IPv6 by /64), or `account` that a request to an \
+             auth server names.",
         );
         let which = table.one_of(&["rate", "by_plan"]);
         let pace = table.optional::<At<Pace>>("rate", "Tokens that come back in a period: `10/s`.");
@@ -400,8 +401,8 @@ impl Decode for Scope {
     }
 }
 
-fn scopes() -> [(&'static str, Scope); 5] {
-    [Scope::User, Scope::Organization, Scope::Key, Scope::Route, Scope::Address]
+fn scopes() -> [(&'static str, Scope); 6] {
+    [Scope::User, Scope::Organization, Scope::Key, Scope::Route, Scope::Address, Scope::Account]
         .map(|scope| (scope.as_str(), scope))
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Whole<'w> {
     /// `None` where they were refused.
     pub(super) upstreams: Option<&'w [(Arc<Upstream>, Span)]>,
     pub(super) limits: &'w BTreeMap<Name, Arc<Limit>>,
+    /// Whether attempts to sign in are counted, and accounts known.
+    pub(super) logins: bool,
     pub(super) quotas: &'w BTreeMap<Name, Arc<Quota>>,
     pub(super) roles: &'w RoleTable,
     pub(super) response: &'w Arc<ResponsePolicy>,
@@ -117,7 +119,14 @@ fn resolve(
     team(passage, &when.path.value, cx);
     machines::admitted(passage, whole.machines, cx);
     let conditions = conditions::requirements(&passage.require, joined, cx);
-    let limits = limits(passage, whole, cx);
+    let auth = match (&destination, whole.upstreams) {
+        (Some(Destination::Upstream { upstream, .. }), Some(upstreams)) => upstreams
+            .get(*upstream)
+            .is_some_and(|(upstream, _)| upstream.kind == UpstreamKind::Auth),
+        // Where that is wrong, nothing more is to be said of it.
+        _ => true,
+    };
+    let limits = limits(passage, auth, whole, cx);
     let quotas = quotas::of_route(passage, whole, cx);
     let permission = permission(passage, &when.path.value, whole, cx);
     Some(Route {
@@ -313,7 +322,12 @@ fn captured(path: &PathPattern, capture: &At<Name>, what: &str, cx: &mut Context
     }
 }
 
-fn limits(passage: &Passage, whole: &Whole<'_>, cx: &mut Context<'_>) -> Vec<Arc<Limit>> {
+fn limits(
+    passage: &Passage,
+    auth: bool,
+    whole: &Whole<'_>,
+    cx: &mut Context<'_>,
+) -> Vec<Arc<Limit>> {
     let mut out: Vec<Arc<Limit>> = Vec::new();
     for name in &passage.limits {
         let Some(limit) = whole.limits.get(&name.value) else {
@@ -332,11 +346,16 @@ fn limits(passage: &Passage, whole: &Whole<'_>, cx: &mut Context<'_>) -> Vec<Arc
             ),
             Scope::Key => passage.credential.value.rule == CredentialRule::Open,
             Scope::Route | Scope::Address => false,
+            Scope::Account => !auth,
         };
         if never {
             let scope = limit.scope.as_str();
             cx.error(name.span, format!("the limit `{}` can never be charged here", name.value))
                 .hint(format!("its scope is `{scope}`, and this route knows none"));
+        }
+        if limit.scope == Scope::Account && auth && !whole.logins {
+            cx.error(name.span, format!("nobody knows what the limit `{}` counts", name.value))
+                .hint("accounts are read from requests where `logins` is stated, also in `shadow`");
         }
         out.push(Arc::clone(limit));
     }

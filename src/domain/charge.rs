@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::ids::{OrgId, UserId};
 use super::known::Outage;
+use super::login::AccountHash;
 
 /// A rate as policies state it: so many tokens in a period, and how many may be spent at once.
 /// Integers only; the bucket counts in micro-tokens.
@@ -73,6 +74,8 @@ pub enum Subject {
     Route(Arc<str>, Option<OrgId>),
     /// A client address; IPv6 is counted by /64, which is what one customer holds.
     Address(IpAddr),
+    /// An account of an auth server.
+    Account(AccountHash),
 }
 
 /// One bucket that a request is charged to.

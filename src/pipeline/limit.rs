@@ -5,6 +5,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -13,6 +14,7 @@ use crate::domain::charge::{
     Balance, BucketCharge, Charge, ChargeAnswer, Due, Dues, Rate, Subject, WhenAway,
 };
 use crate::domain::known::Outage;
+use crate::domain::login::AccountHash;
 use crate::domain::refusal::Refusal;
 use crate::policy::limits::{After, Limit, RateSource, Scope};
 use crate::policy::quotas::Quota;
@@ -59,6 +61,12 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
     let mut charge = Charge::default();
     let mut dues: Option<Box<Dues>> = None;
     for limit in isolated.limits() {
+        if limit.scope == Scope::Account {
+            trace.note(Some(&limit.source), || {
+                format!("limit `{}`: charged once the body has named an account", limit.name)
+            });
+            continue;
+        }
         let Some(subject) = subject(limit, trace) else {
             trace.note(Some(&limit.source), || {
                 format!("limit `{}` does not apply: no {}", limit.name, limit.scope.as_str())
@@ -129,12 +137,12 @@ impl Chargeable {
         }
         match answer {
             ChargeAnswer::Granted { balances } => {
-                trace.limits = self.states(&balances);
+                trace.limits = states(&self.charge, &balances);
                 trace.enter(Stage::Upstream);
                 Ok(Settled::Passed(Box::new(Passed::new(self.isolated, self.dues))))
             }
             ChargeAnswer::Refused { bucket, retry_after, penalty, balances } => {
-                trace.limits = self.states(&balances);
+                trace.limits = states(&self.charge, &balances);
                 let Some(refused) = self.charge.buckets.get(bucket) else {
                     return Err(Refusal::Internal("a bucket refused that was not charged"));
                 };
@@ -143,11 +151,7 @@ impl Chargeable {
                     .limits()
                     .find(|limit| limit.name == refused.limit)
                     .map(|limit| limit.source.clone());
-                let limit = Arc::clone(&refused.limit);
-                Err(match penalty {
-                    0 => Refusal::RateLimited { limit, retry_after },
-                    level => Refusal::Penalized { limit, level, retry_after },
-                })
+                Err(refusal(Arc::clone(&refused.limit), retry_after, penalty))
             }
             ChargeAnswer::Away(outage) => self.without_store(outage, trace),
         }
@@ -180,19 +184,93 @@ impl Chargeable {
         }
         Ok(Settled::ChargeHere(Box::new(self)))
     }
+}
 
-    fn states(&self, balances: &[Balance]) -> SmallVec<[LimitState; 5]> {
-        self.charge
-            .buckets
-            .iter()
-            .zip(balances)
-            .map(|(bucket, balance)| LimitState {
-                limit: Arc::clone(&bucket.limit),
-                rate: bucket.rate,
-                balance: *balance,
-            })
-            .collect()
+/// What a request is charged once its body has named an account of an auth server. It was charged to all
+/// of its other limits before.
+pub fn of_account(passed: &mut Passed, account: AccountHash, trace: &Trace) -> Charge {
+    let of = |limit: &&Arc<Limit>| limit.scope == Scope::Account;
+    let limits: SmallVec<[Arc<Limit>; 2]> = passed.limits().filter(of).cloned().collect();
+    let mut charge = Charge::default();
+    for limit in limits {
+        let cost = limit.cost.base;
+        let bucket = BucketCharge {
+            limit: Arc::clone(&limit.name),
+            subject: Subject::Account(account),
+            rate: rate(&limit, cost, trace),
+            cost,
+            when_away: limit.when_away,
+            penalty: limit.penalty.clone(),
+        };
+        if let Some(After { per_second, per_mebibyte, most }) = limit.cost.after {
+            let (bucket, most) = (bucket.clone(), most.unwrap_or(bucket.rate.burst));
+            passed.owes(Due { bucket, per_second, per_mebibyte, most });
+        }
+        charge.buckets.push(bucket);
     }
+    charge
+}
+
+/// What the store's answer to that comes to: nothing, or what is to be charged to this node's share because
+/// the store is away.
+///
+/// # Errors
+/// If the request may not go on.
+pub fn account_charged(
+    passed: &Passed,
+    mut charge: Charge,
+    answer: ChargeAnswer,
+    trace: &mut Trace,
+) -> Result<Option<Charge>, Refusal> {
+    let source = |name: &Arc<str>| {
+        let limit = passed.limits().find(|limit| limit.name == *name);
+        limit.map(|limit| limit.source.clone())
+    };
+    match answer {
+        ChargeAnswer::Granted { balances } => {
+            trace.limits.extend(states(&charge, &balances));
+            Ok(None)
+        }
+        ChargeAnswer::Refused { bucket, retry_after, penalty, balances } => {
+            trace.limits.extend(states(&charge, &balances));
+            trace.enter(Stage::Limit);
+            let Some(refused) = charge.buckets.get(bucket) else {
+                return Err(Refusal::Internal("a bucket refused that was not charged"));
+            };
+            trace.decided_by = source(&refused.limit);
+            Err(refusal(Arc::clone(&refused.limit), retry_after, penalty))
+        }
+        ChargeAnswer::Away(outage) => {
+            let closed = charge.buckets.iter().find(|of| of.when_away == WhenAway::Closed);
+            if let Some(closed) = closed {
+                trace.enter(Stage::Limit);
+                trace.decided_by = source(&closed.limit);
+                return Err(Refusal::Unavailable(outage));
+            }
+            charge.buckets.retain(|bucket| bucket.when_away == WhenAway::LocalShare);
+            // Were this node's own store away too, the limit is closed: never a loop, never open.
+            charge.buckets.iter_mut().for_each(|bucket| bucket.when_away = WhenAway::Closed);
+            Ok((!charge.buckets.is_empty()).then_some(charge))
+        }
+    }
+}
+
+fn refusal(limit: Arc<str>, retry_after: Duration, penalty: u8) -> Refusal {
+    match penalty {
+        0 => Refusal::RateLimited { limit, retry_after },
+        level => Refusal::Penalized { limit, level, retry_after },
+    }
+}
+
+fn states(charge: &Charge, balances: &[Balance]) -> SmallVec<[LimitState; 5]> {
+    let buckets = charge.buckets.iter().zip(balances);
+    buckets
+        .map(|(bucket, balance)| LimitState {
+            limit: Arc::clone(&bucket.limit),
+            rate: bucket.rate,
+            balance: *balance,
+        })
+        .collect()
 }
 
 /// Whose bucket, if the limit applies to the request.
@@ -214,6 +292,8 @@ fn subject(limit: &Limit, trace: &Trace) -> Option<Subject> {
             trace.route.as_ref().map(|route| Subject::Route(Arc::clone(&route.name), organization))
         }
         Scope::Address => trace.client.map(|client| Subject::Address(customer(client))),
+        // Known once the body is there.
+        Scope::Account => None,
     }
 }
 

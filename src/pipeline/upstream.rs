@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::domain::caller::Caller;
-use crate::domain::charge::Dues;
+use crate::domain::charge::{Due, Dues};
+use crate::policy::limits::Limit;
 use crate::policy::route::Route;
 use crate::policy::upstream::Upstream;
 
@@ -41,6 +42,17 @@ impl Passed {
     /// What it is charged once its answer is known.
     pub fn dues(&self) -> Option<&Dues> {
         self.dues.as_deref()
+    }
+
+    /// It is charged one more bucket once its answer is known.
+    pub(super) fn owes(&mut self, due: Due) {
+        let dues = self.dues.get_or_insert_with(|| Box::new(Dues { all: Vec::new(), here: false }));
+        dues.all.push(due);
+    }
+
+    /// The limits that it is charged to.
+    pub(super) fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
+        self.isolated.limits()
     }
 
     /// The route.

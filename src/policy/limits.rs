@@ -91,6 +91,8 @@ pub enum Scope {
     Route,
     /// One for each client address (IPv6 by /64).
     Address,
+    /// One for each account that requests to auth servers name; others are not charged.
+    Account,
 }
 
 impl Scope {
@@ -102,6 +104,7 @@ impl Scope {
             Self::Key => "key",
             Self::Route => "route",
             Self::Address => "address",
+            Self::Account => "account",
         }
     }
 }

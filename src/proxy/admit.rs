@@ -16,7 +16,7 @@ use crate::domain::usage::Consumer;
 use crate::pipeline::body::Announced;
 use crate::pipeline::edge::client_address;
 use crate::pipeline::response::DirectAnswer;
-use crate::pipeline::{Chargeable, Passed, Settled, Stop, decide};
+use crate::pipeline::{Chargeable, Passed, Settled, Stop, decide, limit};
 use crate::policy::route::Route;
 use crate::stores::node::Facts;
 
@@ -81,6 +81,7 @@ pub(super) async fn admit(
         ctx.request_body.collect(session, passed.body(), announced, grace, in_time).await?;
         ctx.resumed = gateway.now();
     }
+    charged_to_account(gateway, ctx, &mut passed).await?;
     logins::begin(gateway, ctx, &mut passed).await?;
     if let Some(Principal::User { id, token }) = &ctx.trace.principal {
         let generation = &ctx.generation;
@@ -267,6 +268,31 @@ async fn charged(
             }
         }
     }
+}
+
+/// Charges the limits of the account that the body of a request to an auth server names.
+async fn charged_to_account(
+    gateway: &Gateway,
+    ctx: &mut Context,
+    passed: &mut Passed,
+) -> Result<(), Refusal> {
+    let Some(account) = logins::account(gateway, passed) else { return Ok(()) };
+    let charge = limit::of_account(passed, account, &ctx.trace);
+    if charge.buckets.is_empty() {
+        return Ok(());
+    }
+    let answer = match gateway.limits.try_now(&charge, ctx.resumed) {
+        Some(answer) => answer,
+        None => {
+            let answer = gateway.limits.take(&charge, ctx.resumed).await;
+            ctx.resumed = gateway.now();
+            answer
+        }
+    };
+    let here = limit::account_charged(passed, charge, answer, &mut ctx.trace)?;
+    let Some(here) = here else { return Ok(()) };
+    let answer = gateway.limits.take_share(&here, ctx.resumed);
+    limit::account_charged(passed, here, answer, &mut ctx.trace).map(drop)
 }
 
 /// What the head says of the body.

@@ -31,6 +31,13 @@ pub(super) struct AtLogin {
     outcome: Option<LoginOutcome>,
 }
 
+/// The account that a request to an auth server names.
+pub(super) fn account(gateway: &Gateway, passed: &mut Passed) -> Option<AccountHash> {
+    let (login, account) = passed.body().attempt()?;
+    let pepper = login.policy().pepper.as_ref().unwrap_or(gateway.logins.pepper());
+    account.map(|account| pepper.hash(account))
+}
+
 /// Charges an attempt, if the request is one.
 pub(super) async fn begin(
     gateway: &Gateway,

@@ -83,6 +83,51 @@ routes:
 }
 
 #[tokio::test]
+async fn limits_of_auth_routes_count_accounts_and_addresses_and_whoever_waits_as_told_is_let_in() {
+    let auth = GoTrue::start().await;
+    let policy = "logins: {}
+limits:
+  per_account: { scope: account, rate: 1/s, burst: 2 }
+  per_address: { scope: address, rate: 10/h }";
+    let options = Options { policy, route: "    limits: [per_address, per_account]", gateway: "" };
+    let gateway = gateway(auth.addr(), options).await;
+    let recover = async |email: &str| {
+        let body = json!({ "email": email }).to_string();
+        post(&gateway, "/auth/v1/recover", &[], &body).await
+    };
+    // As often as it takes: a slow machine gives tokens back meanwhile.
+    let mut asked = 0;
+    let refused = loop {
+        asked += 1;
+        let answer = recover(EMAIL).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status, refused.header("x-tollgate-limit")), (429, Some("per_account")));
+    assert_eq!(refused.json()["error_code"], "rate_limited", "{}", refused.text());
+    assert_eq!(auth.count(), asked - 1, "the auth server is not asked");
+    let told = refused.header("ratelimit").unwrap();
+    assert!(told.contains("\"per_account\";r=0") && told.contains("\"per_address\""), "{told}");
+    let other = recover("bob@example.test").await;
+    assert_eq!(other.status, 200, "{}: another account is not meant", other.text());
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert_eq!(wait, 1);
+    // Waiting is what is promised to be enough.
+    tokio::time::sleep(std::time::Duration::from_secs(wait)).await;
+    let later = recover(&EMAIL.to_uppercase()).await;
+    assert_eq!(later.status, 200, "{}", later.text());
+
+    // All of these were charged to the address, whatever the account.
+    for number in asked + 2..10 {
+        let answer = recover(&format!("user-{number}@example.test")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let refused = recover("somebody@example.test").await;
+    assert_eq!((refused.status, refused.header("x-tollgate-limit")), (429, Some("per_address")));
+}
+
+#[tokio::test]
 async fn a_refresh_that_meets_trouble_of_the_gateway_ends_no_session() {
     let auth = GoTrue::start().await;
     auth.user(EMAIL, ALICE, "right");

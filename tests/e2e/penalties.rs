@@ -1,4 +1,5 @@
-//! Callers that do not wait as they are told, and answers that are paid for afterwards.
+//! Callers that do not wait as they are told, answers that are paid for afterwards, and several limits at
+//! once.
 
 use serde_json::{Value, json};
 
@@ -104,6 +105,45 @@ async fn who_got_a_large_answer_waits_until_it_is_paid_for() {
     assert!((360..=6 * 360).contains(&wait(&refused)), "{}", wait(&refused));
     let metrics = http::get(gateway.admin(), "/metrics", &[]).await.unwrap().text();
     assert!(!metrics.contains("tollgate_limit_settlements_total 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn several_windows_hold_at_once_and_each_tells_the_truth_of_waiting() {
+    let upstream = Recorder::start().await;
+    let options = Options { per_user: 4, ..Options::default() };
+    let draft = drafted(upstream.addr(), &options);
+    let policy = policy_yaml(&options)
+        .replace("limits:\n  per", "limits:\n  quick: { scope: user, rate: 1/s, burst: 2 }\n  per")
+        .replace("limits: [per_user]", "limits: [quick, per_user]");
+    draft.write("policy.yaml", &policy);
+    let gateway = draft.start().await;
+    let bearer = format!("Bearer {}", token(ALICE));
+    let get = async || {
+        http::get(gateway.listen(), EVENTS, &[("Authorization", bearer.as_str())]).await.unwrap()
+    };
+    let (mut admitted, mut told) = (0, false);
+    loop {
+        let answer = get().await;
+        if answer.status == 200 {
+            admitted += 1;
+            let state = answer.header("ratelimit").unwrap();
+            assert!(state.contains("\"quick\"") && state.contains("\"per_user\""), "{state}");
+            told = false;
+            continue;
+        }
+        assert_eq!(answer.status, 429, "{}", answer.text());
+        if answer.header("x-tollgate-limit") == Some("per_user") {
+            assert!((600..=900).contains(&wait(&answer)), "{}", wait(&answer));
+            break;
+        }
+        assert_eq!(answer.header("x-tollgate-limit"), Some("quick"));
+        assert_eq!(wait(&answer), 1);
+        assert!(!told, "it waited as told, and was refused by the same limit");
+        // Waiting is what is promised to be enough.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        told = true;
+    }
+    assert_eq!(admitted, 4, "what the hour allows, however slowly it is asked for");
 }
 
 fn wait(answer: &http::Answer) -> u64 {

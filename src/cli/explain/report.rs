@@ -234,6 +234,7 @@ fn subject(subject: &Subject) -> String {
         Subject::Route(route, Some(org)) => format!("route {route} for organization {org}"),
         Subject::Route(route, None) => format!("route {route}"),
         Subject::Address(address) => format!("address {address}"),
+        Subject::Account(account) => format!("account {account}"),
     }
 }
 

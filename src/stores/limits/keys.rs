@@ -18,6 +18,9 @@ pub(super) fn key(prefix: &str, charge: &BucketCharge) -> String {
         Subject::Organization(organization) => ('o', "", Some(*organization)),
         Subject::Key(name, organization) => ('k', &**name, *organization),
         Subject::Route(name, organization) => ('r', &**name, *organization),
+        Subject::Account(account) => {
+            return finish(prefix, 'h', &account.to_string(), None, charge);
+        }
         Subject::Address(address) => {
             return finish(prefix, 'a', &address.to_string(), None, charge);
         }
@@ -55,6 +58,7 @@ mod tests {
 
     use super::*;
     use crate::domain::charge::{Rate, WhenAway};
+    use crate::domain::login::AccountHash;
 
     fn named(limit: &str, subject: Subject) -> String {
         let one = NonZeroU32::MIN;
@@ -104,8 +108,9 @@ mod tests {
                 }
             }
             names.insert(named(limit, Subject::Address("::1".parse().unwrap())));
+            names.insert(named(limit, Subject::Account(AccountHash(1))));
             names.insert(named(limit, Subject::Organization(org)));
-            count += 2;
+            count += 3;
         }
         assert_eq!(names.len(), count);
     }

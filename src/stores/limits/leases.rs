@@ -765,7 +765,7 @@ fn shared_by(subject: &Subject) -> Option<OrgId> {
     match subject {
         Subject::Organization(id) => Some(*id),
         Subject::Key(_, organization) | Subject::Route(_, organization) => *organization,
-        Subject::User(..) | Subject::Address(_) => None,
+        Subject::User(..) | Subject::Address(_) | Subject::Account(_) => None,
     }
 }
 

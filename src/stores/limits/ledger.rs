@@ -31,7 +31,7 @@ const PAGE: u32 = 1_000;
 pub struct Which {
     /// Of this organization, its users and routes.
     pub organization: Option<OrgId>,
-    /// Of this kind of subject: `user`, `organization`, `key`, `route` or `address`.
+    /// Of this kind of subject: `user`, `organization`, `key`, `route`, `address` or `account`.
     pub scope: Option<Box<str>>,
     /// Of the subject of this id.
     pub id: Option<Box<str>>,
@@ -44,7 +44,7 @@ pub struct Which {
 pub struct ShownBucket {
     /// The limit.
     pub limit: String,
-    /// Whose it is: `user`, `organization`, `key`, `route` or `address`.
+    /// Whose it is: `user`, `organization`, `key`, `route`, `address` or `account`.
     pub scope: &'static str,
     /// The subject's id; empty where the organization is the subject.
     pub id: String,
@@ -242,6 +242,7 @@ impl Name {
             "k" => "key",
             "r" => "route",
             "a" => "address",
+            "h" => "account",
             _ => return None,
         };
         let (tag, limit) = (tag.to_owned(), limit.to_owned());
