@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::super::bucket::MICRO;
+use super::entry::{LEASED_BURST, REST};
 use super::*;
-use crate::domain::charge::WhenAway;
+use crate::domain::charge::{Penalty, Rate, WhenAway};
 
 /// Microseconds.
 const EPOCH: u64 = 2_000_000;
