@@ -26,10 +26,27 @@ struct Rules {
     returns_once: bool,
     /// A lease is spent no more from when the call that closes it was written.
     closes: bool,
+    fails_over: Failover,
 }
 
-const RULES: Rules =
-    Rules { burst: 3, spent_for: EPOCH, occupies: true, returns_once: true, closes: true };
+/// What becomes of the bucket when another server takes over, with another clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failover {
+    Never,
+    /// It is empty, and as if leased whole.
+    Strict,
+    /// It is full.
+    Forgets,
+}
+
+const RULES: Rules = Rules {
+    burst: 3,
+    spent_for: EPOCH,
+    occupies: true,
+    returns_once: true,
+    closes: true,
+    fails_over: Failover::Never,
+};
 
 /// Part of the bucket: `age` counts the borders of epochs since, `ago` the ticks since its call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,9 +215,29 @@ impl<const N: usize> State<N> {
         self
     }
 
+    /// Another server takes over, at this tick of an epoch of its own, so many epochs ahead.
+    fn fail_over(mut self, phase: u8, ahead: u8, rules: Rules) -> Self {
+        let strict = rules.fails_over == Failover::Strict;
+        self.tokens = if strict { 0 } else { rules.burst };
+        (self.leased, self.before) = (rules.burst - self.tokens, 0);
+        self.phase = phase;
+        for node in &mut self.nodes {
+            let called = node.call.iter_mut().flat_map(|call| &mut call.closed);
+            for lease in node.leases.iter_mut().chain(&mut node.answer).chain(called) {
+                lease.age = (lease.age + ahead).min(2);
+            }
+        }
+        self
+    }
+
     /// Whatever can happen next.
     fn next(self, rules: Rules, out: &mut Vec<Self>) -> Result<(), &'static str> {
         out.push(self.tick(rules));
+        if rules.fails_over != Failover::Never {
+            for (phase, ahead) in (0..EPOCH).flat_map(|phase| [(phase, 0), (phase, 1)]) {
+                out.push(self.fail_over(phase, ahead, rules));
+            }
+        }
         for at in 0..self.nodes.len() {
             let node = self.nodes[at];
             if let Some(call) = node.call {
@@ -279,6 +316,20 @@ fn in_no_state_that_nodes_can_come_to_is_there_a_token_too_many() {
     let three = explore::<3>(Rules { burst: 2, ..RULES }).unwrap();
     println!("{two} states of two nodes that share three tokens, {three} of three that share two");
     assert!(two > 50_000 && three > 10_000);
+}
+
+#[test]
+fn a_strict_failover_mints_nothing_whatever_the_new_clock_says() {
+    let strict = Rules { burst: 2, fails_over: Failover::Strict, ..RULES };
+    let states = explore::<2>(strict).unwrap();
+    println!("{states} states of two nodes, with failovers");
+    assert!(states > 100_000);
+}
+
+#[test]
+fn a_failover_that_forgets_is_found_out() {
+    let forgets = Rules { burst: 2, fails_over: Failover::Forgets, ..RULES };
+    assert!(explore::<2>(forgets).is_err());
 }
 
 #[test]

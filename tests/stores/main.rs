@@ -22,6 +22,7 @@ mod limits_failover;
 mod limits_leases;
 mod limits_ledger;
 mod limits_model;
+mod limits_model_slots;
 mod limits_penalty;
 mod limits_redis;
 mod limits_settlement;
