@@ -82,23 +82,14 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
                 limit.name, cost, rate.tokens, rate.period_millis, rate.burst
             )
         });
-        let bucket = BucketCharge {
-            limit: Arc::clone(&limit.name),
-            subject,
-            rate,
-            cost,
-            when_away: limit.when_away,
-            penalty: limit.penalty.clone(),
-        };
-        if let Some(After { per_second, per_mebibyte, most }) = limit.cost.after {
+        let bucket = bucket(limit, subject, rate, cost);
+        if let Some(due) = due(limit, &bucket) {
             trace.note(Some(&limit.source), || {
                 format!(
-                    "limit `{}`: afterwards {per_second} token(s) a second and {per_mebibyte} a MiB",
-                    limit.name
+                    "limit `{}`: afterwards {} token(s) a second and {} a MiB",
+                    limit.name, due.per_second, due.per_mebibyte
                 )
             });
-            let (bucket, most) = (bucket.clone(), most.unwrap_or(bucket.rate.burst));
-            let due = Due { bucket, per_second, per_mebibyte, most };
             dues.get_or_insert_with(|| Box::new(Dues { all: Vec::new(), here: false }))
                 .all
                 .push(due);
@@ -194,17 +185,10 @@ pub fn of_account(passed: &mut Passed, account: AccountHash, trace: &Trace) -> C
     let mut charge = Charge::default();
     for limit in limits {
         let cost = limit.cost.base;
-        let bucket = BucketCharge {
-            limit: Arc::clone(&limit.name),
-            subject: Subject::Account(account),
-            rate: rate(&limit, cost, trace),
-            cost,
-            when_away: limit.when_away,
-            penalty: limit.penalty.clone(),
-        };
-        if let Some(After { per_second, per_mebibyte, most }) = limit.cost.after {
-            let (bucket, most) = (bucket.clone(), most.unwrap_or(bucket.rate.burst));
-            passed.owes(Due { bucket, per_second, per_mebibyte, most });
+        let rate = rate(&limit, cost, trace);
+        let bucket = bucket(&limit, Subject::Account(account), rate, cost);
+        if let Some(due) = due(&limit, &bucket) {
+            passed.owes(due);
         }
         charge.buckets.push(bucket);
     }
@@ -253,6 +237,24 @@ pub fn account_charged(
             Ok((!charge.buckets.is_empty()).then_some(charge))
         }
     }
+}
+
+fn bucket(limit: &Limit, subject: Subject, rate: Rate, cost: NonZeroU32) -> BucketCharge {
+    BucketCharge {
+        limit: Arc::clone(&limit.name),
+        subject,
+        rate,
+        cost,
+        when_away: limit.when_away,
+        penalty: limit.penalty.clone(),
+    }
+}
+
+/// What a bucket is charged once the answer is known, if the limit says so.
+fn due(limit: &Limit, bucket: &BucketCharge) -> Option<Due> {
+    let After { per_second, per_mebibyte, most } = limit.cost.after?;
+    let (bucket, most) = (bucket.clone(), most.unwrap_or(bucket.rate.burst));
+    Some(Due { bucket, per_second, per_mebibyte, most })
 }
 
 fn refusal(limit: Arc<str>, retry_after: Duration, penalty: u8) -> Refusal {

@@ -8,6 +8,7 @@ use http::header;
 use pingora::Error;
 use pingora::proxy::Session;
 
+use crate::domain::charge::{Charge, ChargeAnswer};
 use crate::domain::ids::RequestId;
 use crate::domain::known::Outage;
 use crate::domain::principal::Principal;
@@ -247,17 +248,7 @@ async fn charged(
     chargeable: Chargeable,
     ctx: &mut Context,
 ) -> Result<Box<Passed>, Refusal> {
-    // Not the time at which it came: finding out who calls can have taken longer than leases last,
-    // and a bucket is to be charged when the request is let through.
-    let now = ctx.resumed;
-    let answer = match gateway.limits.try_now(chargeable.charge(), now) {
-        Some(answer) => answer,
-        None => {
-            let answer = gateway.limits.take(chargeable.charge(), now).await;
-            ctx.resumed = gateway.now();
-            answer
-        }
-    };
+    let answer = taken(gateway, chargeable.charge(), ctx).await;
     match chargeable.settle(answer, &mut ctx.trace)? {
         Settled::Passed(passed) => Ok(passed),
         Settled::ChargeHere(here) => {
@@ -281,18 +272,24 @@ async fn charged_to_account(
     if charge.buckets.is_empty() {
         return Ok(());
     }
-    let answer = match gateway.limits.try_now(&charge, ctx.resumed) {
-        Some(answer) => answer,
-        None => {
-            let answer = gateway.limits.take(&charge, ctx.resumed).await;
-            ctx.resumed = gateway.now();
-            answer
-        }
-    };
+    let answer = taken(gateway, &charge, ctx).await;
     let here = limit::account_charged(passed, charge, answer, &mut ctx.trace)?;
     let Some(here) = here else { return Ok(()) };
     let answer = gateway.limits.take_share(&here, ctx.resumed);
     limit::account_charged(passed, here, answer, &mut ctx.trace).map(drop)
+}
+
+/// The store's answer to a charge, which most often needs no waiting.
+async fn taken(gateway: &Gateway, charge: &Charge, ctx: &mut Context) -> ChargeAnswer {
+    // Not the time at which it came: finding out who calls can have taken longer than leases last,
+    // and a bucket is to be charged when the request is let through.
+    let now = ctx.resumed;
+    if let Some(answer) = gateway.limits.try_now(charge, now) {
+        return answer;
+    }
+    let answer = gateway.limits.take(charge, now).await;
+    ctx.resumed = gateway.now();
+    answer
 }
 
 /// What the head says of the body.

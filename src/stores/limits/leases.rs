@@ -29,6 +29,7 @@ use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::OrgId;
 
 use super::bucket::{Bucket, balances, capacity, price, wait};
+use super::parts::is_same;
 use super::penalty::{ToldPenalty, hold};
 
 mod entry;
@@ -532,10 +533,6 @@ fn shared_by(subject: &Subject) -> Option<OrgId> {
         Subject::Key(_, organization) | Subject::Route(_, organization) => *organization,
         Subject::User(..) | Subject::Address(_) | Subject::Account(_) => None,
     }
-}
-
-fn is_same(one: &BucketCharge, other: &BucketCharge) -> bool {
-    one.limit == other.limit && one.subject == other.subject
 }
 
 fn shard_of(hash: u64) -> usize {

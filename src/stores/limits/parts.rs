@@ -59,6 +59,7 @@ fn first(charge: &Charge, bucket: &BucketCharge) -> usize {
     charge.buckets.iter().position(|other| is_same(other, bucket)).unwrap_or(0)
 }
 
-fn is_same(one: &BucketCharge, other: &BucketCharge) -> bool {
+/// Whether two charges are to one bucket.
+pub(super) fn is_same(one: &BucketCharge, other: &BucketCharge) -> bool {
     one.limit == other.limit && one.subject == other.subject
 }
