@@ -194,6 +194,7 @@ fn report(request: &Request, snapshot: &Snapshot, trace: &Trace, end: End) -> Re
         organization: report::organization(trace),
         role: report::role(trace),
         permission: trace.permission.as_ref().map(ToString::to_string),
+        would: trace.would.iter().cloned().collect(),
         limits: Vec::new(),
         quotas: Vec::new(),
         refusal: None,

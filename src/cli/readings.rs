@@ -33,7 +33,7 @@ pub(super) fn add(
     });
     let audit = audit.cloned();
     parts.metrics.read_from(move || {
-        let nothing = AuditStats { queued: 0, written: 0, dropped: 0, errors: 0 };
+        let nothing = AuditStats { queued: 0, written: 0, dropped: 0, errors: 0, skipped: 0 };
         of_audit(&audit.as_ref().map_or(nothing, AuditLog::stats))
     });
 }
@@ -187,6 +187,11 @@ fn of_audit(stats: &AuditStats) -> Vec<Reading> {
             "tollgate_audit_errors_total",
             "Times that the audit log's file could not be opened, written or synced.",
             stats.errors,
+        ),
+        Reading::counter(
+            "tollgate_audit_skipped_total",
+            "Requests that a policy in shadow would have refused and that are not in the audit log.",
+            stats.skipped,
         ),
     ]
 }

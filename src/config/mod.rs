@@ -23,6 +23,7 @@ mod leaf;
 mod load;
 mod logins;
 mod machines;
+mod mode;
 mod penalty;
 mod policies;
 pub mod problem;

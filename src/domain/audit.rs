@@ -19,6 +19,7 @@ use super::login::{AccountHash, LoginAlarm};
 use super::principal::PrincipalKind;
 use super::source::Source;
 use super::trusted::DeviceId;
+use super::would::{WouldHave, WouldHaves};
 
 /// What is known of one decision. Fields that did not become known are left out of the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub struct AuditRecord {
     pub penalty: Option<u8>,
     /// What makes the decision a security event, if it is one.
     pub security: Option<SecurityEvent>,
+    /// What policies in shadow would have refused.
+    pub would: WouldHaves,
     /// The permission that was looked at, `resource:action`.
     pub permission: Option<Arc<str>>,
     /// The line of policy that decided.
@@ -246,6 +249,8 @@ impl AuditRecord {
             code: self.code,
             penalty: self.penalty,
             security: self.security.as_ref(),
+            would: self.would.as_slice(),
+            would_more: self.would.more(),
             permission: self.permission.as_deref(),
             policy: self.policy.as_ref(),
             snapshot: self.snapshot.as_deref(),
@@ -296,6 +301,10 @@ pub struct AuditLine<'a> {
     penalty: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     security: Option<&'a SecurityEvent>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    would: &'a [WouldHave],
+    #[serde(skip_serializing_if = "none")]
+    would_more: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     permission: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
@@ -305,6 +314,11 @@ pub struct AuditLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<&'a str>,
     duration_micros: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn none(count: &u32) -> bool {
+    *count == 0
 }
 
 fn shown<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -376,6 +390,7 @@ mod tests {
             code: Some("permission_denied"),
             penalty: None,
             security: None,
+            would: WouldHaves::default(),
             permission: Some(Arc::from("events:write")),
             policy: Some(Source { file: Arc::from("policies/base.yaml"), line: 7, column: 3 }),
             snapshot: None,

@@ -28,4 +28,5 @@ pub mod session;
 pub mod source;
 pub mod trusted;
 pub mod usage;
+pub mod would;
 pub mod zone;

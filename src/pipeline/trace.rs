@@ -11,8 +11,10 @@ use crate::domain::ids::{RequestId, UserId};
 use crate::domain::known::MembershipChange;
 use crate::domain::organization::{Organization, TeamName};
 use crate::domain::principal::Principal;
+use crate::domain::refusal::Refusal;
 use crate::domain::source::Source;
 use crate::domain::trusted::TrustedDevice;
+use crate::domain::would::{PolicyKind, WouldHave, WouldHaves};
 use crate::policy::roles::Role;
 use crate::policy::route::Route;
 use crate::postgrest::Touched;
@@ -140,6 +142,8 @@ pub struct Trace {
     pub cost: u32,
     /// The limits that were charged, or looked at by a refusal.
     pub limits: SmallVec<[LimitState; 5]>,
+    /// What policies in shadow would have refused.
+    pub would: WouldHaves,
     /// The stage that is at work, or that ended the request.
     pub stage: Stage,
     /// The line that decided, once the request is refused or passed.
@@ -176,6 +180,7 @@ impl Trace {
             permission: None,
             cost: 1,
             limits: SmallVec::new(),
+            would: WouldHaves::default(),
             stage: Stage::Edge,
             decided_by: None,
             notes: None,
@@ -208,6 +213,33 @@ impl Trace {
         let traceparent = self.traceparent.take();
         let watch = self.watch.take();
         *self = Self { request_id, traceparent, watch, ..fresh };
+    }
+
+    /// A policy in shadow would have refused: it is recorded, and the request goes on.
+    pub fn would_have(
+        &mut self,
+        policy: PolicyKind,
+        name: &Arc<str>,
+        source: &Source,
+        refusal: &Refusal,
+    ) {
+        let (name, source) = (Arc::clone(name), source.clone());
+        self.enter_would_have(WouldHave::refusal(
+            policy,
+            name,
+            source,
+            self.stage.as_str(),
+            refusal,
+        ));
+    }
+
+    /// The same, for what states its own code and status.
+    pub fn enter_would_have(&mut self, would: WouldHave) {
+        if self.takes_notes() {
+            let (source, text) = (would.source.clone(), format!("in shadow: {would}"));
+            self.note(Some(&source), || text);
+        }
+        self.would.enter(would);
     }
 
     /// Whether notes are taken, for those that take work to find.

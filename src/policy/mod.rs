@@ -15,6 +15,7 @@ pub mod keys;
 pub mod known;
 pub mod limits;
 pub mod logins;
+pub mod mode;
 pub mod path;
 pub mod quotas;
 pub mod response;

@@ -70,6 +70,7 @@ pub(super) fn finished(
     if let Some(code) = refused {
         gateway.metrics.requests.refused(code);
     }
+    gateway.metrics.requests.would_refuse(&ctx.trace.would);
     let security = security::event(ctx);
     if let Some(event) = &security {
         security::tell(gateway, ctx, event);
@@ -106,6 +107,8 @@ pub(super) fn finished(
         refusal.code = refused,
         refusal.cause = ctx.refusal.as_ref().map(tracing::field::display),
         refusal.stage = refused.map(|_| trace.stage.as_str()),
+        policy.would_refuse =
+            (!trace.would.is_empty()).then(|| tracing::field::display(&trace.would)),
         policy.source = trace.decided_by.as_ref().map(tracing::field::display),
         snapshot.version = %ctx.generation.snapshot.version,
         upstream.name = ctx.passed.as_ref().map(|passed| passed.upstream().name.as_ref()),
@@ -182,7 +185,8 @@ fn audit(
         AuditRule::WritesAndRefusals => refused || !request.method.is_safe(),
         AuditRule::Refusals => refused,
     };
-    if !wanted {
+    // So many that they would displace others are counted only.
+    if !wanted && (trace.would.is_empty() || !log.admits_extra(ctx.started.unix_secs())) {
         return;
     }
     let status = session.response_written().map(|written| written.status);
@@ -211,6 +215,7 @@ fn audit(
             _ => None,
         },
         security,
+        would: trace.would.clone(),
         permission: trace.permission.clone(),
         policy: trace.decided_by.clone().or_else(|| route.map(|route| route.source.clone())),
         snapshot: Some(Arc::clone(&ctx.generation.snapshot.version.0)),

@@ -30,6 +30,9 @@ use self::writer::Writer;
 
 /// A record waits for at most this long before it is written.
 pub const WRITE_EVERY: Duration = Duration::from_millis(200);
+/// In one second, so many records are taken that are written only because a policy in shadow would
+/// have refused.
+pub const EXTRA_PER_SECOND: u32 = 100;
 /// What was written is on the disk after at most this long.
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,14 @@ struct Shared {
     wake: Condvar,
     capacity: usize,
     counters: Counters,
+    extra: Mutex<Extra>,
+}
+
+/// What was taken beyond what routes want recorded.
+#[derive(Debug, Default)]
+struct Extra {
+    second: u64,
+    taken: u32,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +83,7 @@ struct Counters {
     written: AtomicU64,
     dropped: AtomicU64,
     errors: AtomicU64,
+    skipped: AtomicU64,
     /// Taken from the queue and not written yet.
     in_hand: AtomicU64,
 }
@@ -87,6 +99,9 @@ pub struct AuditStats {
     pub dropped: u64,
     /// Times that the file could not be opened, written or synced.
     pub errors: u64,
+    /// Requests that a policy in shadow would have refused and that were not recorded, because
+    /// there were too many.
+    pub skipped: u64,
 }
 
 impl AuditLog {
@@ -114,6 +129,23 @@ impl AuditLog {
     /// The same for an event that is about no single request; says whether it was taken.
     pub fn note(&self, event: QuotaReached) -> bool {
         self.take(Entry::Quota(event))
+    }
+
+    /// Whether one more record may be handed over that its route does not want recorded; if not, it
+    /// is counted. `unix_secs` is when the request came.
+    pub fn admits_extra(&self, unix_secs: u64) -> bool {
+        let mut extra = self.shared.extra.lock().unwrap_or_else(PoisonError::into_inner);
+        // Requests that end late do not open a second that is over once more.
+        if unix_secs > extra.second {
+            *extra = Extra { second: unix_secs, taken: 0 };
+        }
+        let admitted = extra.taken < EXTRA_PER_SECOND;
+        if admitted {
+            extra.taken += 1;
+        } else {
+            self.shared.counters.skipped.fetch_add(1, Ordering::Relaxed);
+        }
+        admitted
     }
 
     fn take(&self, entry: Entry) -> bool {
@@ -170,6 +202,7 @@ impl AuditLog {
             written: load(&counters.written),
             dropped: load(&counters.dropped),
             errors: load(&counters.errors),
+            skipped: load(&counters.skipped),
         }
     }
 }
@@ -181,6 +214,7 @@ impl Shared {
             wake: Condvar::new(),
             capacity: usize::try_from(capacity.get()).unwrap_or(usize::MAX),
             counters: Counters::default(),
+            extra: Mutex::default(),
         }
     }
 

@@ -7,6 +7,7 @@
 //! Each group is cheap to clone and is handed to the part that counts. Every name that stands here
 //! stands in docs/OPERATIONS.md too; a test compares them.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use super::process;
 use super::reading::Reading;
 use crate::domain::escape::{Place, TenantEscape};
 use crate::domain::principal::PrincipalKind;
+use crate::domain::would::WouldHaves;
 
 /// One request in so many has its stages timed.
 pub const STAGE_SAMPLE: u128 = 64;
@@ -161,6 +163,7 @@ pub struct RequestMetrics {
     seconds: Histograms<UpstreamLabel>,
     stages: Histograms<StageLabel>,
     refusals: IntCounterVec,
+    would_refuse: IntCounterVec,
     escapes: Counters<(ResourceLabel, Place)>,
     callers: Counters<PrincipalKind>,
     /// Requests with a machine's key that was revoked.
@@ -178,6 +181,18 @@ impl RequestMetrics {
             &["code"],
         )?;
         registry.register(Box::new(refusals.clone()))?;
+        let would_refuse = IntCounterVec::new(
+            Opts::new(
+                "tollgate_would_refuse_total",
+                "What policies in shadow would have refused, by kind of policy.",
+            ),
+            &["policy", "code"],
+        )?;
+        registry.register(Box::new(would_refuse.clone()))?;
+        // These exist from the start, so that an alert on them has something to look at.
+        for labels in [["limit", "rate_limited"], ["quota", "quota_exceeded"]] {
+            would_refuse.get_metric_with_label_values(&labels)?;
+        }
         Ok(Self {
             answered: Counters::register(
                 registry,
@@ -197,6 +212,7 @@ impl RequestMetrics {
                 &WORK,
             )?,
             refusals,
+            would_refuse,
             escapes: Counters::register(
                 registry,
                 "tollgate_tenant_escapes_total",
@@ -243,6 +259,21 @@ impl RequestMetrics {
     pub fn refused(&self, code: &'static str) {
         if let Ok(counter) = self.refusals.get_metric_with_label_values(&[code]) {
             counter.inc();
+        }
+    }
+
+    /// Policies in shadow would have refused a request. A code that is none of the constants of the
+    /// refusals is some policy's own and counted as `custom`, so that reloads add no series for ever.
+    pub fn would_refuse(&self, would: &WouldHaves) {
+        for would in would.iter() {
+            let code = match &would.code {
+                Cow::Borrowed(code) => code,
+                Cow::Owned(_) => "custom",
+            };
+            let labels = [would.policy.as_str(), code];
+            if let Ok(counter) = self.would_refuse.get_metric_with_label_values(&labels) {
+                counter.inc();
+            }
         }
     }
 

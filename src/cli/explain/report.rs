@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::domain::charge::{BucketCharge, Subject, WhenAway};
 use crate::domain::refusal::Refusal;
+use crate::domain::would::WouldHave;
 use crate::pipeline::response::DirectAnswer;
 use crate::pipeline::{Stage, Trace};
 
@@ -24,6 +25,8 @@ pub(super) struct Report {
     pub(super) organization: Option<OrganizationReport>,
     pub(super) role: Option<RoleReport>,
     pub(super) permission: Option<String>,
+    /// What policies in shadow would have refused.
+    pub(super) would: Vec<WouldHave>,
     /// What would be charged, all or none.
     pub(super) limits: Vec<LimitReport>,
     /// What the organization has used of the quotas of the route.

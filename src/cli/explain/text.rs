@@ -23,6 +23,12 @@ fn write_all(report: &Report, out: &mut String) -> fmt::Result {
     if let Some(by) = &report.decided_by {
         writeln!(out, "\ndecided by {by}")?;
     }
+    if !report.would.is_empty() {
+        writeln!(out, "\npolicies in shadow would have refused it:")?;
+        for would in &report.would {
+            writeln!(out, "  {would}  [{}]", would.source)?;
+        }
+    }
     if !report.limits.is_empty() {
         writeln!(out, "\nwould be charged, all or none:")?;
         for limit in &report.limits {

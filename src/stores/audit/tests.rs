@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 
 use super::*;
 use crate::domain::audit::Decision;
+use crate::domain::would::WouldHaves;
 use crate::telemetry::clock::SystemClock;
 
 /// A directory that goes with the test.
@@ -57,6 +58,7 @@ fn record(path: &str) -> AuditRecord {
         code: None,
         penalty: None,
         security: None,
+        would: WouldHaves::default(),
         permission: None,
         policy: None,
         snapshot: None,
@@ -94,7 +96,7 @@ async fn every_record_becomes_a_line_in_order_with_an_id_of_its_own() {
         lines.iter().map(|line| line["id"].to_string()).collect();
     assert_eq!(ids.len(), 4_000);
     assert!(ids.iter().all(|id| id.starts_with("\"018bcfe5-6800-7")), "{:?}", ids.iter().next());
-    let wanted = AuditStats { queued: 0, written: 4_000, dropped: 0, errors: 0 };
+    let wanted = AuditStats { queued: 0, written: 4_000, dropped: 0, errors: 0, skipped: 0 };
     assert_eq!(log.stats(), wanted);
 }
 
@@ -201,4 +203,16 @@ fn a_file_that_cannot_be_opened_is_an_error_at_the_start() {
     let settings = AuditSettings { file: dir.0.join("no/such/dir"), queue: NonZeroU32::MIN };
     let clock = Arc::new(SystemClock::new());
     assert!(AuditLog::start(&settings, Arc::from("node-1"), clock).is_err());
+}
+
+#[test]
+fn what_is_recorded_for_policies_in_shadow_is_bounded_each_second_and_the_rest_counted() {
+    let dir = Dir::new("extra");
+    let log = start(&dir.file(), 8);
+    let admitted = |second| (0..500).filter(|_| log.admits_extra(second)).count();
+    let most = usize::try_from(EXTRA_PER_SECOND).unwrap();
+    assert_eq!(admitted(10), most);
+    assert_eq!(admitted(9), 0, "an earlier second opened again");
+    assert_eq!(admitted(11), most);
+    assert_eq!(log.stats().skipped, 1_500 - 2 * u64::from(EXTRA_PER_SECOND));
 }
