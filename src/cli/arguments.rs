@@ -163,7 +163,7 @@ pub struct Check {
 A test file names a configuration, states organizations and members, and lists requests with what is
 to become of each: sent on, or refused with a code. Every request goes through the code that live
 requests go through, at the time that the test says, with tokens that the test makes up. Nothing is
-sent, no store is asked, and every bucket is full. See docs/POLICIES.md.
+sent and no store is asked: buckets hold what the test says. See docs/POLICIES.md.
 
 Examples:
   tollgate test

@@ -8,7 +8,7 @@ mod report;
 mod request;
 mod sides;
 mod text;
-mod upstream;
+pub(super) mod upstream;
 
 use std::net::IpAddr;
 

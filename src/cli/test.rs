@@ -4,6 +4,8 @@
 //! that live requests go through. `verdict` compares, `files` finds test files.
 
 mod files;
+mod known;
+mod outcome;
 mod verdict;
 mod world;
 
@@ -17,8 +19,9 @@ use crate::domain::zone::Zone;
 
 use super::arguments::Test;
 use super::{Done, Failure, environment, print};
-use verdict::Difference;
-use world::{Outcome, World};
+use outcome::Outcome;
+use verdict::Mismatch;
+use world::World;
 
 /// What came of one test file.
 struct Report {
@@ -30,7 +33,7 @@ struct Report {
 struct Tried {
     case: Case,
     outcome: Outcome,
-    difference: Option<Difference>,
+    difference: Option<Mismatch>,
 }
 
 pub(super) fn run(arguments: &Test) -> Result<Done, Failure> {
@@ -53,7 +56,7 @@ fn report(file: PathBuf) -> Report {
 
 fn tried(world: &World, case: Case) -> Tried {
     let outcome = world.decide(&case);
-    let difference = verdict::difference(&case, &outcome, world);
+    let difference = verdict::mismatch(&case, &outcome, world);
     Tried { case, outcome, difference }
 }
 

@@ -5,6 +5,7 @@
 //! `domain`.
 
 mod compile;
+mod expect;
 mod fields;
 mod matrix;
 
@@ -18,6 +19,7 @@ use http::Method;
 
 use crate::domain::directory::DirectoryData;
 use crate::domain::ids::{OrgSlug, UserId};
+use crate::domain::known::Outage;
 use crate::domain::organization::MoreRights;
 use crate::domain::permission::PermissionPattern;
 use crate::domain::source::Source;
@@ -58,8 +60,12 @@ pub struct Case {
     pub at_secs: u64,
     /// What is asked.
     pub request: Asked,
+    /// How many tokens are left in buckets of limits. The others are full.
+    pub left: BTreeMap<Arc<str>, u32>,
     /// What its organization has used of quotas. Empty: they are not judged.
     pub used: BTreeMap<Arc<str>, u64>,
+    /// What does not answer.
+    pub away: Vec<Outage>,
     /// What is to become of it.
     pub expected: Expected,
 }
@@ -97,6 +103,8 @@ pub struct Shown {
     pub factor_age: Option<Duration>,
     /// How long ago the user signed in.
     pub session_age: Duration,
+    /// Whether the session was taken back.
+    pub revoked: bool,
     /// Further claims, by the path of their keys.
     pub claims: Vec<(Arc<str>, Arc<str>)>,
 }
@@ -123,20 +131,38 @@ pub struct Expected {
     pub verdict: Verdict,
     /// The permission that is looked at, `resource:action`.
     pub permission: Option<Arc<str>>,
+    /// Header fields of the answer.
+    pub answer: FieldsExpected,
+    /// The kinds of security events that it is.
+    pub events: Option<Vec<Arc<str>>>,
+}
+
+impl Expected {
+    fn just(verdict: Verdict) -> Self {
+        Self { verdict, permission: None, answer: FieldsExpected::default(), events: None }
+    }
+
+    /// Sent on, in whatever form.
+    pub fn allowed() -> Self {
+        Self::just(Verdict::Allowed(Box::default()))
+    }
+
+    /// Refused with that code.
+    pub fn refused(code: Arc<str>) -> Self {
+        Self::just(Verdict::Refused { code, status: None, by: None })
+    }
+
+    /// Refused for want of a permission.
+    pub fn denied() -> Self {
+        Self::refused(Arc::from("permission_denied"))
+    }
 }
 
 /// How a request ends. What is `None` may be anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It is sent on.
-    Allowed {
-        /// Path and query as the upstream gets them.
-        target: Option<String>,
-        /// The body as the upstream gets it.
-        body: Option<String>,
-        /// The limits that are charged, in order.
-        limits: Option<Vec<Arc<str>>>,
-    },
+    Allowed(Box<SentExpected>),
     /// It is refused.
     Refused {
         /// The refusal's code.
@@ -146,18 +172,41 @@ pub enum Verdict {
         /// What stands in the line that decided.
         by: Option<Deciding>,
     },
+    /// The gateway answers by itself.
+    Answered {
+        /// The answer's status.
+        status: u16,
+    },
 }
 
-impl Verdict {
-    /// Sent on, in whatever form.
-    pub fn allowed() -> Self {
-        Self::Allowed { target: None, body: None, limits: None }
-    }
+/// What an upstream is to get. What is `None` may be anything.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SentExpected {
+    /// The upstream.
+    pub upstream: Option<Arc<str>>,
+    /// Path and query.
+    pub target: Option<String>,
+    /// Header fields.
+    pub fields: FieldsExpected,
+    /// Claims of the token that is minted, by the path of their keys.
+    pub claims: Vec<(Arc<str>, String)>,
+    /// The body.
+    pub body: Option<String>,
+    /// The limits that are charged, in order.
+    pub limits: Option<Vec<Arc<str>>>,
+    /// The limits that are charged, and how many tokens.
+    pub charges: Option<BTreeMap<Arc<str>, u64>>,
+}
 
-    /// Refused for want of a permission.
-    pub fn denied() -> Self {
-        Self::Refused { code: Arc::from("permission_denied"), status: None, by: None }
-    }
+/// Header fields, by their names in lowercase.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FieldsExpected {
+    /// With these values.
+    pub equal: Vec<(String, String)>,
+    /// With any value.
+    pub present: Vec<String>,
+    /// Not there.
+    pub absent: Vec<String>,
 }
 
 /// The part of a policy whose line decides: itself, or one of the conditions that it states.
@@ -171,6 +220,10 @@ pub enum Deciding {
     Gate(Arc<str>),
     /// A quota.
     Quota(Arc<str>),
+    /// A limit.
+    Limit(Arc<str>),
+    /// The line whose place ends so.
+    Line(Arc<str>),
 }
 
 /// Reads a test file and the configuration that it is about, from disk.

@@ -17,6 +17,7 @@ use super::ids::{OrgId, RequestId, UserId};
 use super::known::MembershipChange;
 use super::login::{AccountHash, LoginAlarm};
 use super::principal::PrincipalKind;
+use super::refusal::Refusal;
 use super::source::Source;
 use super::trusted::DeviceId;
 use super::would::{WouldHave, WouldHaves};
@@ -99,6 +100,9 @@ pub struct SecurityEvent {
     pub attempt: Attempt,
 }
 
+/// The kinds of security events that a refusal can be.
+pub const EVENTS_OF_REFUSALS: &[&str] = &["tenant_escape", "revoked_session", "revoked_key"];
+
 /// What makes a decision a security event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
@@ -123,6 +127,17 @@ pub enum Severity {
 }
 
 impl SecurityEvent {
+    /// What makes a refusal a security event, if it is one.
+    pub fn of_refusal(refusal: &Refusal, stage: &'static str) -> Option<Self> {
+        if refusal.revoked() {
+            return Some(Self::revoked_session(stage));
+        }
+        if refusal.revoked_key() {
+            return Some(Self::revoked_key(stage));
+        }
+        refusal.tenant_escape().map(|attempt| Self::tenant_escape(attempt.clone(), stage))
+    }
+
     /// An attempt to reach into another organization.
     pub fn tenant_escape(attempt: TenantEscape, stage: &'static str) -> Self {
         Self { severity: Severity::High, stage, attempt: Attempt::TenantEscape(attempt) }

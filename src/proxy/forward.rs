@@ -25,6 +25,15 @@ pub(super) fn authorization(
     node: &NodeKnowledge,
     now: Now,
 ) -> Result<Option<HeaderValue>, Refusal> {
+    authorization_by(passed, Some(node), now)
+}
+
+/// The same; where there is no node that keeps tokens, one is minted each time.
+fn authorization_by(
+    passed: &Passed,
+    node: Option<&NodeKnowledge>,
+    now: Now,
+) -> Result<Option<HeaderValue>, Refusal> {
     let upstream = passed.upstream();
     match passed.identity() {
         IdentityPlan::Nothing => Ok(None),
@@ -38,7 +47,10 @@ pub(super) fn authorization(
                 }
             };
             let mint = || mint(policy, caller, now);
-            let minted = node.minted().get_or_mint(&upstream.name, caller, mint)?;
+            let minted = match node {
+                Some(node) => node.minted().get_or_mint(&upstream.name, caller, mint)?,
+                None => mint()?,
+            };
             Ok(Some(minted.authorization))
         }
     }
@@ -87,7 +99,7 @@ pub(super) fn head(
 }
 
 /// The fields that an upstream would get of a request, made by the code that makes those that are
-/// sent: for explanations.
+/// sent: for explanations, and for tests of policies, which have no node.
 ///
 /// # Errors
 /// If the caller's own token has just expired; internal where the head cannot be made at all.
@@ -95,10 +107,10 @@ pub fn preview(
     method: &Method,
     headers: &HeaderMap,
     passed: &Passed,
-    node: &NodeKnowledge,
+    node: Option<&NodeKnowledge>,
     now: Now,
 ) -> Result<HeaderMap, Refusal> {
-    let authorization = authorization(passed, node, now)?;
+    let authorization = authorization_by(passed, node, now)?;
     let make = || -> Result<RequestHeader> {
         let mut request = RequestHeader::build_no_case(method.as_str(), b"/", Some(headers.len()))?;
         for (name, value) in headers {

@@ -18,15 +18,7 @@ pub(super) fn event(ctx: &Context) -> Option<SecurityEvent> {
     {
         return Some(at.event(*gravest, stage));
     }
-    let refusal = ctx.refusal.as_ref()?;
-    if refusal.revoked() {
-        return Some(SecurityEvent::revoked_session(stage));
-    }
-    if refusal.revoked_key() {
-        return Some(SecurityEvent::revoked_key(stage));
-    }
-    let attempt = refusal.tenant_escape()?;
-    Some(SecurityEvent::tenant_escape(attempt.clone(), stage))
+    SecurityEvent::of_refusal(ctx.refusal.as_ref()?, stage)
 }
 
 /// Counts it and logs it.

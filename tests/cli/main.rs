@@ -19,6 +19,7 @@ mod support;
 mod catalog;
 mod check;
 mod demo;
+mod expectations;
 mod explain;
 mod golden;
 mod help;

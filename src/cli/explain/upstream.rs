@@ -38,7 +38,7 @@ pub(super) fn request(
 ) -> Result<UpstreamReport, Refusal> {
     passed.body().announced(announced(request))?;
     let body = passed.body().pass(request.body.clone(), true)?;
-    let mut headers = proxy::preview(&request.method, &request.headers, &passed, node, now)?;
+    let mut headers = proxy::preview(&request.method, &request.headers, &passed, Some(node), now)?;
     if let Some(body) = &body {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
@@ -73,7 +73,7 @@ fn announced(request: &Request) -> Announced {
 }
 
 /// The claims of the token that the upstream gets, where the gateway minted it.
-fn minted_claims(passed: &Passed, headers: &HeaderMap) -> Option<Value> {
+pub(in crate::cli) fn minted_claims(passed: &Passed, headers: &HeaderMap) -> Option<Value> {
     let IdentityPlan::Mint(_) = passed.identity() else { return None };
     let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let payload = token.split('.').nth(1)?;
@@ -84,7 +84,7 @@ fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| (name.to_string(), value_shown(name, value))).collect()
 }
 
-pub(super) fn value_shown(name: &HeaderName, value: &HeaderValue) -> String {
+pub(in crate::cli) fn value_shown(name: &HeaderName, value: &HeaderValue) -> String {
     let text = String::from_utf8_lossy(value.as_bytes());
     if !value.is_sensitive() && !SECRET.contains(&name.as_str()) {
         return text.into_owned();

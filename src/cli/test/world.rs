@@ -2,42 +2,40 @@
 //!
 //! Callers get real tokens, signed with a key that takes the place of the first issuer's keys, so
 //! that a configuration whose keys are elsewhere can be tested like any other. No store is asked:
-//! all buckets are full.
+//! buckets hold what the case says.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use serde_json::{Map, Value, json};
 
 use crate::config::suite::{Asked, Caller, Case, Shown};
-use crate::domain::charge::ChargeAnswer;
+use crate::domain::audit::SecurityEvent;
 use crate::domain::clock::Now;
 use crate::domain::directory::DirectoryData;
 use crate::domain::head::Arrival;
-use crate::domain::ids::{OrgId, UserId};
-use crate::domain::known::{IssuerIndex, Join, Lookup, Question};
-use crate::domain::machine::{InvalidKey, KeyId, KeyStatus, MachineKey, NewKey};
-use crate::domain::organization::{MemberStatus, Membership, OrgSelector, Organization};
-use crate::domain::principal::VerifiedToken;
+use crate::domain::ids::OrgId;
+use crate::domain::known::{Lookup, Outage, Question};
+use crate::domain::machine::{InvalidKey, KeyStatus, MachineKey, NewKey};
+use crate::domain::organization::{MemberStatus, Membership, OrgSelector};
 use crate::domain::refusal::Refusal;
-use crate::domain::session::{LastUse, Standing};
+use crate::domain::session::Standing;
 use crate::domain::source::Source;
-use crate::domain::trusted::TrustedDevice;
 use crate::domain::usage::{OrganizationUse, Payer};
 use crate::domain::zone::Zone;
-use crate::pipeline::body::Announced;
 use crate::pipeline::tenant::ORGANIZATION_HEADER;
-use crate::pipeline::{Chargeable, Settled, Stage, Stop, Trace, decide};
+use crate::pipeline::{Stage, Stop, Trace, decide, response};
 use crate::policy::Snapshot;
 use crate::policy::identity::{Algorithm, Issuer, KeySet, VerifyingKey};
-use crate::policy::known::{Keys, Known};
 use crate::policy::quotas::{Period, Unit};
+use crate::policy::route::Destination;
 use crate::stores::directory::FileDirectory;
 use crate::stores::usage::unused;
 
 use super::super::token;
+use super::known::CaseKnown;
+use super::outcome::{self, Ended, Judged, Outcome};
 
 /// Signs the tokens of tests, inside this process only.
 const SECRET: &[u8] = b"the key of tests, known to everybody";
@@ -52,45 +50,6 @@ pub(super) struct World {
     directory: FileDirectory,
     /// Where days begin for organizations that state nothing.
     zone: Zone,
-}
-
-/// What became of a request.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) ended: Ended,
-    /// The line that decided.
-    pub(super) decided_by: Option<Source>,
-    /// The permission that was looked at.
-    pub(super) permission: Option<Arc<str>>,
-    /// The caller's role.
-    pub(super) role: Option<Arc<str>>,
-}
-
-/// How it ended.
-#[derive(Debug)]
-pub(super) enum Ended {
-    Allowed {
-        target: String,
-        body: Option<String>,
-        limits: Vec<Arc<str>>,
-    },
-    Refused(Refusal),
-    /// The gateway answers by itself (a CORS preflight).
-    Answered(u16),
-    /// It could not be tried.
-    Untried(String),
-}
-
-impl Ended {
-    /// `allow`, or the code of the refusal.
-    pub(super) fn word(&self) -> &str {
-        match self {
-            Self::Allowed { .. } => "allow",
-            Self::Refused(refusal) => refusal.public().code,
-            Self::Answered(_) => "answered",
-            Self::Untried(_) => "untried",
-        }
-    }
 }
 
 impl World {
@@ -129,8 +88,15 @@ impl World {
             Ok(headers) => self.ended(case, &headers, now, &mut trace),
             Err(reason) => Ended::Untried(reason),
         };
+        let event = match &ended {
+            Ended::Refused { refusal, .. } => {
+                SecurityEvent::of_refusal(refusal, trace.stage.as_str())
+            }
+            Ended::Allowed(_) | Ended::Answered { .. } | Ended::Untried(_) => None,
+        };
         let outcome = Outcome {
             ended,
+            events: event.iter().map(SecurityEvent::kind).collect(),
             decided_by: trace.decided_by.clone(),
             permission: trace.permission.clone(),
             role: trace.role.as_ref().map(|role| Arc::clone(&role.name)),
@@ -150,27 +116,50 @@ impl World {
             secure: true,
             entropy: 0,
         };
+        let away = |outage| case.away.contains(&outage);
         let known = CaseKnown {
             directory: &self.directory,
             member: self.member(case),
             machine: self.machine(case),
+            standing: match &case.caller {
+                Caller::User(_, shown) | Caller::Member(_, shown) if shown.revoked => {
+                    Standing::Revoked
+                }
+                _ if away(Outage::Sessions) => Standing::Unknown,
+                _ => Standing::Good,
+            },
+            away: away(Outage::Directory),
         };
         let chargeable = match decide(&arrival, &self.snapshot, &known, trace, now) {
             Ok(chargeable) => chargeable,
-            Err(Stop::Refused(refusal)) => return Ended::Refused(refusal),
-            Err(Stop::Answered(answer)) => return Ended::Answered(answer.status.as_u16()),
+            Err(Stop::Refused(refusal)) => return self.refused(refusal, trace),
+            Err(Stop::Answered(answer)) => return Ended::answered(&answer),
             Err(Stop::Ask(question)) => return Ended::Untried(asked(&question)),
         };
-        let limits = chargeable.charge().buckets.iter().map(|b| Arc::clone(&b.limit)).collect();
-        let judged = match self.used(case, trace, now) {
-            None => Ok(chargeable.unmetered()),
-            Some(used) => within(chargeable, &used, trace),
-        };
-        let body = case.request.body.clone();
-        match judged.and_then(|chargeable| sent(chargeable, body, trace)) {
-            Ok((target, body)) => Ended::Allowed { target, body, limits },
-            Err(refusal) => Ended::Refused(refusal),
+        let request = outcome::Request { case, headers, now };
+        match outcome::sent(chargeable, &request, self.judged_by(case, trace, now), trace) {
+            Ok(sent) => Ended::Allowed(Box::new(sent)),
+            Err(refusal) => self.refused(refusal, trace),
         }
+    }
+
+    fn refused(&self, refusal: Refusal, trace: &Trace) -> Ended {
+        let route = trace.route.as_ref();
+        let policy = route.map_or(&self.snapshot.response, |route| &route.response);
+        let kind = route.and_then(|route| match &route.destination {
+            Destination::Upstream { upstream, .. } => self.snapshot.upstreams.get(*upstream),
+            Destination::Closed => None,
+        });
+        let answer = response::refusal(&refusal, kind.map(|upstream| upstream.kind), policy, trace);
+        Ended::Refused { refusal, answer: answer.fields.into_iter().collect() }
+    }
+
+    /// By what quotas are judged.
+    fn judged_by(&self, case: &Case, trace: &Trace, now: Now) -> Judged {
+        if case.away.contains(&Outage::Usage) {
+            return Judged::Unknown;
+        }
+        self.used(case, trace, now).map_or(Judged::Not, |used| Judged::By(Box::new(used)))
     }
 
     /// What the organization of the request has used, if the case states that.
@@ -327,37 +316,6 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), 
     Ok(())
 }
 
-/// Judges quotas by what is used of them.
-fn within(
-    mut chargeable: Chargeable,
-    used: &OrganizationUse,
-    trace: &mut Trace,
-) -> Result<Chargeable, Refusal> {
-    chargeable.within(Some(used), trace)?;
-    Ok(chargeable)
-}
-
-/// Charges buckets that are full, and passes the body through its gate.
-fn sent(
-    chargeable: Chargeable,
-    body: Option<String>,
-    trace: &mut Trace,
-) -> Result<(String, Option<String>), Refusal> {
-    let answer = ChargeAnswer::Granted { balances: Default::default() };
-    let Settled::Passed(mut passed) = chargeable.settle(answer, trace)? else {
-        return Err(Refusal::Internal("a store of a test was away"));
-    };
-    let length = body.as_ref().map(|body| body.len() as u64);
-    let announced = length.map_or(Announced::Nothing, Announced::Length);
-    passed.body().announced(announced)?;
-    let body = match body {
-        None => None,
-        Some(body) => passed.body().pass(Some(Bytes::from(body)), true)?,
-    };
-    let body = body.map(|body| String::from_utf8_lossy(&body).into_owned());
-    Ok((passed.target().to_owned(), body))
-}
-
 fn asked(question: &Question) -> String {
     match question {
         Question::Key { .. } => "it takes a key that has to be fetched".into(),
@@ -366,69 +324,5 @@ fn asked(question: &Question) -> String {
         | Question::DefaultMembership(_)
         | Question::MachineKey(_)
         | Question::Join(_) => "the directory of a test has to be asked".into(),
-    }
-}
-
-/// What is known in one case.
-struct CaseKnown<'w> {
-    directory: &'w FileDirectory,
-    member: Option<Arc<Membership>>,
-    machine: Option<Arc<MachineKey>>,
-}
-
-impl CaseKnown<'_> {
-    fn member(&self, user: &UserId) -> Option<Lookup<Arc<Membership>>> {
-        let member = self.member.as_ref().filter(|member| member.user == *user)?;
-        Some(Lookup::Found(Arc::clone(member)))
-    }
-}
-
-impl Known for CaseKnown<'_> {
-    fn keys(&self, _: IssuerIndex, _: Option<&str>) -> Keys {
-        Keys::Are(Arc::default())
-    }
-
-    fn remembered(&self, _: &str) -> Option<Arc<VerifiedToken>> {
-        None
-    }
-
-    fn remember(&self, _: &str, _: &Arc<VerifiedToken>) {}
-
-    /// A test makes its own tokens, and nobody signs out in it.
-    fn standing(&self, _token: &VerifiedToken) -> Standing {
-        Standing::Good
-    }
-
-    fn trusts(&self, _: &UserId, _: TrustedDevice) -> bool {
-        true
-    }
-
-    fn last_use(&self, _: &VerifiedToken) -> LastUse {
-        LastUse::default()
-    }
-
-    fn organization(&self, selector: &OrgSelector) -> Option<Lookup<Arc<Organization>>> {
-        Some(self.directory.organization(selector))
-    }
-
-    fn membership(&self, user: &UserId, org: OrgId) -> Option<Lookup<Arc<Membership>>> {
-        let made = self
-            .member(user)
-            .filter(|found| matches!(found, Lookup::Found(member) if member.organization == org));
-        made.or_else(|| Some(self.directory.membership(user, org)))
-    }
-
-    fn joined(&self, join: &Join) -> Option<Lookup<Arc<Membership>>> {
-        Some(Lookup::Found(Arc::new(join.membership(0))))
-    }
-
-    fn machine_key(&self, id: KeyId) -> Option<Lookup<Arc<MachineKey>>> {
-        let made = self.machine.as_ref().filter(|made| made.id == id);
-        let made = made.map(|made| Lookup::Found(Arc::clone(made)));
-        made.or_else(|| Some(self.directory.machine_key(id)))
-    }
-
-    fn default_membership(&self, user: &UserId) -> Option<Lookup<Arc<Membership>>> {
-        self.member(user).or_else(|| Some(self.directory.default_membership(user)))
     }
 }

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use crate::domain::directory::DirectoryData;
 use crate::domain::ids::OrgSlug;
+use crate::domain::known::Outage;
 use crate::domain::organization::{MoreRights, TeamRole};
 use crate::policy::Snapshot;
+use crate::policy::limits::Scope;
 use crate::policy::quotas::Quota;
 
 use super::super::compile::unknown;
@@ -23,12 +25,14 @@ use super::super::directory::{DirectoryFile, Names};
 use super::super::load;
 use super::super::settings::{DirectorySettings, Settings};
 use super::super::yaml::Span;
+use super::expect::{ByFields, HeaderFields, VerdictFields, VerdictMap};
 use super::fields::{
-    AskedFields, ByFields, CallerFields, CaseFields, SceneFields, SomebodyFields, SuiteFields,
-    VerdictFields, VerdictMap,
+    AskedFields, CallerFields, CaseFields, SceneFields, SomebodyFields, SuiteFields,
 };
 use super::matrix::MatrixFields;
-use super::{Asked, Caller, Case, Deciding, Expected, Member, Shown, Verdict};
+use super::{
+    Asked, Caller, Case, Deciding, Expected, FieldsExpected, Member, SentExpected, Shown, Verdict,
+};
 
 type Parts = (Settings, Snapshot, Arc<DirectoryData>, Vec<Case>);
 
@@ -43,9 +47,10 @@ pub(super) fn read(path: &Path, cx: &mut Context<'_>) -> Option<Parts> {
         scene: fields.scene,
         slugs: directory.organizations.iter().map(|org| Name::from(org.slug.as_str())).collect(),
         names,
-        limits: snapshot.limits.keys().cloned().collect(),
+        limits: snapshot.limits.iter().map(|(name, limit)| (name.clone(), limit.scope)).collect(),
         routes: snapshot.routes.iter().map(|route| Name::clone(&route.name)).collect(),
         quotas: quotas(&snapshot),
+        upstreams: snapshot.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
         gates: snapshot.gates.iter().map(|gate| Name::clone(&gate.name)).collect(),
         cases: Vec::new(),
         cx,
@@ -90,11 +95,20 @@ fn quotas(snapshot: &Snapshot) -> BTreeMap<Name, Arc<Quota>> {
     all.map(|quota| (quota.name.clone(), Arc::clone(quota))).collect()
 }
 
+/// What is left, used and away.
+#[derive(Clone, Default)]
+struct State {
+    left: BTreeMap<Name, u32>,
+    used: BTreeMap<Name, u64>,
+    away: Vec<Outage>,
+}
+
 struct Reader<'c, 'a> {
     scene: SceneFields,
     slugs: BTreeSet<Name>,
     names: Names,
-    limits: BTreeSet<Name>,
+    limits: BTreeMap<Name, Scope>,
+    upstreams: BTreeSet<Name>,
     routes: BTreeSet<Name>,
     gates: BTreeSet<Name>,
     quotas: BTreeMap<Name, Arc<Quota>>,
@@ -106,12 +120,16 @@ impl Reader<'_, '_> {
     fn case(&mut self, fields: &CaseFields, span: Span) {
         let name: Arc<str> = fields.name.value.0.as_str().into();
         let scene = fields.scene.over(&self.scene);
-        let used = self.used(&fields.used);
+        let state = State {
+            left: self.left(&fields.left),
+            used: self.used(&fields.used),
+            away: fields.away.clone(),
+        };
         if let Some(expect) = &fields.expect {
             let caller = fields.caller.as_ref().and_then(|at| self.caller(at));
             let expected = self.expected(expect);
             let Some(caller) = caller else { return };
-            self.add(name, span, &scene, caller, (&fields.request, used), expected);
+            self.add(name, span, &scene, caller, (&fields.request, state), expected);
             return;
         }
         let by_role = [(&fields.allow, true), (&fields.deny, false)];
@@ -119,9 +137,8 @@ impl Reader<'_, '_> {
             for role in roles {
                 let Some(caller) = self.with_role(fields.caller.as_ref(), role) else { return };
                 let name = Arc::from(format!("{name} (`{}`)", role.value));
-                let verdict = if allowed { Verdict::allowed() } else { Verdict::denied() };
-                let expected = Expected { verdict, permission: None };
-                let asked = (&fields.request, used.clone());
+                let expected = if allowed { Expected::allowed() } else { Expected::denied() };
+                let asked = (&fields.request, state.clone());
                 self.add(name, role.span, &scene, caller, asked, expected);
             }
         }
@@ -130,15 +147,15 @@ impl Reader<'_, '_> {
     fn matrix(&mut self, fields: &MatrixFields) {
         let scene = fields.scene.over(&self.scene);
         let allowed = fields.expect.as_ref().map(|expect| self.expected(expect));
-        let allowed = allowed.map_or_else(Verdict::allowed, |expected| expected.verdict);
+        let allowed = allowed.unwrap_or_else(Expected::allowed);
         for cell in fields.cells(self.cx) {
             let Some(caller) = self.with_role(fields.caller.as_ref(), &cell.role) else { return };
             let (title, role, permission) =
                 (&fields.name.value.0, &cell.role.value, &cell.permission);
             let name = Arc::from(format!("{title} (`{role}`, `{permission}`)"));
-            let verdict = if cell.allowed { allowed.clone() } else { Verdict::denied() };
-            let expected = Expected { verdict, permission: Some(Arc::clone(permission)) };
-            let asked = (&cell.request, BTreeMap::new());
+            let due = if cell.allowed { allowed.clone() } else { Expected::denied() };
+            let expected = Expected { permission: Some(Arc::clone(permission)), ..due };
+            let asked = (&cell.request, State::default());
             self.add(name, cell.role.span, &scene, caller, asked, expected);
         }
     }
@@ -149,7 +166,7 @@ impl Reader<'_, '_> {
         span: Span,
         scene: &SceneFields,
         caller: Caller,
-        (request, used): (&AskedFields, BTreeMap<Name, u64>),
+        (request, state): (&AskedFields, State),
         expected: Expected,
     ) {
         if matches!(caller, Caller::Member(..) | Caller::Machine(_)) && scene.organization.is_none()
@@ -178,9 +195,31 @@ impl Reader<'_, '_> {
             from: scene.from.unwrap_or_else(default_address),
             at_secs: scene.at.map_or_else(default_time, |at| at.0),
             request: asked(request),
-            used,
+            left: state.left,
+            used: state.used,
+            away: state.away,
             expected,
         });
+    }
+
+    /// What is left in buckets. Those of accounts are charged by the body of a login, which no test
+    /// reaches.
+    fn left(&mut self, stated: &Named<u64>) -> BTreeMap<Name, u32> {
+        let mut out = BTreeMap::new();
+        for (name, left) in &stated.0 {
+            match self.limits.get(&name.value) {
+                None => unknown("limit", name, self.limits.keys(), self.cx),
+                Some(Scope::Account) => {
+                    let message =
+                        format!("`{}` counts accounts, and no test fails to sign in", name.value);
+                    self.cx.error(name.span, message).hint("remove it");
+                }
+                Some(_) => {
+                    out.insert(name.value.clone(), u32::try_from(left.value).unwrap_or(u32::MAX));
+                }
+            }
+        }
+        out
     }
 
     /// What is used of quotas: what two of them count alike is the same number.
@@ -282,38 +321,52 @@ impl Reader<'_, '_> {
 
     fn expected(&mut self, fields: &VerdictFields) -> Expected {
         let map = match fields {
-            VerdictFields::Allow => {
-                return Expected { verdict: Verdict::allowed(), permission: None };
-            }
-            VerdictFields::Refuse(code) => {
-                let code = Arc::clone(code);
-                let verdict = Verdict::Refused { code, status: None, by: None };
-                return Expected { verdict, permission: None };
-            }
-            VerdictFields::Map(map) => map,
+            VerdictFields::Allow => return Expected::allowed(),
+            VerdictFields::Refuse(code) => return Expected::refused(Arc::clone(code)),
+            VerdictFields::Map(map) => &**map,
         };
-        let VerdictMap { refuse, status, by, target, body, limits, permission } = &**map;
-        let verdict = match refuse {
-            Some(code) => {
-                let by = by.as_ref().map(|by| self.by(by));
-                Verdict::Refused { code: Arc::clone(code), status: *status, by }
+        let verdict = match (&map.refuse, map.answered) {
+            (Some(code), _) => {
+                let by = map.by.as_ref().map(|by| self.by(by));
+                Verdict::Refused { code: Arc::clone(code), status: map.status, by }
             }
-            None => {
-                for limit in limits.iter().flatten() {
-                    if !self.limits.contains(&limit.value) {
-                        unknown("limit", limit, &self.limits, self.cx);
-                    }
-                }
-                let limits = limits.as_ref();
-                Verdict::Allowed {
-                    target: target.as_ref().map(|target| target.0.clone()),
-                    body: body.as_ref().map(|body| body.0.trim_end().to_owned()),
-                    limits: limits.map(|all| all.iter().map(|at| at.value.clone()).collect()),
-                }
-            }
+            (None, Some(status)) => Verdict::Answered { status },
+            (None, None) => Verdict::Allowed(Box::new(self.sent(map))),
         };
-        let permission = permission.as_ref().map(|permission| Arc::from(permission.to_string()));
-        Expected { verdict, permission }
+        let events = map.events.as_ref();
+        Expected {
+            verdict,
+            permission: map.permission.as_ref().map(|of| Arc::from(of.to_string())),
+            answer: headers(map.answer.as_ref()),
+            events: events.map(|all| all.iter().map(|at| at.value.clone()).collect()),
+        }
+    }
+
+    fn sent(&mut self, map: &VerdictMap) -> SentExpected {
+        let charged = map.charges.iter().flat_map(|all| &all.0).map(|(name, _)| name);
+        for limit in map.limits.iter().flatten().chain(charged) {
+            if !self.limits.contains_key(&limit.value) {
+                unknown("limit", limit, self.limits.keys(), self.cx);
+            }
+        }
+        if let Some(upstream) = &map.upstream
+            && !self.upstreams.contains(&upstream.value)
+        {
+            unknown("upstream", upstream, &self.upstreams, self.cx);
+        }
+        let (limits, charges) = (map.limits.as_ref(), map.charges.as_ref());
+        let claims = map.claims.iter().flat_map(|all| &all.0);
+        SentExpected {
+            upstream: map.upstream.as_ref().map(|at| at.value.clone()),
+            target: map.target.as_ref().map(|target| target.0.clone()),
+            fields: headers(map.sent.as_ref()),
+            claims: claims.map(|(path, at)| (path.value.clone(), at.value.0.clone())).collect(),
+            body: map.body.as_ref().map(|body| body.0.trim_end().to_owned()),
+            limits: limits.map(|all| all.iter().map(|at| at.value.clone()).collect()),
+            charges: charges.map(|all| {
+                all.0.iter().map(|(name, cost)| (name.value.clone(), cost.value)).collect()
+            }),
+        }
     }
 
     fn by(&mut self, by: &ByFields) -> Deciding {
@@ -336,6 +389,13 @@ impl Reader<'_, '_> {
                 }
                 Deciding::Quota(quota.value.clone())
             }
+            ByFields::Limit(limit) => {
+                if !self.limits.contains_key(&limit.value) {
+                    unknown("limit", limit, self.limits.keys(), self.cx);
+                }
+                Deciding::Limit(limit.value.clone())
+            }
+            ByFields::Line(line) => Deciding::Line(Arc::from(line.0.as_str())),
             ByFields::Role(role) => {
                 self.role(role);
                 Deciding::Role(role.value.clone())
@@ -358,6 +418,7 @@ impl SomebodyFields {
             factor: false,
             factor_age: None,
             session_age: None,
+            revoked: false,
             claims: Vec::new(),
         }
     }
@@ -367,7 +428,20 @@ fn shown(somebody: &SomebodyFields) -> Shown {
     Shown {
         factor_age: somebody.factor.then(|| somebody.factor_age.unwrap_or(Duration::ZERO)),
         session_age: somebody.session_age.unwrap_or(Duration::ZERO),
+        revoked: somebody.revoked,
         claims: somebody.claims.clone(),
+    }
+}
+
+fn headers(fields: Option<&HeaderFields>) -> FieldsExpected {
+    let Some(HeaderFields { equal, present, absent }) = fields else {
+        return FieldsExpected::default();
+    };
+    let lower = |at: &At<Name>| at.value.to_ascii_lowercase();
+    FieldsExpected {
+        equal: equal.0.iter().map(|(name, at)| (lower(name), at.value.0.clone())).collect(),
+        present: present.iter().map(lower).collect(),
+        absent: absent.iter().map(lower).collect(),
     }
 }
 

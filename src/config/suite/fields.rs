@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::domain::ids::UserId;
+use crate::domain::known::Outage;
 use crate::domain::organization::TeamName;
 use crate::domain::permission::PermissionPattern;
 
@@ -20,6 +21,7 @@ use super::super::defaults as preset;
 use super::super::directory::{OrganizationFields, named_teams};
 use super::super::leaf::{Block, FilePath, Seconds, Text, parsed, refuse, text, word, words};
 use super::super::yaml::{Kind, Node};
+use super::expect::VerdictFields;
 use super::matrix::MatrixFields;
 
 /// A test file.
@@ -116,13 +118,32 @@ impl Decode for IpAddr {
     }
 }
 
+const AWAY: &[(&str, Outage)] = &[
+    ("limits", Outage::Limits),
+    ("quotas", Outage::Usage),
+    ("directory", Outage::Directory),
+    ("sessions", Outage::Sessions),
+];
+
+impl Decode for Outage {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        word(node, AWAY, "outage", cx)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        words(AWAY)
+    }
+}
+
 /// One request by one caller, or by one caller of each of several roles.
 pub(super) struct CaseFields {
     pub(super) name: At<Text>,
     pub(super) caller: Option<At<CallerFields>>,
     pub(super) scene: SceneFields,
     pub(super) request: AskedFields,
+    pub(super) left: Named<u64>,
     pub(super) used: Named<u64>,
+    pub(super) away: Vec<Outage>,
     pub(super) expect: Option<VerdictFields>,
     pub(super) allow: Vec<At<Name>>,
     pub(super) deny: Vec<At<Name>>,
@@ -142,10 +163,20 @@ impl Fields for CaseFields {
         );
         let scene = SceneFields::read(table);
         let request = table.required("request", "What is asked: `GET /rest/v1/events`, or a map.");
+        let left = table.some(
+            "left",
+            "How many tokens are left in buckets, by the name of the limit: `per_user: 0`. Those that \
+             are not named are full.",
+        );
         let used = table.some(
             "used",
             "What the organization has used of quotas in their present periods: `api_calls: 1000`; \
              of those that are not named, nothing. Without it, quotas are not judged.",
+        );
+        let away = table.some(
+            "away",
+            "What does not answer: `limits` (their shared store), `quotas` (the ledger), \
+             `directory`, `sessions`.",
         );
         let expect = table.optional(
             "expect",
@@ -166,7 +197,18 @@ impl Fields for CaseFields {
             table.needs("expect", "state it, or the roles that it is for with `allow` and `deny`");
             table.needs("as", "");
         }
-        Some(Self { name: name?, caller, scene, request: request?, used, expect, allow, deny })
+        Some(Self {
+            name: name?,
+            caller,
+            scene,
+            request: request?,
+            left,
+            used,
+            away,
+            expect,
+            allow,
+            deny,
+        })
     }
 }
 
@@ -211,6 +253,7 @@ pub(super) struct SomebodyFields {
     pub(super) factor: bool,
     pub(super) factor_age: Option<Duration>,
     pub(super) session_age: Option<Duration>,
+    pub(super) revoked: bool,
     pub(super) claims: Vec<(Name, Name)>,
 }
 
@@ -240,6 +283,10 @@ impl Fields for SomebodyFields {
             "session_age",
             "How long ago the user signed in; at this moment if not stated.",
         );
+        let session = table.optional::<SessionState>(
+            "session",
+            "`revoked`: the session, or the token, was taken back.",
+        );
         let claims: Named<Text> =
             table.some("claims", "Further claims: `app_metadata.org_id: acme`.");
         if user.is_some() {
@@ -251,7 +298,7 @@ impl Fields for SomebodyFields {
             }
         }
         if table.has("scopes") {
-            let others = ["user", "aal", "factor_age", "session_age", "claims"];
+            let others = ["user", "aal", "factor_age", "session_age", "session", "claims"];
             for key in MEMBERS.into_iter().chain(others) {
                 if table.has(key) {
                     let message = format!("`{key}` cannot stand beside `scopes`");
@@ -276,8 +323,24 @@ impl Fields for SomebodyFields {
             factor: aal.is_some(),
             factor_age: seconds(factor_age),
             session_age: seconds(session_age),
+            revoked: session.is_some(),
             claims: claims.0.into_iter().map(|(k, v)| (k.value, v.value.0.into())).collect(),
         })
+    }
+}
+
+/// What became of a session.
+struct SessionState;
+
+const SESSIONS: &[(&str, ())] = &[("revoked", ())];
+
+impl Decode for SessionState {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        word(node, SESSIONS, "state of a session", cx).map(|()| Self)
+    }
+
+    fn shape(_: &mut Shapes) -> Value {
+        words(SESSIONS)
     }
 }
 
@@ -355,108 +418,5 @@ impl Fields for AskedMap {
             headers: headers.collect(),
             body: body.map(|body| body.0),
         }))
-    }
-}
-
-/// What is to become of a request: a word, or a map.
-#[derive(Clone)]
-pub(super) enum VerdictFields {
-    Allow,
-    Refuse(Name),
-    Map(Box<VerdictMap>),
-}
-
-impl Decode for VerdictFields {
-    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        if let Kind::Map(_) = &node.kind {
-            return VerdictMap::decode(node, cx).map(|map| Self::Map(Box::new(map)));
-        }
-        let code = Name::decode(node, cx)?;
-        Some(if &*code == "allow" { Self::Allow } else { Self::Refuse(code) })
-    }
-
-    fn shape(shapes: &mut Shapes) -> Value {
-        let word = json!({ "title": "`allow` or a code", "type": "string", "minLength": 1 });
-        json!({ "anyOf": [word, VerdictMap::shape(shapes)] })
-    }
-}
-
-/// What is to become of a request, in full.
-#[derive(Clone)]
-pub(super) struct VerdictMap {
-    pub(super) refuse: Option<Name>,
-    pub(super) status: Option<u16>,
-    pub(super) by: Option<ByFields>,
-    pub(super) target: Option<Text>,
-    pub(super) body: Option<Block>,
-    pub(super) limits: Option<Vec<At<Name>>>,
-    pub(super) permission: Option<PermissionPattern>,
-}
-
-impl Fields for VerdictMap {
-    const NAME: &'static str = "expect";
-    const ABOUT: &'static str = "What is to become of a request. What is not stated may be \
-                                 anything.";
-
-    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let refuse = table.optional("refuse", "The code of the refusal; sent on if not stated.");
-        let status = table.optional::<At<u64>>("status", "Beside `refuse`: the answer's status.");
-        let by = table.optional("by", "Beside `refuse`: the part of the policy that decides.");
-        let target = table.optional("target", "Path and query as the upstream gets them.");
-        let body = table.optional("body", "The body as the upstream gets it.");
-        let limits = table.optional("limits", "The limits that are charged, in order.");
-        let permission =
-            table.optional("permission", "The permission that is asked for: `events:read`.");
-        let (foreign, beside): (&[&str], _) = match table.has("refuse") {
-            true => (&["target", "body", "limits"], "what is sent on"),
-            false => (&["status", "by"], "`refuse`"),
-        };
-        for key in foreign {
-            if table.has(key) {
-                let message = format!("`{key}` has a meaning for {beside} only");
-                table.error(table.key_span(key), message, "remove it");
-            }
-        }
-        let status = status.and_then(|At { value, span }| {
-            let fits = u16::try_from(value).ok().filter(|status| (400..600).contains(status));
-            if fits.is_none() {
-                table.error(
-                    span,
-                    format!("`{value}` is no status of a refusal"),
-                    "write 400 to 599",
-                );
-            }
-            fits
-        });
-        Some(Self { refuse, status, by, target, body, limits, permission })
-    }
-}
-
-/// The part of the policy that decides.
-#[derive(Clone)]
-pub(super) enum ByFields {
-    Route(At<Name>),
-    Role(At<Name>),
-    Gate(At<Name>),
-    Quota(At<Name>),
-}
-
-impl Fields for ByFields {
-    const NAME: &'static str = "decided by";
-    const ABOUT: &'static str = "The part of the policy whose line decides, or one of whose \
-                                 conditions does.";
-
-    fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let which = table.one_of(&["route", "role", "gate", "quota"]);
-        let route = table.optional("route", "A route.");
-        let role = table.optional("role", "A role.");
-        let gate = table.optional("gate", "A gate.");
-        let quota = table.optional("quota", "A quota.");
-        match which? {
-            "route" => route.map(Self::Route),
-            "gate" => gate.map(Self::Gate),
-            "quota" => quota.map(Self::Quota),
-            _ => role.map(Self::Role),
-        }
     }
 }

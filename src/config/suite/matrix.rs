@@ -10,7 +10,8 @@ use super::super::context::Context;
 use super::super::decode::{At, Fields, Filled, Name, Named, Table, listed, nearest, shown};
 use super::super::leaf::Text;
 use super::super::yaml::Span;
-use super::fields::{AskedFields, CallerFields, SceneFields, VerdictFields};
+use super::expect::VerdictFields;
+use super::fields::{AskedFields, CallerFields, SceneFields};
 
 /// The word above the roles.
 const CORNER: &str = "role";
