@@ -15,6 +15,7 @@ mod decode;
 pub mod defaults;
 mod devices;
 mod directory;
+pub mod expression;
 mod files;
 mod foreign;
 mod gateway;

@@ -8,6 +8,7 @@
 
 pub mod condition;
 pub mod edge;
+pub mod expression;
 pub mod gates;
 pub mod identity;
 pub mod impersonation;

@@ -109,6 +109,19 @@ impl PathPattern {
             || self.segments.iter().any(|s| matches!(s, Segment::Capture(n) if n.as_ref() == name))
     }
 
+    /// What every path that matches begins with.
+    pub fn literal_start(&self) -> String {
+        let mut start = String::new();
+        for segment in &self.segments {
+            start.push('/');
+            match segment {
+                Segment::Literal(literal) => start.push_str(literal),
+                Segment::Capture(_) => return start,
+            }
+        }
+        start
+    }
+
     /// Orders patterns so that the more specific comes first: literal before capture before rest,
     /// decided at the first segment that differs.
     pub fn specificity(&self) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::domain::machine::MachineKey;
-use crate::domain::organization::{Membership, TeamName};
+use crate::domain::organization::{Membership, TeamName, TeamRole};
 use crate::domain::permission::PermissionPattern;
 
 use super::roles::{PermissionId, Role, RoleTable, Separation};
@@ -99,6 +99,12 @@ impl Rights {
         self.membership.as_ref()?.more.as_ref()?.stage.as_ref()
     }
 
+    /// The teams that the member is in, with the role in each.
+    pub fn teams(&self) -> &[TeamRole] {
+        let more = self.membership.as_ref().and_then(|membership| membership.more.as_ref());
+        more.map_or(&[], |more| &more.teams)
+    }
+
     /// Whether something is allowed, and by what. `name` is the permission as it is written.
     pub fn to(&self, permission: PermissionId, name: &str) -> Right<'_> {
         let parts = || name.split_once(':').unwrap_or((name, ""));
@@ -135,7 +141,7 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::OrgId;
-    use crate::domain::organization::{MemberStatus, MoreRights, TeamRole};
+    use crate::domain::organization::{MemberStatus, MoreRights};
     use crate::domain::source::Source;
     use crate::policy::roles::RoleDefinition;
 

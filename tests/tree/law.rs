@@ -38,6 +38,7 @@ const KEPT: &[(&str, &str)] = &[
     ("redis", "stores"),
     ("tokio_postgres", "stores"),
     ("serde_saphyr", "config"),
+    ("cel", "config"),
 ];
 
 /// Rooms that decide and never act: no waiting, no clock, no I/O.
