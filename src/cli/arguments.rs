@@ -140,6 +140,7 @@ Examples:
   tollgate check
   tollgate check --config config/gateway.yaml --config config/production.yaml
   tollgate check --json | jq '.problems[].message'
+  tollgate check --watch                          again with every change of a file
 
 Exit status: 0 no errors (warnings are shown), 2 errors.")]
 pub struct Check {
@@ -155,6 +156,9 @@ pub struct Check {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+    /// Check again whenever a file changes, until a signal ends it
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `tollgate test`.
@@ -169,15 +173,47 @@ Examples:
   tollgate test
   tollgate test policies/venture-platform/rights.test.yaml
   tollgate test policies --json | jq '.files[].cases[] | select(.ok | not)'
+  tollgate test --watch --filter quota                  again with every change of a file
+  tollgate test --coverage --min-coverage 80            what no case reaches, with its place
+  tollgate test --format junit > tests.xml              for CI servers; `tap` for others
 
-Exit status: 0 all is as expected, 2 something is not, or a file has errors.")]
+Exit status: 0 all is as expected, 2 something is not, a file has errors, or less is reached than
+--min-coverage asks for.")]
 pub struct Test {
     /// Test files, and directories in which and below which every `*.test.yaml` is one
     #[arg(value_name = "FILES", default_value = "policies")]
     pub files: Vec<PathBuf>,
-    /// Print one JSON object instead of text
-    #[arg(long)]
+    /// How what came of them is printed
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = TestFormat::Text)]
+    pub format: TestFormat,
+    /// The same as `--format json`
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
+    /// Run only the cases that have this in their names
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Show which routes, roles, conditions, tables, limits and quotas no case reached
+    #[arg(long)]
+    pub coverage: bool,
+    /// Fail if less than this is reached
+    #[arg(long, value_name = "PERCENT", conflicts_with = "filter", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub min_coverage: Option<u8>,
+    /// Run again whenever a file changes that they are made of, until a signal ends it
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// How results of tests are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TestFormat {
+    /// What fails, for people; with colours on terminals, unless `NO_COLOR` is set
+    Text,
+    /// One JSON object with every case
+    Json,
+    /// JUnit XML
+    Junit,
+    /// TAP version 14
+    Tap,
 }
 
 /// `tollgate explain`.

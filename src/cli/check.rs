@@ -1,14 +1,15 @@
 //! `tollgate check`: everything that is wrong with configurations, at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::config::problem::{Place, Problem, Severity};
 use crate::config::{self, Loaded};
 
+use super::again::{self, Round};
 use super::arguments::Check;
-use super::{Done, Failure, environment, print};
+use super::{Done, Failure, environment};
 
 /// What was found in one configuration.
 struct Report<'a> {
@@ -18,11 +19,32 @@ struct Report<'a> {
 }
 
 pub(super) fn run(arguments: &Check) -> Result<Done, Failure> {
+    if arguments.watch {
+        return again::again_and_again(|| once(arguments));
+    }
+    once(arguments).tell()
+}
+
+fn once(arguments: &Check) -> Round {
     let reports: Vec<Report<'_>> = arguments.config.iter().map(|file| look(file)).collect();
     let text = if arguments.json { json_text(&reports) } else { text(&reports) };
-    print(&text)?;
     let fine = reports.iter().all(|report| report.loaded.is_some());
-    Ok(if fine { Done::Well } else { Done::FoundErrors })
+    let done = if fine { Done::Well } else { Done::FoundErrors };
+    Round { text, complaint: String::new(), done, involved: involved(arguments, &reports) }
+}
+
+/// The files that were read. Of those of a configuration with errors, the ones that are known.
+fn involved(arguments: &Check, reports: &[Report<'_>]) -> Vec<PathBuf> {
+    let mut out = arguments.config.clone();
+    for report in reports {
+        out.extend(report.loaded.iter().flat_map(|loaded| loaded.files.iter().cloned()));
+        let places = report.problems.iter().map(|problem| Path::new(&*problem.place.file));
+        // What a pattern looks into is beside what it found.
+        out.extend(places.chain([report.file]).flat_map(again::and_beside));
+    }
+    out.sort();
+    out.dedup();
+    out
 }
 
 fn look(file: &Path) -> Report<'_> {

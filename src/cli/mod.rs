@@ -10,6 +10,7 @@ use clap::Parser;
 
 use crate::config::problem::Problems;
 
+mod again;
 pub mod arguments;
 mod assembly;
 mod catalog;

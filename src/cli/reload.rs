@@ -72,7 +72,7 @@ impl Reloader {
                 let reason = tokio::select! {
                     _ = hangups.recv() => "SIGHUP",
                     () = changed.notified() => {
-                        let _ = tokio::time::timeout(PATIENCE, quiet(&changed)).await;
+                        settled(&changed).await;
                         "a file changed"
                     }
                 };
@@ -155,6 +155,11 @@ pub(super) struct Running {
 /// SIGHUP from now on: before this it ends the process.
 pub(super) fn hangups() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
+}
+
+/// Waits until whoever writes seems to be done.
+pub(super) async fn settled(changed: &Notify) {
+    let _ = tokio::time::timeout(PATIENCE, quiet(changed)).await;
 }
 
 /// Waits until nothing has changed for a moment.

@@ -174,6 +174,7 @@ fn rest(
         .map_err(isolation_refusal)?;
     for table in confined.embedded().iter().chain(confined.shown()) {
         may_see(authorized, &table.name, snapshot, trace)?;
+        trace.note(Some(&table.source), || format!("rows of `{}` come as well", table.name));
     }
     for injection in confined.injections() {
         let source = Some(confined.source());

@@ -29,6 +29,7 @@ mod operations;
 mod packs;
 mod policy_tests;
 mod reload;
+mod reports;
 mod roles;
 mod schema;
 mod token;

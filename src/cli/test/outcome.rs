@@ -30,6 +30,8 @@ const BUCKETS: NonZeroU32 = NonZeroU32::MIN.saturating_add(63);
 #[derive(Debug)]
 pub(in crate::cli) struct Outcome {
     pub(super) ended: Ended,
+    /// The limits that were to be charged, even if something refused the request then.
+    pub(super) charged: Vec<Arc<str>>,
     /// The kinds of security events that it is.
     pub(super) events: Vec<&'static str>,
     /// The line that decided.
@@ -109,6 +111,7 @@ pub(super) enum Judged {
 }
 
 /// The request of a case.
+#[derive(Clone, Copy)]
 pub(super) struct Request<'c> {
     pub(super) case: &'c Case,
     pub(super) headers: &'c HeaderMap,

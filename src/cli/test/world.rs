@@ -73,6 +73,11 @@ impl World {
         self.decided(case, Trace::new()).0
     }
 
+    /// Decides the request of a case, and says what every stage found.
+    pub(super) fn explained(&self, case: &Case) -> (Outcome, Trace) {
+        self.decided(case, Trace::explaining())
+    }
+
     /// The last line that let a request through to the limits: where to look when it should not
     /// have been.
     pub(super) fn let_through_by(&self, case: &Case) -> Option<Source> {
@@ -84,8 +89,12 @@ impl World {
     fn decided(&self, case: &Case, mut trace: Trace) -> (Outcome, Trace) {
         let micros = case.at_secs.saturating_mul(1_000_000);
         let now = Now { unix_micros: micros, mono_nanos: 0 };
+        let mut charged = Vec::new();
         let ended = match self.headers(case, now) {
-            Ok(headers) => self.ended(case, &headers, now, &mut trace),
+            Ok(headers) => {
+                let request = outcome::Request { case, headers: &headers, now };
+                self.ended(&request, &mut charged, &mut trace)
+            }
             Err(reason) => Ended::Untried(reason),
         };
         let event = match &ended {
@@ -96,6 +105,7 @@ impl World {
         };
         let outcome = Outcome {
             ended,
+            charged,
             events: event.iter().map(SecurityEvent::kind).collect(),
             decided_by: trace.decided_by.clone(),
             permission: trace.permission.clone(),
@@ -104,7 +114,13 @@ impl World {
         (outcome, trace)
     }
 
-    fn ended(&self, case: &Case, headers: &HeaderMap, now: Now, trace: &mut Trace) -> Ended {
+    fn ended(
+        &self,
+        request: &outcome::Request<'_>,
+        charged: &mut Vec<Arc<str>>,
+        trace: &mut Trace,
+    ) -> Ended {
+        let outcome::Request { case, headers, now } = *request;
         let Asked { method, target, .. } = &case.request;
         let arrival = Arrival {
             method,
@@ -136,8 +152,9 @@ impl World {
             Err(Stop::Answered(answer)) => return Ended::answered(&answer),
             Err(Stop::Ask(question)) => return Ended::Untried(asked(&question)),
         };
-        let request = outcome::Request { case, headers, now };
-        match outcome::sent(chargeable, &request, self.judged_by(case, trace, now), trace) {
+        let buckets = chargeable.charge().buckets.iter();
+        charged.extend(buckets.map(|bucket| Arc::clone(&bucket.limit)));
+        match outcome::sent(chargeable, request, self.judged_by(case, trace, now), trace) {
             Ok(sent) => Ended::Allowed(Box::new(sent)),
             Err(refusal) => self.refused(refusal, trace),
         }
