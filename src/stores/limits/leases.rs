@@ -17,14 +17,14 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use crate::domain::charge::{BucketCharge, Charge, ChargeAnswer, Subject};
+use crate::domain::charge::{Balance, BucketCharge, Charge, ChargeAnswer, Subject};
 use crate::domain::clock::{Clock, Now};
 use crate::domain::ids::OrgId;
 
@@ -34,10 +34,10 @@ use super::penalty::{ToldPenalty, hold};
 
 mod entry;
 
-use entry::{Entry, Lease, Used};
+use entry::{Entry, Lease};
 pub(super) use entry::{Terms, Told};
 
-/// Parts that are locked apart.
+/// Parts that are locked apart: as many as a set of them has bits.
 const SHARDS: usize = 64;
 /// The bits of a hash that choose the part: the table itself uses the lowest and the highest.
 const SHARD_BITS: u64 = 0xffff << 32;
@@ -159,16 +159,15 @@ impl Leases {
                 same.map(|(other, _)| price(other)).fold(price(bucket), u64::saturating_add);
             demands.push(demand);
             let place = place(&shards, *hash, bucket);
+            let Some(entry) = place.and_then(|place| at(&mut shards, place)) else {
+                local = false;
+                continue;
+            };
             places.extend(place);
-            match place.and_then(|place| at(&mut shards, place)) {
-                Some(entry) => {
-                    entry.used.once(now);
-                    let leased = now >= entry.blocked_until && entry.spendable(now) >= demand;
-                    refused |= !leased && entry.refuses(demand, now);
-                    local &= leased;
-                }
-                None => local = false,
-            }
+            entry.used.once(now);
+            let leased = entry.affords(demand, now);
+            refused |= !leased && entry.refuses(demand, now);
+            local &= leased;
         }
         if refused {
             drop(shards);
@@ -178,12 +177,12 @@ impl Leases {
         if !local {
             return None;
         }
-        let mut levels: SmallVec<[Bucket; 5]> = SmallVec::new();
+        let mut balances: SmallVec<[Balance; 5]> = SmallVec::new();
         let mut ends = u64::MAX;
         for (bucket, place) in charge.buckets.iter().zip(places) {
             let entry = at(&mut shards, place)?;
             ends = ends.min(entry.spend(price(bucket), now));
-            levels.push(entry.seen.at(now, &bucket.rate));
+            balances.push(entry.seen.at(now, &bucket.rate).balance());
         }
         drop(shards);
         if clock.mono_nanos() / 1_000 >= ends {
@@ -191,7 +190,7 @@ impl Leases {
             return None;
         }
         self.stats.local.fetch_add(1, Ordering::Relaxed);
-        Some(ChargeAnswer::Granted { balances: balances(&levels) })
+        Some(ChargeAnswer::Granted { balances })
     }
 
     /// What the call for a charge is to say of each bucket. From here on nothing is spent of the
@@ -227,8 +226,10 @@ impl Leases {
                 entry.asked_until = now.saturating_add(patience);
                 terms.want = entry.used.ahead().saturating_mul(price(bucket));
             }
-            terms.strikes = std::mem::take(&mut entry.strikes);
-            (terms.owes, terms.most) = (std::mem::take(&mut entry.owes), entry.most);
+            if let Some(against) = entry.relieve() {
+                terms.strikes = std::mem::take(&mut against.strikes);
+                (terms.owes, terms.most) = (std::mem::take(&mut against.owes), against.most);
+            }
             out.push(terms);
         }
         out
@@ -259,19 +260,26 @@ impl Leases {
             entry.asked_until = 0;
             let left = told.left.saturating_add(told.lease).saturating_add(entry.spendable(now));
             entry.seen = Bucket { micros: left, debt: told.debt, at: now, rate: bucket.rate };
-            entry.refused_until = 0;
             let ToldPenalty { blocked, level, raised } = told.penalty;
             entry.penalty.clone_from(&bucket.penalty);
-            (entry.blocked_until, entry.level) = (now.saturating_add(blocked), level);
+            if let Some(against) = entry.relieve() {
+                (against.refused_until, against.retry_at, against.blocked_until) = (0, 0, 0);
+            }
+            if blocked > 0 {
+                let against = entry.hold_against();
+                (against.blocked_until, against.level) = (now.saturating_add(blocked), level);
+            }
             self.stats.raised.fetch_add(u64::from(raised), Ordering::Relaxed);
             if let Some((_, wait)) = refused.filter(|(refusing, _)| *refusing == index) {
                 let wait = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
-                entry.retry_at = now.saturating_add(wait);
                 let rest = wait.max(entry.rest(&bucket.rate)).min(REMEMBERED);
-                entry.refused_until = now.saturating_add(rest);
-                entry.refused_price = if blocked > 0 { 0 } else { price(bucket) };
+                let against = entry.hold_against();
+                against.retry_at = now.saturating_add(wait);
+                against.refused_until = now.saturating_add(rest);
+                against.refused_price = if blocked > 0 { 0 } else { price(bucket) };
                 least = Duration::from_micros(wait.max(rest));
             }
+            entry.clear(now);
             if told.lease > 0 && ends > now {
                 entry.add(told, ends);
                 entry.pay(now);
@@ -301,7 +309,7 @@ impl Leases {
             let back_by = |lease: &Lease| {
                 lease.left > 0 && (all || self.epoch.given_back_at(lease.ends) <= now)
             };
-            let wanted = |entry: &Entry| entry.hash == hash && entry.leases.iter().any(back_by);
+            let wanted = |entry: &Entry| entry.hash == hash && entry.leases().any(back_by);
             let Some(entry) = shard.entries.find_mut(hash, wanted) else { continue };
             let terms = entry.close(now);
             if terms.back > 0 || terms.back_before > 0 {
@@ -322,10 +330,13 @@ impl Leases {
         let Some(entry) = shard.entry(hash, bucket, now, &self.stats) else { return };
         // More than that no bucket can be charged.
         let whole = capacity(&bucket.rate).saturating_add(most);
-        (entry.owes, entry.most) = (entry.owes.saturating_add(micros).min(whole), most);
+        let against = entry.hold_against();
+        (against.owes, against.most) = (against.owes.saturating_add(micros).min(whole), most);
         entry.pay(now);
-        if entry.owes > 0 && !entry.queued {
-            entry.queued = true;
+        entry.clear(now);
+        let unpaid = entry.relieve().filter(|against| against.owes > 0 && !against.queued);
+        if let Some(against) = unpaid {
+            against.queued = true;
             let mut owing = self.owing.lock().unwrap_or_else(PoisonError::into_inner);
             owing.push_back((now.saturating_add(TOLD_AFTER), hash));
         }
@@ -346,10 +357,12 @@ impl Leases {
             let Some((_, hash)) = next else { break };
             let Some(shard) = self.shards.get(shard_of(hash)) else { continue };
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let wanted = |entry: &Entry| entry.hash == hash && entry.queued;
+            let queued = |entry: &Entry| entry.against().is_some_and(|against| against.queued);
+            let wanted = |entry: &Entry| entry.hash == hash && queued(entry);
             let Some(entry) = shard.entries.find_mut(hash, wanted) else { continue };
-            entry.queued = false;
-            let (owes, most) = (std::mem::take(&mut entry.owes), entry.most);
+            let Some(against) = entry.relieve() else { continue };
+            against.queued = false;
+            let (owes, most) = (std::mem::take(&mut against.owes), against.most);
             if owes > 0 {
                 out.push((entry.charge(), Terms { owes, most, ..Terms::default() }));
             }
@@ -383,19 +396,20 @@ impl Leases {
                 level = entry.seen.at(now, &bucket.rate);
                 if entry.refuses(*demand, now) {
                     let lack = level.lacks(*demand);
+                    let against = entry.hold_against();
                     // Who comes back before the refusal is forgotten is refused again, unasked.
-                    let until = entry.retry_at.max(entry.refused_until).saturating_sub(now);
+                    let until = against.retry_at.max(against.refused_until).saturating_sub(now);
                     let until = Duration::from_micros(until);
                     let wait = until.max(wait(lack, &bucket.rate));
                     if wait > longest {
                         (named, longest) = (index, wait);
                     }
                     // What comes later, and is refused, only waits for the next call.
-                    if bucket.penalty.is_some() && now < entry.retry_at {
-                        entry.strikes = entry.strikes.saturating_add(1);
+                    if bucket.penalty.is_some() && now < against.retry_at {
+                        against.strikes = against.strikes.saturating_add(1);
                     }
-                    if now < entry.blocked_until {
-                        held = Some((index, entry.blocked_until - now, entry.level));
+                    if now < against.blocked_until {
+                        held = Some((index, against.blocked_until - now, against.level));
                     }
                 }
             }
@@ -428,16 +442,17 @@ impl Leases {
     }
 
     fn lock(&self, hashes: &[u64]) -> Locked<'_> {
-        let mut wanted: SmallVec<[usize; 5]> = hashes.iter().map(|hash| shard_of(*hash)).collect();
         // One order for everybody, and each lock once.
-        wanted.sort_unstable();
-        wanted.dedup();
-        let locked = wanted.into_iter().filter_map(|index| {
-            let shard = self.shards.get(index)?;
+        let mut wanted = hashes.iter().fold(0_u64, |set, hash| set | 1 << shard_of(*hash));
+        let mut locked = Locked::new();
+        while wanted != 0 {
+            let index = usize::try_from(wanted.trailing_zeros()).unwrap_or(0);
+            wanted &= wanted - 1;
             // A panic elsewhere leaves whole leases behind: each is written in one step.
-            Some((index, shard.lock().unwrap_or_else(PoisonError::into_inner)))
-        });
-        locked.collect()
+            let Some(shard) = self.shards.get(index) else { continue };
+            locked.push((index, shard.lock().unwrap_or_else(PoisonError::into_inner)));
+        }
+        locked
     }
 }
 
@@ -456,26 +471,7 @@ impl Shard {
             if !self.make_room(now, stats) {
                 return None;
             }
-            let mut entry = Entry {
-                hash,
-                limit: Arc::clone(&bucket.limit),
-                subject: bucket.subject.clone(),
-                leases: [Lease::default(); 2],
-                seen: Bucket::full(bucket.rate, now),
-                refused_until: 0,
-                refused_price: 0,
-                retry_at: 0,
-                blocked_until: 0,
-                level: 0,
-                penalty: None,
-                strikes: 0,
-                owes: 0,
-                most: 0,
-                queued: false,
-                asked_until: 0,
-                used: Used { since: now, count: 0, per_second: 0 },
-            };
-            entry.used.once(now);
+            let entry = Entry::new(hash, bucket, now);
             self.entries.insert_unique(hash, entry, |entry| entry.hash);
         }
         self.entries.find_mut(hash, |entry| entry.is(bucket))

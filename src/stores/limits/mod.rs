@@ -96,12 +96,14 @@ impl LimitStore {
         if charge.buckets.is_empty() {
             return Some(nothing());
         }
-        match &self.place {
-            Place::Memory(store) => Some(self.counted(store.take(charge, now))),
-            Place::Redis { shared, .. } => {
-                shared.shortcut(charge, now, &self.counters).map(|answer| self.counted(answer))
-            }
+        let answer = match &self.place {
+            Place::Memory(store) => Some(store.take(charge, now)),
+            Place::Redis { shared, .. } => shared.shortcut(charge, now, &self.counters),
+        };
+        if let Some(answer) = &answer {
+            self.counted(answer);
         }
+        answer
     }
 
     /// Charges, waiting no longer than the store's deadline.
@@ -109,10 +111,12 @@ impl LimitStore {
         if charge.buckets.is_empty() {
             return nothing();
         }
-        match &self.place {
-            Place::Memory(store) => self.counted(store.take(charge, now)),
-            Place::Redis { shared, .. } => self.counted(shared.take(charge, &self.counters).await),
-        }
+        let answer = match &self.place {
+            Place::Memory(store) => store.take(charge, now),
+            Place::Redis { shared, .. } => shared.take(charge, &self.counters).await,
+        };
+        self.counted(&answer);
+        answer
     }
 
     /// Charges to this node's share of the limits, for those that ask for it while the store is
@@ -181,8 +185,8 @@ impl LimitStore {
         self.counters.read(breaker, opened, self.primaries(), memory, leases)
     }
 
-    fn counted(&self, answer: ChargeAnswer) -> ChargeAnswer {
-        match &answer {
+    fn counted(&self, answer: &ChargeAnswer) {
+        match answer {
             ChargeAnswer::Granted { .. } => count(&self.counters.granted),
             ChargeAnswer::Refused { penalty, .. } => {
                 count(&self.counters.refused);
@@ -193,7 +197,6 @@ impl LimitStore {
             // Counted where the reason is known.
             ChargeAnswer::Away(_) => {}
         }
-        answer
     }
 }
 

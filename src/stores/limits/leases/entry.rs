@@ -5,7 +5,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::domain::charge::{BucketCharge, Penalty, Rate, Subject};
+use crate::domain::charge::{BucketCharge, Penalty, Rate, Subject, WhenAway};
 
 use super::super::bucket::{Bucket, capacity, wait};
 use super::super::penalty::ToldPenalty;
@@ -34,10 +34,23 @@ pub(super) struct Entry {
     pub(super) hash: u64,
     pub(super) limit: Arc<str>,
     pub(super) subject: Subject,
-    /// By the epoch that Redis counts them in: even and odd.
-    pub(super) leases: [Lease; 2],
     /// What Redis said last, less what was spent here since, on this node's clock.
     pub(super) seen: Bucket,
+    pub(super) used: Used,
+    /// A call for a lease is on its way, at most until then.
+    pub(super) asked_until: u64,
+    pub(super) penalty: Option<Arc<Penalty>>,
+    // Most of many buckets have neither: what they have not, they have no room for.
+    leases: Option<Box<Leased>>,
+    against: Option<Box<Against>>,
+}
+
+/// What is leased, by the epoch that Redis counts it in: even and odd.
+type Leased = [Lease; 2];
+
+/// What stands against a bucket.
+#[derive(Debug, Default)]
+pub(super) struct Against {
     /// Until then, Redis is not asked for what costs so much.
     pub(super) refused_until: u64,
     pub(super) refused_price: u64,
@@ -46,7 +59,6 @@ pub(super) struct Entry {
     /// Until then, its penalty refuses everything, on that level.
     pub(super) blocked_until: u64,
     pub(super) level: u8,
-    pub(super) penalty: Option<Arc<Penalty>>,
     /// Refusals that Redis does not know of, before the subject was to come back.
     pub(super) strikes: u32,
     /// Micro-tokens that answers cost and that no lease had, how many the bucket can owe, and whether
@@ -54,9 +66,13 @@ pub(super) struct Entry {
     pub(super) owes: u64,
     pub(super) most: u64,
     pub(super) queued: bool,
-    /// A call for a lease is on its way, at most until then.
-    pub(super) asked_until: u64,
-    pub(super) used: Used,
+}
+
+impl Against {
+    fn is_nothing(&self, now: u64) -> bool {
+        let over = self.refused_until.max(self.blocked_until).max(self.retry_at) <= now;
+        over && self.strikes == 0 && self.owes == 0 && !self.queued
+    }
 }
 
 /// Part of a bucket that is this node's for a time.
@@ -137,6 +153,21 @@ pub(in super::super) struct Told {
 }
 
 impl Entry {
+    /// A bucket that is charged for the first time.
+    pub(super) fn new(hash: u64, charge: &BucketCharge, now: u64) -> Self {
+        Self {
+            hash,
+            limit: Arc::clone(&charge.limit),
+            subject: charge.subject.clone(),
+            seen: Bucket::full(charge.rate, now),
+            used: Used { since: now, count: 1, per_second: 0 },
+            asked_until: 0,
+            penalty: None,
+            leases: None,
+            against: None,
+        }
+    }
+
     pub(super) fn is(&self, charge: &BucketCharge) -> bool {
         (Arc::ptr_eq(&self.limit, &charge.limit) || self.limit == charge.limit)
             && self.subject == charge.subject
@@ -149,14 +180,48 @@ impl Entry {
             subject: self.subject.clone(),
             rate: self.seen.rate,
             cost: NonZeroU32::MIN,
-            when_away: crate::domain::charge::WhenAway::Closed,
+            when_away: WhenAway::Closed,
             penalty: self.penalty.clone(),
+        }
+    }
+
+    pub(super) fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.iter().flat_map(|leases| leases.iter())
+    }
+
+    /// What stands against it, if anything does.
+    pub(super) fn against(&self) -> Option<&Against> {
+        self.against.as_deref()
+    }
+
+    /// To put something against it.
+    pub(super) fn hold_against(&mut self) -> &mut Against {
+        self.against.get_or_insert_default()
+    }
+
+    /// To take something off what stands against it.
+    pub(super) fn relieve(&mut self) -> Option<&mut Against> {
+        self.against.as_deref_mut()
+    }
+
+    /// Forgets what stood against it, where nothing does any more.
+    pub(super) fn clear(&mut self, now: u64) {
+        if self.against().is_some_and(|against| against.is_nothing(now)) {
+            self.against = None;
         }
     }
 
     /// Whether Redis has just refused so much.
     pub(super) fn refuses(&self, demand: u64, now: u64) -> bool {
-        now < self.refused_until && demand >= self.refused_price
+        self.against().is_some_and(|against| {
+            now < against.refused_until && demand >= against.refused_price
+        })
+    }
+
+    /// Whether its leases have so much, and nothing stands against spending them.
+    pub(super) fn affords(&self, demand: u64, now: u64) -> bool {
+        let blocked = self.against().is_some_and(|against| now < against.blocked_until);
+        !blocked && self.spendable(now) >= demand
     }
 
     /// How long a hot bucket that is empty is left alone: asked for every token that comes back, it
@@ -178,20 +243,23 @@ impl Entry {
     }
 
     pub(super) fn holds(&self, now: u64) -> bool {
-        now < self.refused_until || self.spendable(now) > 0 || self.owes > 0
+        let against = |against: &Against| now < against.refused_until || against.owes > 0;
+        self.against().is_some_and(against) || self.spendable(now) > 0
     }
 
     /// Pays what it owes from its leases, as far as they go.
     pub(super) fn pay(&mut self, now: u64) {
-        let part = self.owes.min(self.spendable(now));
+        let spendable = self.spendable(now);
+        let Some(against) = self.relieve() else { return };
+        let part = against.owes.min(spendable);
+        against.owes -= part;
         if part > 0 {
             self.spend(part, now);
-            self.owes -= part;
         }
     }
 
     pub(super) fn spendable(&self, now: u64) -> u64 {
-        let live = self.leases.iter().filter(|lease| now < lease.ends);
+        let live = self.leases().filter(|lease| now < lease.ends);
         live.map(|lease| lease.left).fold(0, u64::saturating_add)
     }
 
@@ -199,23 +267,27 @@ impl Entry {
     /// ends. Whoever calls has seen that there is enough.
     pub(super) fn spend(&mut self, price: u64, now: u64) -> u64 {
         let (mut missing, mut ends) = (price, u64::MAX);
-        self.leases.sort_unstable_by_key(|lease| lease.ends);
-        for lease in self.leases.iter_mut().filter(|lease| now < lease.ends) {
-            let part = missing.min(lease.left);
+        self.seen.micros = self.seen.micros.saturating_sub(price);
+        let Some(leases) = &mut self.leases else { return ends };
+        let [first, second] = &mut **leases;
+        if second.ends < first.ends {
+            std::mem::swap(first, second);
+        }
+        for lease in [first, second] {
+            let part = if now < lease.ends { missing.min(lease.left) } else { 0 };
             if part > 0 {
                 ends = ends.min(lease.ends);
+                lease.left -= part;
+                missing -= part;
             }
-            lease.left -= part;
-            missing -= part;
         }
-        self.seen.micros = self.seen.micros.saturating_sub(price);
         ends
     }
 
     /// Ends the leases here. What has run out of time is not given back: nobody knows whether it
     /// still occupies the bucket.
     pub(super) fn close(&mut self, now: u64) -> Terms {
-        let leases = std::mem::take(&mut self.leases);
+        let Some(leases) = self.leases.take() else { return Terms::default() };
         let newest = leases.iter().filter(|lease| lease.whole > 0).map(|lease| lease.epoch).max();
         let Some(epoch) = newest else { return Terms::default() };
         let mut terms = Terms { epoch, ..Terms::default() };
@@ -232,15 +304,16 @@ impl Entry {
 
     /// One more lease. It joins one of the same epoch, and ends with the earlier of the two.
     pub(super) fn add(&mut self, told: &Told, ends: u64) {
-        let joins = self.leases.iter().position(|l| l.whole > 0 && l.epoch == told.epoch);
+        let leases = self.leases.get_or_insert_default();
+        let joins = leases.iter().position(|l| l.whole > 0 && l.epoch == told.epoch);
         // Otherwise it takes the place of none, or of the older one, whose time is over: leases
         // last for one epoch, and two epochs apart they never meet.
         let oldest = || {
-            let first = self.leases.iter().enumerate().min_by_key(|(_, l)| (l.whole > 0, l.epoch));
+            let first = leases.iter().enumerate().min_by_key(|(_, l)| (l.whole > 0, l.epoch));
             first.map(|(index, _)| index)
         };
         let Some(index) = joins.or_else(oldest) else { return };
-        let Some(lease) = self.leases.get_mut(index) else { return };
+        let Some(lease) = leases.get_mut(index) else { return };
         if joins.is_some() {
             lease.whole = lease.whole.saturating_add(told.lease);
             lease.left = lease.left.saturating_add(told.lease);

@@ -1,5 +1,7 @@
 //! What this node holds of buckets, without a Redis: the test says what Redis said.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::super::bucket::MICRO;
