@@ -74,6 +74,8 @@ async fn whatever_happens(servers: Servers) {
         timeline.lost(Duration::from_millis(USUAL.fill_millis()));
         chaos.rest(&load, &mut timeline).await;
     }
+    let calm = chaos.calm(&load).await;
+    chaos.rest(&load, &mut timeline).await;
     chaos.ambush(&load, &mut timeline).await;
     if chaos.servers.is_cluster() {
         chaos.fail_over(&load, &mut timeline).await;
@@ -97,9 +99,13 @@ async fn whatever_happens(servers: Servers) {
     let worst = timeline.worst(&admissions);
     let attainable = timeline.attainable();
     let utilisation = 100.0 * admissions.len() as f64 / attainable;
+    let in_calm = |one: &&bound::Admission| calm.0 <= one.arrived && one.arrived < calm.1;
+    let in_calm = admissions.iter().filter(in_calm).count() as f64;
+    let undisturbed = 100.0 * in_calm / USUAL.back_in(calm.1 - calm.0);
     println!("{}", chaos.done.join("\n"));
     println!(
-        "{} admitted, {utilisation:.1} % of what the limit allows; outcomes {outcomes:?}\n\
+        "{} admitted, {utilisation:.1} % of what the limit allows ({undisturbed:.1} % while nothing \
+         happened); outcomes {outcomes:?}\n\
          most in a window beyond rate * time: {:.1}, of a burst of {}, from {:?} to {:?}",
         admissions.len(),
         worst.drawn,
@@ -182,9 +188,9 @@ impl Chaos {
     async fn strike(&mut self, load: &Load, timeline: &mut Timeline) {
         let node = self.dice.below(4);
         let acts: &[usize] = match self.servers.is_cluster() {
-            false => &[0, 1, 2, 3, 4, 5, 6],
+            false => &[0, 1, 2, 3, 4, 6, 7],
             // A failover takes as long as some of the others together.
-            true => &[0, 1, 2, 2, 3, 3, 4, 5, 6, 6],
+            true => &[0, 1, 2, 2, 3, 3, 4, 5, 6, 6, 7, 7],
         };
         match acts[self.dice.below(acts.len() as u64)] {
             0 | 1 => {
@@ -218,21 +224,22 @@ impl Chaos {
             5 if self.servers.is_cluster() => self.fail_over(load, timeline).await,
             4 => {
                 self.note(load, format!("redis stops, and gateway {node}"));
-                self.servers.pause();
+                let stopped = self.servers.pause().await;
                 self.gateways[node].signal(Signal::Stop);
                 self.dice.wait(50, 250).await;
-                self.servers.resume();
+                self.servers.resume(stopped);
                 self.dice.wait(1, 300).await;
                 self.gateways[node].signal(Signal::Cont);
             }
-            5 => {
+            7 => {
                 // What is asked for meanwhile is charged afterwards, and nobody is let through for
-                // it: that is what a Redis that stops costs.
+                // it: that is what a Redis that stops costs. In a cluster, for less than it takes
+                // the others to put another in its place.
                 let most = if node == 0 { 400 } else { 200 };
                 self.note(load, format!("redis stops, for {most} ms at most"));
-                self.servers.pause();
+                let stopped = self.servers.pause().await;
                 self.dice.wait(20, most).await;
-                self.servers.resume();
+                self.servers.resume(stopped);
             }
             _ => {
                 self.note(load, "scripts go, and the policy is loaded again".to_owned());
@@ -265,6 +272,16 @@ impl Chaos {
         timeline.rested(load.now() - began);
         load.rests(false);
         tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+
+    /// Nothing happens for a while, at five times the limit. Returns from when to when, without the
+    /// time in which the bucket was spent that was full before.
+    async fn calm(&mut self, load: &Load) -> (Duration, Duration) {
+        self.note(load, "nothing happens".to_owned());
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let from = load.now();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        (from, load.now())
     }
 
     /// Nobody asks until the bucket is full.

@@ -13,6 +13,8 @@ use tollgate::domain::secret::Secret;
 use tollgate::stores::limits::ledger::{Ledger, Which};
 
 use crate::limits::assert_never_over;
+use crate::limits_penalty::{self, climbs, penalty};
+use crate::limits_settlement;
 use crate::limits_world::{
     World, address, bucket, burst_of, granted, left, of, rate, refused, settings, user,
 };
@@ -159,6 +161,44 @@ async fn a_slot_that_moves_loses_no_request_and_no_token() {
         let away = store.stats().away;
         assert_eq!((away.not_asked, away.timed_out, away.failed), (0, 0, 0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn penalties_and_debts_hold_in_a_cluster_and_move_with_their_slots() {
+    let pair = Pair::start().await;
+    let world = &pair.world;
+    limits_penalty::every_promise(world).await;
+    limits_settlement::every_promise(world).await;
+
+    let hour = 3_600_000;
+    let organization = |limit: &str| bucket(limit, Subject::Organization(org(1)), burst_of(10));
+    let mut early = organization("early");
+    early.penalty = Some(Arc::new(penalty(2, hour, hour, hour)));
+    let (early, indebted) = (of([early]), organization("indebted"));
+    assert_eq!(world.admitted(&early, 10).await, 10);
+    climbs(world, &early, 1).await;
+    limits_settlement::settle(world, 0, &limits_settlement::by_the_second(&indebted, 7), 100);
+    let mut ledger = Ledger::open(&settings_of(&pair.cluster)).await.unwrap();
+    let which = Which { organization: Some(org(1)), ..Which::default() };
+    eventually("the debt in Redis", async || {
+        ledger.list(&which).await.unwrap().iter().any(|found| found.debt == 7).then_some(())
+    })
+    .await;
+
+    let name = key("early", 1);
+    let from = pair.cluster.primary_of(&name).await;
+    pair.cluster.reshard(&name, from, (from + 1) % 3).await;
+    // The other node has heard of neither.
+    eventually("the penalty where the slot is now", async || {
+        match world.charge_at(1, &early).await {
+            ChargeAnswer::Refused { penalty, .. } => Some(assert_eq!(penalty, 1)),
+            ChargeAnswer::Away(_) => None,
+            ChargeAnswer::Granted { .. } => panic!("the penalty is gone"),
+        }
+    })
+    .await;
+    let (_, wait) = refused(world.charge_at(1, &of([indebted])).await);
+    assert_eq!(wait.as_secs_f64().round() / 3_600.0, 8.0, "{wait:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

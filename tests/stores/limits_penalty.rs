@@ -17,7 +17,7 @@ use crate::limits_world::{World, bucket, burst_of, granted, number, of, rate, se
 use crate::support::eventually;
 use crate::support::redis::Redis;
 
-fn penalty(after: u32, first: u32, most: u32, forget: u32) -> Penalty {
+pub(crate) fn penalty(after: u32, first: u32, most: u32, forget: u32) -> Penalty {
     Penalty {
         after: number(after),
         first_millis: number(first),
@@ -41,7 +41,7 @@ fn told(answer: &ChargeAnswer) -> (u8, Duration) {
 }
 
 /// Comes back at once, again and again, until it is refused on that level.
-async fn climbs(world: &World, charge: &Charge, wanted: u8) -> Duration {
+pub(crate) async fn climbs(world: &World, charge: &Charge, wanted: u8) -> Duration {
     eventually("the level", async || {
         for _ in 0..50 {
             let answer = world.charge(charge).await;
@@ -72,7 +72,7 @@ async fn in_redis_who_does_not_wait_climbs_and_who_waits_is_let_in() {
     assert!(world.stores[0].stats().penalized >= 2);
 }
 
-async fn every_promise(world: &World) {
+pub(crate) async fn every_promise(world: &World) {
     who_waits_as_told_never_gets_a_penalty(world).await;
     whoever_waits_for_the_end_of_a_penalty_is_admitted(world).await;
     a_penalty_refuses_what_the_bucket_has_enough_for(world).await;

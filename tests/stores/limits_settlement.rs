@@ -21,12 +21,12 @@ use crate::support::redis::Redis;
 const TOKEN: u64 = 1_000_000;
 
 /// A token for each second that the answer took.
-fn by_the_second(bucket: &BucketCharge, most: u32) -> Dues {
+pub(crate) fn by_the_second(bucket: &BucketCharge, most: u32) -> Dues {
     let due = Due { bucket: bucket.clone(), per_second: 1, per_mebibyte: 0, most: number(most) };
     Dues { all: vec![due], here: false }
 }
 
-fn settle(world: &World, index: usize, dues: &Dues, tokens: u64) {
+pub(crate) fn settle(world: &World, index: usize, dues: &Dues, tokens: u64) {
     world.stores[index].settle(dues, Duration::from_secs(tokens), 0, world.now());
 }
 
@@ -40,7 +40,7 @@ async fn in_redis_an_answer_is_charged_and_paid_for_later() {
     every_promise(&World::redis().await).await;
 }
 
-async fn every_promise(world: &World) {
+pub(crate) async fn every_promise(world: &World) {
     what_is_there_is_taken_first(world).await;
     no_bucket_owes_more_than_its_bound(world).await;
     whoever_waits_as_told_is_admitted_when_the_debt_is_paid(world).await;

@@ -13,6 +13,11 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
+    /// What comes back in so much time.
+    pub(super) fn back_in(self, time: Duration) -> f64 {
+        f64::from(self.per_second) * time.as_secs_f64()
+    }
+
     /// How long an empty bucket takes to be full.
     pub(super) fn fill_millis(self) -> u64 {
         1_000 * u64::from(self.burst) / u64::from(self.per_second)

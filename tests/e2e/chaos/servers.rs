@@ -36,15 +36,23 @@ impl Servers {
         }
     }
 
-    pub(super) fn pause(&self) {
-        if let Self::One(redis) = self {
-            redis.pause();
-        }
+    /// Stops whoever has the organization's buckets, and says who that is.
+    pub(super) async fn pause(&self) -> usize {
+        let (node, redis) = match self {
+            Self::One(redis) => (0, redis),
+            Self::Cluster(cluster) => {
+                let node = cluster.primary_of(&key()).await;
+                (node, &cluster.nodes()[node])
+            }
+        };
+        redis.pause();
+        node
     }
 
-    pub(super) fn resume(&self) {
-        if let Self::One(redis) = self {
-            redis.resume();
+    pub(super) fn resume(&self, node: usize) {
+        match self {
+            Self::One(redis) => redis.resume(),
+            Self::Cluster(cluster) => cluster.nodes()[node].resume(),
         }
     }
 
