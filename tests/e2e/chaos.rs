@@ -114,8 +114,10 @@ async fn whatever_happens(servers: Servers) {
         worst.until,
     );
     assert!(worst.drawn <= f64::from(worst.burst), "{worst:?}");
-    // A machine with other work to do starves the load more than the limiter does.
-    assert!(utilisation >= 60.0, "the limit was not made use of");
+    // A machine with other work to do starves the load more than the limiter does: then few are
+    // refused, and what was not used, nobody asked for.
+    let asked = outcomes[Outcome::Refused as usize] >= outcomes[Outcome::Passed as usize] / 2;
+    assert!(utilisation >= 60.0 || !asked, "the limit was not made use of");
     assert_eq!(outcomes[Outcome::Other as usize], 0, "{}", chaos.gateways[0].log());
     // What it was all about did happen.
     assert!(outcomes[Outcome::Refused as usize] > 0, "the limit was reached");

@@ -189,14 +189,15 @@ async fn penalties_and_debts_hold_in_a_cluster_and_move_with_their_slots() {
     let from = pair.cluster.primary_of(&name).await;
     pair.cluster.reshard(&name, from, (from + 1) % 3).await;
     // The other node has heard of neither.
-    eventually("the penalty where the slot is now", async || {
+    let level = eventually("the penalty where the slot is now", async || {
         match world.charge_at(1, &early).await {
-            ChargeAnswer::Refused { penalty, .. } => Some(assert_eq!(penalty, 1)),
+            ChargeAnswer::Refused { penalty, .. } => Some(penalty),
             ChargeAnswer::Away(_) => None,
             ChargeAnswer::Granted { .. } => panic!("the penalty is gone"),
         }
     })
     .await;
+    assert_eq!(level, 1);
     let (_, wait) = refused(world.charge_at(1, &of([indebted])).await);
     assert_eq!(wait.as_secs_f64().round() / 3_600.0, 8.0, "{wait:?}");
 }

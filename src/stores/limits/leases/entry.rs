@@ -213,9 +213,8 @@ impl Entry {
 
     /// Whether Redis has just refused so much.
     pub(super) fn refuses(&self, demand: u64, now: u64) -> bool {
-        self.against().is_some_and(|against| {
-            now < against.refused_until && demand >= against.refused_price
-        })
+        self.against()
+            .is_some_and(|against| now < against.refused_until && demand >= against.refused_price)
     }
 
     /// Whether its leases have so much, and nothing stands against spending them.
