@@ -15,7 +15,6 @@ use std::net::IpAddr;
 use http::Version;
 
 use crate::config::{self, Loaded};
-use crate::domain::charge::Charge;
 use crate::domain::head::Arrival;
 use crate::domain::known::Question;
 use crate::domain::refusal::Refusal;
@@ -23,6 +22,7 @@ use crate::domain::usage::OrganizationUse;
 use crate::pipeline::response::DirectAnswer;
 use crate::pipeline::{Chargeable, Passed, Settled, Stop, Trace, decide, response};
 use crate::policy::Snapshot;
+use crate::policy::mode::Mode;
 use crate::stores::limits::memory::MemoryStore;
 use crate::stores::node::{Facts, NodeKnowledge};
 
@@ -103,7 +103,7 @@ async fn explain(
     let decided = ask_and_decide(&arrival, snapshot, &mut facts, asked.machine, &mut trace);
     let end = match decided.await {
         Ok(chargeable) => {
-            limits = charged(chargeable.charge(), &trace);
+            limits = charged(&chargeable, &trace);
             let known = quotas::known(&chargeable, &loaded.settings, &trace, facts.now()).await;
             quotas = quotas::reports(&chargeable, &known, &trace);
             match settle(chargeable, known.ok().map(|told| told.used).as_ref(), parts, &mut trace) {
@@ -159,15 +159,22 @@ fn settle(
     }
 }
 
-fn charged(charge: &Charge, trace: &Trace) -> Vec<LimitReport> {
+fn charged(chargeable: &Chargeable, trace: &Trace) -> Vec<LimitReport> {
     let route = trace.route.as_ref();
-    charge
+    let tried = chargeable.shadow().iter().flat_map(|limit| {
+        let source = Some(limit.limit().source.to_string());
+        let buckets = limit.charge().buckets.iter();
+        buckets.map(move |bucket| report::limit(bucket, Mode::Shadow, source.clone()))
+    });
+    chargeable
+        .charge()
         .buckets
         .iter()
         .map(|bucket| {
             let limit = route.and_then(|r| r.limits.iter().find(|l| l.name == bucket.limit));
-            report::limit(bucket, limit.map(|limit| limit.source.to_string()))
+            report::limit(bucket, Mode::Enforce, limit.map(|limit| limit.source.to_string()))
         })
+        .chain(tried)
         .collect()
 }
 

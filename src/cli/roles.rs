@@ -12,6 +12,7 @@ use crate::domain::organization::{Membership, TeamName};
 use crate::policy::Snapshot;
 use crate::policy::condition::{Condition, Requirement};
 use crate::policy::gates::Gates;
+use crate::policy::mode::Mode;
 use crate::policy::rights::{Right, Rights};
 use crate::policy::roles::{PermissionId, Role};
 
@@ -75,7 +76,8 @@ impl<'s> Table<'s> {
         for (id, name) in &self.permissions {
             let mut line = format!("{name:first$}");
             for role in &self.roles {
-                let mark = match (role.allows(*id), role.requires.is_empty()) {
+                let free = role.requires.iter().all(|of| of.mode != Mode::Enforce);
+                let mark = match (role.allows(*id), free) {
                     (true, true) => "yes",
                     (true, false) => "if",
                     (false, _) => "-",
@@ -273,7 +275,13 @@ impl Holders {
 }
 
 fn conditions(requires: &[Requirement]) -> Vec<String> {
-    requires.iter().map(condition).collect()
+    requires
+        .iter()
+        .map(|requirement| match requirement.mode {
+            Mode::Enforce => condition(requirement),
+            Mode::Shadow | Mode::Off => format!("{} (in shadow)", condition(requirement)),
+        })
+        .collect()
 }
 
 fn condition(requirement: &Requirement) -> String {

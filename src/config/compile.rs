@@ -337,6 +337,7 @@ fn limits(joined: &Joined, cx: &mut Context<'_>) -> BTreeMap<Name, Arc<Limit>> {
             rate,
             cost,
             when_away: value.when_away,
+            mode: value.mode,
             penalty: value.penalty.map(Arc::new),
             source: cx.source(*span),
         };
@@ -360,8 +361,12 @@ fn asked(joined: &Joined) -> BTreeSet<(Name, Name)> {
     }
     asked.extend(joined.functions.keys().map(|name| (name.clone(), Name::from(CALL))));
     for route in &joined.routes {
-        if let Target::Upstream(passage) = &route.value.target
-            && let PermissionFields::Named(resource, action) = &passage.permission.value
+        let Target::Upstream(passage) = &route.value.target else { continue };
+        if let PermissionFields::Named(resource, action) = &passage.permission.value {
+            asked.insert((resource.clone(), action.clone()));
+        }
+        if let Some(At { value: PlainPermission(resource, action), .. }) =
+            &passage.shadow_permission
         {
             asked.insert((resource.clone(), action.clone()));
         }
@@ -397,7 +402,7 @@ fn roles(joined: &Joined, cx: &mut Context<'_>) -> RoleTable {
                 .map(|p| (p.value.clone(), cx.source(p.span)))
                 .collect(),
             level: value.level.map_or(1, NonZeroU32::get),
-            requires: requirements(&value.require, joined, cx),
+            requires: requirements(&format!("role {name}"), &value.require, joined, cx),
             source: cx.source(*span),
         });
     }
@@ -445,7 +450,8 @@ fn gates(joined: &Joined, roles: &RoleTable, cx: &mut Context<'_>) -> Gates {
         out.push(GateDefinition {
             name: name.clone(),
             permissions: value.permissions.0.iter().map(|at| at.value.clone()).collect(),
-            requires: requirements(&value.require.0, joined, cx),
+            requires: requirements(&format!("gate {name}"), &value.require.0, joined, cx),
+            mode: value.mode,
         });
     }
     Gates::compile(out, roles)

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::domain::session::NOTED_EVERY_SECS;
 use crate::domain::zone::Zone;
 use crate::policy::condition::{Condition, Hours, Requirement};
+use crate::policy::mode::Mode;
 
 use super::compile::{Joined, unknown};
 use super::context::Context;
@@ -22,7 +23,12 @@ use super::leaf::{Seconds, Text, refuse, text, word, words};
 use super::yaml::Node;
 
 /// One condition.
-pub(super) enum ConditionFields {
+pub(super) struct ConditionFields {
+    what: What,
+    mode: Mode,
+}
+
+enum What {
     Feature(Name, Vec<(Name, Name)>),
     Plan(At<Name>),
     SecondFactor { within: Option<Duration>, device: Option<At<Seconds>> },
@@ -49,6 +55,11 @@ impl Fields for ConditionFields {
             "stage",
         ];
         let which = table.one_of(KINDS);
+        let mode = table.or(
+            "mode",
+            &preset::CONDITION_MODE,
+            "`enforce`; `shadow`: what it would have refused is recorded and let through; or `off`.",
+        );
         let feature = table.optional("feature", "The feature is on for the organization.");
         let settings: Named<Text> =
             table.some("settings", "Beside `feature`: what it must be set to for it.");
@@ -87,23 +98,24 @@ impl Fields for ConditionFields {
                 table.error(table.key_span(key), message, "remove it");
             }
         }
-        match which? {
+        let what = match which? {
             "feature" => {
                 let settings = settings.0.into_iter();
                 let settings = settings.map(|(key, value)| (key.value, value.value.0.into()));
-                feature.map(|name| Self::Feature(name, settings.collect()))
+                feature.map(|name| What::Feature(name, settings.collect()))
             }
-            "plan" => plan.map(Self::Plan),
+            "plan" => plan.map(What::Plan),
             "aal" => {
                 let within = within.map(|within| Duration::from_secs(within.0));
-                aal.map(|_| Self::SecondFactor { within, device })
+                aal.map(|_| What::SecondFactor { within, device })
             }
-            "session_age" => session_age.map(|age| Self::SessionAge(Duration::from_secs(age.0))),
-            "session_idle" => session_idle.map(|most| Self::SessionIdle(most.0)),
-            "addresses" => addresses.map(|networks| Self::Addresses(networks.0)),
-            "hours" => hours.map(|hours| Self::Hours(Box::new(hours.0))),
-            _ => stage.map(Self::Stage),
-        }
+            "session_age" => session_age.map(|age| What::SessionAge(Duration::from_secs(age.0))),
+            "session_idle" => session_idle.map(|most| What::SessionIdle(most.0)),
+            "addresses" => addresses.map(|networks| What::Addresses(networks.0)),
+            "hours" => hours.map(|hours| What::Hours(Box::new(hours.0))),
+            _ => stage.map(What::Stage),
+        };
+        Some(Self { what: what?, mode: mode? })
     }
 }
 
@@ -260,8 +272,10 @@ fn stands_in(most: &At<Seconds>, trusting: Trusting, cx: &mut Context<'_>) -> Op
     Some(Duration::from_secs(most.value.0))
 }
 
-/// Conditions with the names in them resolved.
+/// Conditions with the names in them resolved; those that are off are not among them. `of` is what
+/// states them.
 pub(super) fn requirements(
+    of: &str,
     stated: &[At<ConditionFields>],
     joined: &Joined,
     cx: &mut Context<'_>,
@@ -269,27 +283,28 @@ pub(super) fn requirements(
     let plan_levels: BTreeMap<&Name, u32> =
         joined.plans.iter().map(|(name, plan)| (name, plan.value.level.get())).collect();
     let mut out = Vec::new();
-    for At { value, span } in stated {
-        let condition = match value {
-            ConditionFields::Feature(name, settings) => {
+    let of = Name::from(of);
+    for At { value: ConditionFields { what, mode }, span } in stated {
+        let condition = match what {
+            What::Feature(name, settings) => {
                 Condition::Feature { name: name.clone(), settings: settings.clone() }
             }
-            ConditionFields::Plan(plan) => match plan_levels.get(&plan.value) {
+            What::Plan(plan) => match plan_levels.get(&plan.value) {
                 Some(level) => Condition::PlanAtLeast { name: plan.value.clone(), level: *level },
                 None => {
                     unknown("plan", plan, joined.plans.keys(), cx);
                     continue;
                 }
             },
-            ConditionFields::SecondFactor { within, device } => {
+            What::SecondFactor { within, device } => {
                 let device = device.as_ref().and_then(|most| stands_in(most, joined.trusting, cx));
                 Condition::SecondFactor { within: *within, device }
             }
-            ConditionFields::SessionAge(age) => Condition::SessionAge(*age),
-            ConditionFields::SessionIdle(most) => Condition::SessionIdle(*most),
-            ConditionFields::Addresses(networks) => Condition::Addresses(networks.clone()),
-            ConditionFields::Hours(hours) => Condition::Hours(hours.clone()),
-            ConditionFields::Stage(stage) => {
+            What::SessionAge(age) => Condition::SessionAge(*age),
+            What::SessionIdle(most) => Condition::SessionIdle(*most),
+            What::Addresses(networks) => Condition::Addresses(networks.clone()),
+            What::Hours(hours) => Condition::Hours(hours.clone()),
+            What::Stage(stage) => {
                 let at = joined.stages.iter().position(|known| *known == stage.value);
                 let Some(at) = at else {
                     unknown("stage", stage, &joined.stages, cx);
@@ -299,7 +314,10 @@ pub(super) fn requirements(
                 Condition::Stage { name: stage.value.clone(), reached_by }
             }
         };
-        out.push(Requirement { condition, source: cx.source(*span) });
+        if *mode != Mode::Off {
+            let (of, source) = (of.clone(), cx.source(*span));
+            out.push(Requirement { condition, of, mode: *mode, source });
+        }
     }
     out
 }

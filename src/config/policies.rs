@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::domain::charge::{Penalty, Rate, WhenAway};
 use crate::domain::organization::OrgSelector;
 use crate::policy::limits::{After, Cost, Scope};
+use crate::policy::mode::Mode;
 use crate::policy::roles::PermissionPattern;
 
 use super::answers::ResponseFields;
@@ -194,6 +195,7 @@ impl Fields for RoleFields {
 pub(super) struct GateFields {
     pub(super) permissions: Filled<At<PermissionPattern>>,
     pub(super) require: Filled<At<ConditionFields>>,
+    pub(super) mode: Mode,
 }
 
 impl Fields for GateFields {
@@ -206,7 +208,12 @@ impl Fields for GateFields {
             "`resource:action`; either side may be `*`. Here `admin` stands for itself only.",
         );
         let require = table.required("require", "What must hold: all of it.");
-        Some(Self { permissions: permissions?, require: require? })
+        let mode = table.or(
+            "mode",
+            &preset::GATE_MODE,
+            "`enforce`; `shadow`: what it would have refused is recorded and let through; or `off`.",
+        );
+        Some(Self { permissions: permissions?, require: require?, mode: mode? })
     }
 }
 
@@ -264,6 +271,7 @@ pub(super) struct LimitFields {
     pub(super) rate: LimitRate,
     pub(super) cost: At<Cost>,
     pub(super) when_away: WhenAway,
+    pub(super) mode: Mode,
     pub(super) penalty: Option<Penalty>,
 }
 
@@ -308,6 +316,12 @@ impl Fields for LimitFields {
             "While the shared store is away: `local_share` (this node enforces its share), \
              `closed` (503) or `open` (uncounted).",
         );
+        let mode = table.or(
+            "mode",
+            &preset::LIMIT_MODE,
+            "`enforce`; `shadow`: charged by itself, and what it would have refused is recorded and \
+             let through; or `off`.",
+        );
         let penalty = table.optional::<PenaltyFields>(
             "penalty",
             "Who comes back before `Retry-After`, again and again, waits longer and longer.",
@@ -332,7 +346,8 @@ impl Fields for LimitFields {
                 .map(|(rates, otherwise)| LimitRate::ByPlan { rates, otherwise }),
         };
         let penalty = penalty.map(|penalty| penalty.0);
-        Some(Self { scope: scope?, rate: rate?, cost: cost?, when_away: when_away?, penalty })
+        let (scope, rate, cost) = (scope?, rate?, cost?);
+        Some(Self { scope, rate, cost, when_away: when_away?, mode: mode?, penalty })
     }
 }
 

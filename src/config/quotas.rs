@@ -50,7 +50,8 @@ impl Fields for QuotaFields {
         let mode = table.or(
             "mode",
             &preset::QUOTA_MODE,
-            "When it is used up: `hard` (429 until the period ends) or `soft` (served and told).",
+            "When it is used up: `hard` (429 until the period ends), `soft` (served and told), \
+             `shadow` (served, and recorded that `hard` would have refused) or `off`.",
         );
         let when_away = table.or(
             "when_away",
@@ -121,7 +122,7 @@ fn thresholds(stated: &[At<Percent>], mode: Mode, cx: &mut Context<'_>) -> Box<[
         if all.contains(percent) {
             cx.error(*span, format!("the threshold `{percent}` is listed twice"))
                 .hint("remove one");
-        } else if mode == Mode::Hard && *percent > 100 {
+        } else if matches!(mode, Mode::Hard | Mode::Shadow) && *percent > 100 {
             cx.error(*span, format!("nobody ever reaches {percent} % of a hard quota"))
                 .hint("state shares up to 100, or `mode: soft`");
         } else if all.len() == MOST_THRESHOLDS {
@@ -141,7 +142,8 @@ const MOST_THRESHOLDS: usize = 8;
 const PERIODS: &[(&str, Period)] = &[("day", Period::Day), ("month", Period::Month)];
 const UNITS: &[(&str, Unit)] =
     &[("calls", Unit::Calls), ("bytes", Unit::Bytes), ("cost", Unit::Cost)];
-const MODES: &[(&str, Mode)] = &[("hard", Mode::Hard), ("soft", Mode::Soft)];
+const MODES: &[(&str, Mode)] =
+    &[("hard", Mode::Hard), ("soft", Mode::Soft), ("shadow", Mode::Shadow), ("off", Mode::Off)];
 const AFTER_CRASH: &[(&str, AfterCrash)] =
     &[("lenient", AfterCrash::Lenient), ("strict", AfterCrash::Strict)];
 const AWAY: &[(&str, WithoutLedger)] =
@@ -254,7 +256,9 @@ pub(super) fn of_route(
             cx.error(name.span, format!("the quota `{}` can never count here", name.value))
                 .hint("quotas are of organizations, and this route knows none");
         }
-        out.push(Arc::clone(quota));
+        if quota.mode != Mode::Off {
+            out.push(Arc::clone(quota));
+        }
     }
     out
 }

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::policy::limits::{Limit, Scope};
+use crate::policy::mode::Mode;
 use crate::policy::path::PathPattern;
 use crate::policy::quotas::Quota;
 use crate::policy::response::ResponsePolicy;
 use crate::policy::roles::RoleTable;
 use crate::policy::route::{
-    CredentialRule, Destination, HostMatch, PermissionRule, Route, TeamSource, TenantRule,
-    TenantSource,
+    CredentialRule, Destination, HostMatch, PermissionRule, Route, ShadowPermission, TeamSource,
+    TenantRule, TenantSource,
 };
 use crate::policy::upstream::{Upstream, UpstreamKind};
 
@@ -21,6 +22,7 @@ use super::conditions;
 use super::context::Context;
 use super::decode::{At, Name};
 use super::machines;
+use super::policies::PlainPermission;
 use super::quotas;
 use super::routes::{Passage, PermissionFields, RouteFields, Target};
 use super::yaml::Span;
@@ -99,6 +101,7 @@ fn resolve(
         tenant: TenantRule::None,
         team: Vec::new(),
         permission: PermissionRule::None,
+        shadow_permission: None,
         conditions: Vec::new(),
         limits: Vec::new(),
         quotas: Vec::new(),
@@ -118,7 +121,12 @@ fn resolve(
     let destination = destination(passage, whole, fields, cx);
     team(passage, &when.path.value, cx);
     machines::admitted(passage, whole.machines, cx);
-    let conditions = conditions::requirements(&passage.require, joined, cx);
+    let conditions = conditions::requirements(
+        &format!("route {}", fields.name.value),
+        &passage.require,
+        joined,
+        cx,
+    );
     let auth = match (&destination, whole.upstreams) {
         (Some(Destination::Upstream { upstream, .. }), Some(upstreams)) => upstreams
             .get(*upstream)
@@ -129,6 +137,7 @@ fn resolve(
     let limits = limits(passage, auth, whole, cx);
     let quotas = quotas::of_route(passage, whole, cx);
     let permission = permission(passage, &when.path.value, whole, cx);
+    let shadow_permission = shadow_permission(passage, whole, cx);
     Some(Route {
         destination: destination?,
         credential: passage.credential.value.rule,
@@ -136,6 +145,7 @@ fn resolve(
         tenant: passage.tenant.value.clone(),
         team: passage.team.iter().map(|source| source.value.clone()).collect(),
         permission: permission?,
+        shadow_permission,
         conditions,
         limits,
         quotas,
@@ -277,6 +287,11 @@ fn untenanted(passage: &Passage, cx: &mut Context<'_>) {
                 .hint(needs);
         }
     }
+    if let Some(tried) = &passage.shadow_permission {
+        cx.error(tried.span, "a permission needs an organization")
+            .related(none, "the route belongs to none")
+            .hint(needs);
+    }
     for condition in &passage.require {
         cx.error(condition.span, "a condition needs an organization")
             .related(none, "the route belongs to none")
@@ -312,6 +327,22 @@ fn permission(
             Some(PermissionRule::Permission(id))
         }
     }
+}
+
+fn shadow_permission(
+    passage: &Passage,
+    whole: &Whole<'_>,
+    cx: &mut Context<'_>,
+) -> Option<ShadowPermission> {
+    let At { value: PlainPermission(resource, action), span } =
+        passage.shadow_permission.as_ref()?;
+    // Missing only where the roles could not be compiled, which was reported.
+    let permission = whole.roles.permission(resource, action)?;
+    if whole.complete && !whole.roles.roles().any(|role| role.allows(permission)) {
+        cx.error(*span, format!("no role has the permission `{resource}:{action}`"))
+            .hint("grant it to a role or correct its name: enforced, it would close the route");
+    }
+    Some(ShadowPermission { permission, source: cx.source(*span) })
 }
 
 fn captured(path: &PathPattern, capture: &At<Name>, what: &str, cx: &mut Context<'_>) {
@@ -357,7 +388,9 @@ fn limits(
             cx.error(name.span, format!("nobody knows what the limit `{}` counts", name.value))
                 .hint("accounts are read from requests where `logins` is stated, also in `shadow`");
         }
-        out.push(Arc::clone(limit));
+        if limit.mode != Mode::Off {
+            out.push(Arc::clone(limit));
+        }
     }
     out
 }

@@ -20,7 +20,7 @@ use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table, expected, s
 use super::defaults as preset;
 use super::leaf::{Size, Text, refuse, text, word, words};
 use super::machines::CredentialFields;
-use super::policies::plain_permission;
+use super::policies::{PlainPermission, plain_permission};
 use super::upstreams::{PathPrefix, is_host};
 use super::yaml::{Kind, Node};
 
@@ -46,6 +46,7 @@ pub(super) struct Passage {
     pub(super) credential: At<CredentialFields>,
     pub(super) tenant: At<TenantRule>,
     pub(super) permission: At<PermissionFields>,
+    pub(super) shadow_permission: Option<At<PlainPermission>>,
     pub(super) team: Vec<At<TeamSource>>,
     pub(super) require: Vec<At<ConditionFields>>,
     pub(super) limits: Vec<At<Name>>,
@@ -56,11 +57,12 @@ pub(super) struct Passage {
 }
 
 /// Keys that have no meaning on a closed route.
-const OPEN_ONLY: [&str; 12] = [
+const OPEN_ONLY: [&str; 13] = [
     "strip_prefix",
     "credential",
     "tenant",
     "permission",
+    "shadow_permission",
     "team",
     "require",
     "limits",
@@ -105,6 +107,11 @@ impl Fields for RouteFields {
              `{ table: capture }` for read, write and delete by method, `{ function: capture }` \
              for call.",
         );
+        let shadow_permission = table.optional(
+            "shadow_permission",
+            "A permission that is tried beside `permission`: whoever lacks it is let through, and \
+             the record says so.",
+        );
         let team = table.some(
             "team",
             "Where a request may name a team of the organization, whose roles then count too: \
@@ -147,6 +154,7 @@ impl Fields for RouteFields {
             };
             passage(upstream, strip_prefix, credential, tenant, permission).map(|start| {
                 Target::Upstream(Box::new(Passage {
+                    shadow_permission,
                     team,
                     require,
                     limits,
@@ -191,6 +199,7 @@ fn passage(
         credential: credential?,
         tenant: tenant?,
         permission: permission?,
+        shadow_permission: None,
         team: Vec::new(),
         require: Vec::new(),
         limits: Vec::new(),

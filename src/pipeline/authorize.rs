@@ -9,12 +9,14 @@ use crate::domain::catalog::Tenancy as TableTenancy;
 use crate::domain::clock::Now;
 use crate::domain::refusal::Refusal;
 use crate::domain::trusted::TrustedDevice;
+use crate::domain::would::PolicyKind;
 use crate::policy::Snapshot;
 use crate::policy::condition::{Condition, Requirement};
 use crate::policy::known::Known;
+use crate::policy::mode::Mode;
 use crate::policy::rights::Right;
 use crate::policy::roles::{CALL, PermissionId, Role};
-use crate::policy::route::PermissionRule;
+use crate::policy::route::{PermissionRule, ShadowPermission};
 
 use super::conditions::Circumstances;
 use super::devices;
@@ -105,6 +107,9 @@ pub fn check<'h>(
         }
     }
     caller.meets(&route.conditions, trace)?;
+    if let Some(tried) = &route.shadow_permission {
+        caller.tries(tried, &route.name, trace);
+    }
     if let Some(circumstances) = &circumstances {
         // The directory says so, and no line of a policy.
         trace.decided_by = None;
@@ -238,17 +243,22 @@ impl<'c> Caller<'c> {
         trace: &mut Trace,
     ) -> Result<&'r Arc<Role>, Refusal> {
         let here = self.here()?;
-        let mut first = None;
+        let (mut first, mut counting) = (None, None);
         for role in roles {
             match here.failing(&role.requires) {
-                None => {
-                    for requirement in &role.requires {
-                        note(requirement, trace);
-                    }
-                    return Ok(role);
+                // One of which what is only tried holds as well, if there is one.
+                None if here.failing_in_shadow(&role.requires).next().is_none() => {
+                    counting = Some(role);
+                    break;
                 }
+                None => counting = counting.or(Some(role)),
                 Some(failing) => first = first.or(Some(failing)),
             }
+        }
+        if let Some(role) = counting {
+            noted(&role.requires, trace);
+            would_refuse(here, &role.requires, trace);
+            return Ok(role);
         }
         let (requirement, refusal) = first.ok_or(Refusal::Internal("a right of no role"))?;
         trace.decided_by = Some(requirement.source.clone());
@@ -259,14 +269,40 @@ impl<'c> Caller<'c> {
         if requirements.is_empty() {
             return Ok(());
         }
-        if let Some((requirement, refusal)) = self.here()?.failing(requirements) {
+        let here = self.here()?;
+        if let Some((requirement, refusal)) = here.failing(requirements) {
             trace.decided_by = Some(requirement.source.clone());
             return Err(Refusal::Condition(refusal));
         }
-        for requirement in requirements {
-            note(requirement, trace);
-        }
+        noted(requirements, trace);
+        would_refuse(here, requirements, trace);
         Ok(())
+    }
+
+    /// What would become of the caller if the route asked for this permission.
+    fn tries(&self, tried: &ShadowPermission, route: &Arc<str>, trace: &mut Trace) {
+        // What the request is allowed by is what the record is to say.
+        let (permission, decided_by) = (trace.permission.take(), trace.decided_by.take());
+        let outcome = self.permit(tried.permission, trace);
+        (trace.permission, trace.decided_by) = (permission, decided_by);
+        if let Err(refusal) = outcome {
+            trace.would_have(PolicyKind::Permission, route, &tried.source, &refusal);
+        }
+    }
+}
+
+/// What conditions that are only tried would have refused.
+fn would_refuse(here: &Circumstances<'_>, requirements: &[Requirement], trace: &mut Trace) {
+    for (requirement, refusal) in here.failing_in_shadow(requirements) {
+        let Requirement { of, source, .. } = requirement;
+        trace.would_have(PolicyKind::Condition, of, source, &Refusal::Condition(refusal));
+    }
+}
+
+fn noted(requirements: &[Requirement], trace: &mut Trace) {
+    if trace.takes_notes() {
+        let deciding = requirements.iter().filter(|of| of.mode == Mode::Enforce);
+        deciding.for_each(|requirement| note(requirement, trace));
     }
 }
 

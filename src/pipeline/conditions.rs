@@ -16,6 +16,7 @@ use crate::domain::refusal::ConditionRefusal;
 use crate::domain::trusted::TrustedDevice;
 use crate::policy::condition::{Condition, Requirement};
 use crate::policy::known::Known;
+use crate::policy::mode::Mode;
 use crate::policy::rights::Right;
 use crate::policy::roles::PermissionId;
 
@@ -54,12 +55,29 @@ impl<'t> Circumstances<'t> {
         self.tenancy
     }
 
-    /// The first that does not hold.
+    /// The first that does not hold, of those that decide.
     pub(super) fn failing<'r>(
         &self,
         requirements: &'r [Requirement],
     ) -> Option<(&'r Requirement, ConditionRefusal)> {
-        requirements.iter().find_map(|requirement| {
+        self.failing_in(Mode::Enforce, requirements).next()
+    }
+
+    /// Those that do not hold, and are only tried.
+    pub(super) fn failing_in_shadow<'r>(
+        &self,
+        requirements: &'r [Requirement],
+    ) -> impl Iterator<Item = (&'r Requirement, ConditionRefusal)> {
+        self.failing_in(Mode::Shadow, requirements)
+    }
+
+    fn failing_in<'r>(
+        &self,
+        mode: Mode,
+        requirements: &'r [Requirement],
+    ) -> impl Iterator<Item = (&'r Requirement, ConditionRefusal)> {
+        let of_mode = requirements.iter().filter(move |requirement| requirement.mode == mode);
+        of_mode.filter_map(|requirement| {
             self.hold(&requirement.condition).err().map(|refusal| (requirement, refusal))
         })
     }

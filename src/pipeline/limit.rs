@@ -17,9 +17,11 @@ use crate::domain::known::Outage;
 use crate::domain::login::AccountHash;
 use crate::domain::refusal::Refusal;
 use crate::policy::limits::{After, Limit, RateSource, Scope};
+use crate::policy::mode::Mode;
 use crate::policy::quotas::Quota;
 
 use super::isolate::Isolated;
+use super::shadow::ShadowLimit;
 use super::trace::{Stage, Trace};
 use super::upstream::Passed;
 
@@ -30,6 +32,8 @@ pub struct Chargeable {
     charge: Charge,
     /// What is charged once the answer is known.
     dues: Option<Box<Dues>>,
+    /// What is charged by itself, once the request was admitted.
+    shadow: Vec<ShadowLimit>,
     /// Whether its quotas were judged, or it has none.
     judged: bool,
 }
@@ -60,6 +64,7 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
     trace.enter(Stage::Limit);
     let mut charge = Charge::default();
     let mut dues: Option<Box<Dues>> = None;
+    let mut shadow = Vec::new();
     for limit in isolated.limits() {
         if limit.scope == Scope::Account {
             trace.note(Some(&limit.source), || {
@@ -75,15 +80,28 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
         };
         let cost = limit.cost.of(&isolated.shape);
         let rate = rate(limit, cost, trace);
-        trace.cost = trace.cost.max(cost.get());
+        let tried = limit.mode == Mode::Shadow;
+        if !tried {
+            trace.cost = trace.cost.max(cost.get());
+        }
         trace.note(Some(&limit.source), || {
             format!(
-                "limit `{}`: {} token(s) of {} per {} ms, burst {}",
-                limit.name, cost, rate.tokens, rate.period_millis, rate.burst
+                "{}limit `{}`: {} token(s) of {} per {} ms, burst {}",
+                if tried { "in shadow: " } else { "" },
+                limit.name,
+                cost,
+                rate.tokens,
+                rate.period_millis,
+                rate.burst
             )
         });
         let bucket = bucket(limit, subject, rate, cost);
-        if let Some(due) = due(limit, &bucket) {
+        let due = due(limit, &bucket);
+        if tried {
+            shadow.push(ShadowLimit::new(limit, bucket, due));
+            continue;
+        }
+        if let Some(due) = due {
             trace.note(Some(&limit.source), || {
                 format!(
                     "limit `{}`: afterwards {} token(s) a second and {} a MiB",
@@ -97,13 +115,18 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
         charge.buckets.push(bucket);
     }
     let judged = isolated.route.quotas.is_empty() || trace.organization.is_none();
-    Chargeable { isolated, charge, dues, judged }
+    Chargeable { isolated, charge, dues, shadow, judged }
 }
 
 impl Chargeable {
     /// What is to be charged. Empty: nothing, and any store grants it.
     pub fn charge(&self) -> &Charge {
         &self.charge
+    }
+
+    /// The limits in shadow that it would be charged to.
+    pub fn shadow(&self) -> &[ShadowLimit] {
+        &self.shadow
     }
 
     /// The quotas of its route.
@@ -130,7 +153,7 @@ impl Chargeable {
             ChargeAnswer::Granted { balances } => {
                 trace.limits = states(&self.charge, &balances);
                 trace.enter(Stage::Upstream);
-                Ok(Settled::Passed(Box::new(Passed::new(self.isolated, self.dues))))
+                Ok(Settled::Passed(Box::new(Passed::new(self.isolated, self.dues, self.shadow))))
             }
             ChargeAnswer::Refused { bucket, retry_after, penalty, balances } => {
                 trace.limits = states(&self.charge, &balances);
@@ -166,7 +189,7 @@ impl Chargeable {
             .collect();
         if here.is_empty() {
             trace.enter(Stage::Upstream);
-            return Ok(Settled::Passed(Box::new(Passed::new(self.isolated, None))));
+            return Ok(Settled::Passed(Box::new(Passed::new(self.isolated, None, self.shadow))));
         }
         self.charge = Charge { buckets: here };
         if let Some(dues) = &mut self.dues {
@@ -187,7 +210,12 @@ pub fn of_account(passed: &mut Passed, account: AccountHash, trace: &Trace) -> C
         let cost = limit.cost.base;
         let rate = rate(&limit, cost, trace);
         let bucket = bucket(&limit, Subject::Account(account), rate, cost);
-        if let Some(due) = due(&limit, &bucket) {
+        let due = due(&limit, &bucket);
+        if limit.mode == Mode::Shadow {
+            passed.tries(ShadowLimit::new(&limit, bucket, due));
+            continue;
+        }
+        if let Some(due) = due {
             passed.owes(due);
         }
         charge.buckets.push(bucket);

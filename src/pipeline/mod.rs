@@ -38,6 +38,7 @@ pub mod login;
 mod quota;
 pub mod response;
 pub mod route;
+pub mod shadow;
 pub mod tenant;
 pub mod trace;
 pub mod upstream;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::domain::known::Outage;
 use crate::domain::refusal::Refusal;
 use crate::domain::usage::{OrganizationUse, Payer};
-use crate::policy::quotas::{AfterCrash, Milestone, Quota, Reached, Verdict};
+use crate::domain::would::PolicyKind;
+use crate::policy::quotas::{AfterCrash, Milestone, Mode, Quota, Reached, Verdict};
 
 use super::limit::Chargeable;
 use super::trace::Trace;
@@ -36,14 +37,20 @@ impl Chargeable {
             };
             let verdict = quota.judge(amount, trace.cost, known);
             trace.note(Some(&quota.source), || noted(quota, amount, known));
-            all.strict |= quota.after_crash == AfterCrash::Strict;
+            let tried = quota.mode == Mode::Shadow;
+            all.strict |= !tried && quota.after_crash == AfterCrash::Strict;
             match verdict {
+                Verdict::Within { .. } if tried => {}
                 Verdict::Within { used, reached, near } => {
                     all.near |= near;
                     if reached > 0 {
                         let quota = Arc::clone(quota);
                         all.milestones.push(Milestone { quota, percent: reached, used, amount });
                     }
+                }
+                Verdict::Exceeded if tried => would_refuse(quota, &exceeded(quota, known), trace),
+                Verdict::Unknown if tried => {
+                    would_refuse(quota, &Refusal::Unavailable(Outage::Usage), trace);
                 }
                 Verdict::Exceeded => {
                     trace.decided_by = Some(quota.source.clone());
@@ -73,6 +80,10 @@ fn noted(quota: &Quota, amount: NonZeroU64, known: Option<&OrganizationUse>) -> 
         }
         None => format!("quota `{name}`: nobody knows what is used of {amount} {of} of the {per}"),
     }
+}
+
+fn would_refuse(quota: &Quota, refusal: &Refusal, trace: &mut Trace) {
+    trace.would_have(PolicyKind::Quota, &quota.name, &quota.source, refusal);
 }
 
 fn exceeded(quota: &Quota, known: Option<&OrganizationUse>) -> Refusal {

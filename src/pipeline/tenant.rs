@@ -22,6 +22,7 @@ use crate::policy::Snapshot;
 use crate::policy::identity::IdentityPolicy;
 use crate::policy::known::Known;
 use crate::policy::limits::{Limit, Scope};
+use crate::policy::mode::Mode;
 use crate::policy::rights::{NoRights, Rights};
 use crate::policy::roles::Role;
 use crate::policy::route::{TeamSource, TenantRule, TenantSource};
@@ -257,7 +258,8 @@ enum Standing {
 fn own_limit(key: &MachineKey, snapshot: &Snapshot) -> Result<Option<Arc<Limit>>, ()> {
     let Some(name) = &key.limit else { return Ok(None) };
     let limit = snapshot.limits.get(name).filter(|limit| limit.scope != Scope::User);
-    limit.map(|limit| Some(Arc::clone(limit))).ok_or(())
+    let limit = limit.ok_or(())?;
+    Ok((limit.mode != Mode::Off).then(|| Arc::clone(limit)))
 }
 
 /// The organization that the sources agree on, if any names one.

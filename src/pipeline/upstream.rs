@@ -13,6 +13,7 @@ use crate::policy::upstream::Upstream;
 
 use super::body::BodyGate;
 use super::isolate::{Fields, Forward, Isolated};
+use super::shadow::ShadowLimit;
 
 pub mod mint;
 
@@ -21,6 +22,7 @@ pub mod mint;
 pub struct Passed {
     isolated: Isolated,
     dues: Option<Box<Dues>>,
+    shadow: Vec<ShadowLimit>,
 }
 
 /// What the upstream learns of the caller.
@@ -35,8 +37,12 @@ pub enum IdentityPlan {
 }
 
 impl Passed {
-    pub(super) fn new(isolated: Isolated, dues: Option<Box<Dues>>) -> Self {
-        Self { isolated, dues }
+    pub(super) fn new(
+        isolated: Isolated,
+        dues: Option<Box<Dues>>,
+        shadow: Vec<ShadowLimit>,
+    ) -> Self {
+        Self { isolated, dues, shadow }
     }
 
     /// What it is charged once its answer is known.
@@ -48,6 +54,25 @@ impl Passed {
     pub(super) fn owes(&mut self, due: Due) {
         let dues = self.dues.get_or_insert_with(|| Box::new(Dues { all: Vec::new(), here: false }));
         dues.all.push(due);
+    }
+
+    /// The limits in shadow that are to be charged, once and each by itself, when nothing more can
+    /// refuse it.
+    pub fn take_shadow_limits(&mut self) -> Vec<ShadowLimit> {
+        std::mem::take(&mut self.shadow)
+    }
+
+    /// One more of them.
+    pub(super) fn tries(&mut self, limit: ShadowLimit) {
+        self.shadow.push(limit);
+    }
+
+    /// A limit in shadow is charged once more when the answer is known. Not where this node counts by
+    /// its share while the store is away: what was charged there was charged to no share.
+    pub fn owes_in_shadow(&mut self, due: Due) {
+        if !self.dues.as_ref().is_some_and(|dues| dues.here) {
+            self.owes(due);
+        }
     }
 
     /// The limits that it is charged to.

@@ -13,11 +13,17 @@ use jiff::tz::TimeZone;
 
 use crate::domain::source::Source;
 
+use super::mode::Mode;
+
 /// A condition, and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
     /// What must hold.
     pub condition: Condition,
+    /// What states it: `route rest`, `role admin`, `gate payments`.
+    pub of: Arc<str>,
+    /// Whether it decides; one that is off is not compiled.
+    pub mode: Mode,
     /// Where it was written.
     pub source: Source,
 }

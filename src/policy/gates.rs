@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::condition::Requirement;
+use super::mode::Mode;
 use super::roles::{PermissionId, PermissionPattern, RoleTable};
 
 /// A gate as it was written.
@@ -18,6 +19,8 @@ pub struct GateDefinition {
     pub permissions: Vec<PermissionPattern>,
     /// What opens it: all of it.
     pub requires: Vec<Requirement>,
+    /// Whether it decides.
+    pub mode: Mode,
 }
 
 /// All gates, compiled.
@@ -35,7 +38,7 @@ impl Gates {
         }
         let requires = |permission: &str| -> Box<[Requirement]> {
             let closing = gates.iter().filter(|gate| gate.closes(permission));
-            closing.flat_map(|gate| gate.requires.iter().cloned()).collect()
+            closing.flat_map(GateDefinition::in_force).collect()
         };
         let by_permission = roles.permissions().map(|(_, name)| requires(name)).collect();
         Self { gates, by_permission }
@@ -58,6 +61,18 @@ impl Gates {
 }
 
 impl GateDefinition {
+    /// Its conditions, none of which decides where the gate does not.
+    fn in_force(&self) -> Vec<Requirement> {
+        match self.mode {
+            Mode::Enforce => self.requires.clone(),
+            Mode::Shadow => {
+                let tried = |of: &Requirement| Requirement { mode: Mode::Shadow, ..of.clone() };
+                self.requires.iter().map(tried).collect()
+            }
+            Mode::Off => Vec::new(),
+        }
+    }
+
     /// Whether the gate closes the permission `resource:action`.
     pub fn closes(&self, permission: &str) -> bool {
         let Some((resource, action)) = permission.split_once(':') else { return false };
@@ -82,7 +97,13 @@ mod tests {
         GateDefinition {
             name: name.into(),
             permissions: permissions.iter().filter_map(|p| PermissionPattern::parse(p)).collect(),
-            requires: vec![Requirement { condition, source: Source::built_in() }],
+            requires: vec![Requirement {
+                condition,
+                of: name.into(),
+                mode: Mode::Enforce,
+                source: Source::built_in(),
+            }],
+            mode: Mode::Enforce,
         }
     }
 

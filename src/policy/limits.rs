@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::domain::charge::{Penalty, Rate, Shape, WhenAway};
 use crate::domain::source::Source;
 
+use super::mode::Mode;
+
 /// One limit of the policy.
 #[derive(Debug, Clone)]
 pub struct Limit {
@@ -20,6 +22,8 @@ pub struct Limit {
     pub cost: Cost,
     /// What happens while the shared store is away.
     pub when_away: WhenAway,
+    /// Whether it decides.
+    pub mode: Mode,
     /// What becomes of callers that come back too early, again and again.
     pub penalty: Option<Arc<Penalty>>,
     /// Where it was written.

@@ -69,6 +69,10 @@ pub enum Mode {
     Hard,
     /// They are served; events and the ledger tell.
     Soft,
+    /// They are served; their records say that a hard quota would have refused them.
+    Shadow,
+    /// There is no such quota; it is under no route.
+    Off,
 }
 
 /// What happens while the ledger is away.
@@ -106,6 +110,8 @@ impl Mode {
         match self {
             Self::Hard => "hard",
             Self::Soft => "soft",
+            Self::Shadow => "shadow",
+            Self::Off => "off",
         }
     }
 }
@@ -209,7 +215,7 @@ impl Quota {
         };
         let amount = amount.get();
         let after = self.used(known).saturating_add(self.brings(cost));
-        if after > amount && self.mode == Mode::Hard {
+        if after > amount && matches!(self.mode, Mode::Hard | Mode::Shadow) {
             return Verdict::Exceeded;
         }
         let percent = u128::from(after) * 100 / u128::from(amount);

@@ -38,6 +38,8 @@ pub struct Route {
     pub team: Vec<TeamSource>,
     /// What the caller must be allowed to do.
     pub permission: PermissionRule,
+    /// What callers would be asked for besides, were it enforced.
+    pub shadow_permission: Option<ShadowPermission>,
     /// What else must hold.
     pub conditions: Vec<Requirement>,
     /// What the request is charged to.
@@ -221,6 +223,15 @@ pub enum PermissionRule {
     Table(Arc<str>),
     /// `call` on the function in this capture of the path.
     Function(Arc<str>),
+}
+
+/// A permission that is tried before it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShadowPermission {
+    /// The permission.
+    pub permission: PermissionId,
+    /// Where it was written.
+    pub source: Source,
 }
 
 /// Which decisions are written to the audit log.

@@ -29,6 +29,7 @@ use super::context::Context;
 use super::gateway::Gateway;
 use super::handshake::Handshake;
 use super::logins;
+use super::shadow;
 use super::sockets::Opener;
 use super::uses;
 
@@ -102,6 +103,7 @@ pub(super) async fn admit(
             return Err(Refusal::Unavailable(Outage::Usage).into());
         }
     }
+    shadow::charge(gateway, ctx, &mut passed);
     ctx.passed = Some(passed);
     Ok(())
 }

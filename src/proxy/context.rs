@@ -18,6 +18,7 @@ use super::gateway::{AtWork, Generation};
 use super::logins::AtLogin;
 use super::pool::{Chosen, Pool, Tried};
 use super::record;
+use super::shadow::Pending;
 use super::sockets::Open;
 
 /// The request's state. Boxed, so that the futures of idle connections stay small.
@@ -52,6 +53,8 @@ pub(super) struct Context {
     pub(super) place_of_user: Option<Permit<UserId>>,
     /// What it takes of its organization's quotas, until it is over.
     pub(super) reserved: Option<Reserved>,
+    /// Limits in shadow whose charges were sent.
+    pub(super) tried_limits: Pending,
     /// Its place among the WebSockets, where it is one.
     pub(super) socket: Option<Open>,
     /// The attempt to sign in, where it is one.
@@ -91,6 +94,7 @@ impl Context {
             place: None,
             place_of_user: None,
             reserved: None,
+            tried_limits: Pending::new(),
             socket: None,
             login: None,
             _at_work: at_work,

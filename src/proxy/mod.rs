@@ -27,6 +27,7 @@ mod respond;
 pub mod sample;
 mod security;
 mod server;
+mod shadow;
 mod sign_out;
 mod sockets;
 mod uses;

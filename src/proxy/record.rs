@@ -22,6 +22,7 @@ use crate::telemetry::stages::StageTimer;
 use super::context::Context;
 use super::gateway::Gateway;
 use super::security;
+use super::shadow;
 
 /// The trace of a new request; one in some is timed.
 pub(super) fn trace(gateway: &Gateway, entropy: u128) -> Trace {
@@ -70,6 +71,7 @@ pub(super) fn finished(
     if let Some(code) = refused {
         gateway.metrics.requests.refused(code);
     }
+    shadow::collect(gateway, ctx);
     gateway.metrics.requests.would_refuse(&ctx.trace.would);
     let security = security::event(ctx);
     if let Some(event) = &security {

@@ -164,6 +164,8 @@ pub struct RequestMetrics {
     stages: Histograms<StageLabel>,
     refusals: IntCounterVec,
     would_refuse: IntCounterVec,
+    /// Limits in shadow of which nobody knows what they would have done.
+    pub shadow_unknown: IntCounter,
     escapes: Counters<(ResourceLabel, Place)>,
     callers: Counters<PrincipalKind>,
     /// Requests with a machine's key that was revoked.
@@ -213,6 +215,11 @@ impl RequestMetrics {
             )?,
             refusals,
             would_refuse,
+            shadow_unknown: counter(
+                registry,
+                "tollgate_shadow_limits_unknown_total",
+                "Limits in shadow that were not answered: the store was away, or later than the answer.",
+            )?,
             escapes: Counters::register(
                 registry,
                 "tollgate_tenant_escapes_total",

@@ -238,6 +238,19 @@ impl World {
         }
     }
 
+    /// What became known of a request up to its charge.
+    pub(crate) fn judged(&self, request: &Request) -> (Trace, Chargeable) {
+        let mut trace = Trace::new();
+        let chargeable = self.chargeable(request, &mut trace).unwrap();
+        (trace, chargeable)
+    }
+
+    /// What policies in shadow would have refused of a request that passes.
+    pub(crate) fn would(&self, request: &Request) -> Vec<String> {
+        let (trace, _) = self.judged(request);
+        trace.would.iter().map(|would| format!("{would} {}", would.source)).collect()
+    }
+
     /// Settles a request while the store of limits is away.
     pub(crate) fn settle_away(&self, request: &Request) -> Result<Settled, Refusal> {
         let mut trace = Trace::new();

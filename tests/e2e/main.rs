@@ -31,6 +31,7 @@ mod refusals;
 mod rotation;
 mod row_security;
 mod sessions;
+mod shadow;
 mod sign_on;
 mod supabase;
 mod usage;

@@ -8,6 +8,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::would::WouldHave;
 use crate::pipeline::response::DirectAnswer;
 use crate::pipeline::{Stage, Trace};
+use crate::policy::mode::Mode;
 
 use super::compare::Piece;
 
@@ -107,6 +108,7 @@ pub(super) struct LimitReport {
     pub(super) period_millis: u32,
     pub(super) burst: u32,
     pub(super) when_away: &'static str,
+    pub(super) mode: &'static str,
     pub(super) source: Option<String>,
 }
 
@@ -211,7 +213,7 @@ pub(super) fn role(trace: &Trace) -> Option<RoleReport> {
         .map(|role| RoleReport { name: role.name.to_string(), source: role.source.to_string() })
 }
 
-pub(super) fn limit(bucket: &BucketCharge, source: Option<String>) -> LimitReport {
+pub(super) fn limit(bucket: &BucketCharge, mode: Mode, source: Option<String>) -> LimitReport {
     LimitReport {
         limit: bucket.limit.to_string(),
         subject: subject(&bucket.subject),
@@ -224,6 +226,7 @@ pub(super) fn limit(bucket: &BucketCharge, source: Option<String>) -> LimitRepor
             WhenAway::Closed => "closed",
             WhenAway::Open => "open",
         },
+        mode: mode.as_str(),
         source,
     }
 }

@@ -92,9 +92,10 @@ fn stages(report: &Report, out: &mut String) -> fmt::Result {
 
 fn write_limit(limit: &LimitReport, out: &mut String) -> fmt::Result {
     let source = limit.source.as_ref().map(|source| format!("  [{source}]")).unwrap_or_default();
+    let tried = if limit.mode == "shadow" { ", in shadow: by itself, refusing nobody" } else { "" };
     writeln!(
         out,
-        "  {}: {} of {}, for {} ({}/{}; {} when the store is away){source}",
+        "  {}: {} of {}, for {} ({}/{}; {} when the store is away{tried}){source}",
         limit.limit,
         limit.cost,
         limit.burst,

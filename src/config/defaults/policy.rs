@@ -33,6 +33,12 @@ pub(in crate::config) const PENALTY_MOST: Preset =
     Preset::new("penalty", "most", "10m", "after eight levels; whoever mends it is back soon");
 pub(in crate::config) const PENALTY_FORGET: Preset =
     Preset::new("penalty", "forget", "10m", "as long as the longest wait");
+pub(in crate::config) const LIMIT_MODE: Preset =
+    Preset::new("limit", "mode", "enforce", "what is tried first is tried by choice");
+pub(in crate::config) const CONDITION_MODE: Preset =
+    Preset::new("condition", "mode", "enforce", "what is tried first is tried by choice");
+pub(in crate::config) const GATE_MODE: Preset =
+    Preset::new("gate", "mode", "enforce", "what is tried first is tried by choice");
 pub(in crate::config) const QUOTA_MODE: Preset =
     Preset::new("quota", "mode", "hard", "a quota that stops nobody is one by choice");
 pub(in crate::config) const QUOTA_AFTER_CRASH: Preset = Preset::new(
