@@ -53,6 +53,9 @@ pub enum Command {
     /// Show what each role may do, and who may do something
     #[command(subcommand, after_help = ROLES)]
     Roles(Roles),
+    /// Show whom policies in shadow would have refused
+    #[command(subcommand, after_help = super::shadow::AFTER)]
+    Shadow(super::shadow::Shadow),
     /// List the sessions of users, and end them on all nodes
     #[command(subcommand, after_help = super::sessions::AFTER)]
     Sessions(super::sessions::Sessions),

@@ -23,11 +23,13 @@ mod logins;
 mod migrate;
 mod readiness;
 mod readings;
+mod records;
 mod reload;
 mod roles;
 mod schema;
 mod serve;
 mod sessions;
+mod shadow;
 mod test;
 mod token;
 mod usage;
@@ -56,6 +58,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Roles(arguments) => roles::run(&arguments),
+        Command::Shadow(arguments) => shadow::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Logins(arguments) => logins::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),

@@ -21,6 +21,8 @@ fn every_command_explains_itself_with_examples() {
         "roles",
         "roles matrix",
         "roles who-can",
+        "shadow",
+        "shadow report",
         "sessions",
         "sessions list",
         "sessions revoke",

@@ -32,5 +32,6 @@ mod reload;
 mod reports;
 mod roles;
 mod schema;
+mod shadow;
 mod token;
 mod tool;
