@@ -53,6 +53,8 @@ pub enum Command {
     /// Show what each role may do, and who may do something
     #[command(subcommand, after_help = ROLES)]
     Roles(Roles),
+    /// Show what another configuration would decide differently
+    Diff(super::diff::Diff),
     /// Show whom policies in shadow would have refused
     #[command(subcommand, after_help = super::shadow::AFTER)]
     Shadow(super::shadow::Shadow),

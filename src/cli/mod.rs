@@ -16,6 +16,7 @@ mod assembly;
 mod catalog;
 mod check;
 mod demo;
+mod diff;
 mod explain;
 mod keys;
 mod limits;
@@ -58,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Roles(arguments) => roles::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Shadow(arguments) => shadow::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Logins(arguments) => logins::run(&arguments),
@@ -68,6 +70,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(Done::Well) => ExitCode::SUCCESS,
         Ok(Done::FoundErrors) => ExitCode::from(2),
+        Ok(Done::Differs) => ExitCode::from(3),
         // Who reads the output may stop reading it (`tollgate schema | head`).
         Err(Failure::Failed(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -85,6 +88,8 @@ enum Done {
     Well,
     /// The work was to look for errors, and there are some.
     FoundErrors,
+    /// The work was to compare, and something differs.
+    Differs,
 }
 
 /// Why a command did not do its work.

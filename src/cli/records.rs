@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -52,22 +51,13 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 pub(super) struct Record {
     pub(super) time: String,
     pub(super) request_id: Option<String>,
-    pub(super) client: Option<IpAddr>,
     pub(super) principal: Option<String>,
     pub(super) user: Option<String>,
-    pub(super) impersonated: Option<String>,
     pub(super) api_key: Option<String>,
     pub(super) organization: Option<String>,
-    pub(super) role: Option<String>,
     pub(super) method: String,
     pub(super) path: String,
-    pub(super) route: Option<String>,
     pub(super) decision: Verdict,
-    pub(super) status: u16,
-    pub(super) code: Option<String>,
-    pub(super) permission: Option<String>,
-    pub(super) policy: Option<String>,
-    pub(super) snapshot: Option<String>,
     #[serde(default)]
     pub(super) would: Vec<Would>,
 }

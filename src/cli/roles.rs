@@ -284,7 +284,8 @@ fn conditions(requires: &[Requirement]) -> Vec<String> {
         .collect()
 }
 
-fn condition(requirement: &Requirement) -> String {
+/// What one asks for, in words.
+pub(super) fn condition(requirement: &Requirement) -> String {
     match &requirement.condition {
         Condition::Feature { name, .. } => format!("feature `{name}`"),
         Condition::PlanAtLeast { name, .. } => format!("plan `{name}` or above"),

@@ -215,6 +215,11 @@ impl RoleTable {
         self.separated.iter().find(|apart| apart.roles.iter().all(has))
     }
 
+    /// All pairs of roles that are kept apart.
+    pub fn separations(&self) -> impl Iterator<Item = &Separation> {
+        self.separated.iter()
+    }
+
     /// The permissions that some policy names, in order.
     pub fn permissions(&self) -> impl Iterator<Item = (PermissionId, &Arc<str>)> {
         (0..=u16::MAX).map(PermissionId).zip(&self.names)

@@ -21,6 +21,7 @@ fn every_command_explains_itself_with_examples() {
         "roles",
         "roles matrix",
         "roles who-can",
+        "diff",
         "shadow",
         "shadow report",
         "sessions",

@@ -19,6 +19,7 @@ mod support;
 mod catalog;
 mod check;
 mod demo;
+mod diff;
 mod expectations;
 mod explain;
 mod golden;

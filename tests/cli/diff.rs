@@ -1,0 +1,110 @@
+//! `tollgate diff`: two configurations, and what is decided otherwise.
+
+use crate::golden;
+use crate::support::place::TempDir;
+use crate::tool::{Called, call_in};
+
+const GATEWAY: &str = include_str!("world/gateway.yaml");
+const POLICY: &str = include_str!("world/policy.yaml");
+const DIRECTORY: &str = include_str!("world/directory.yaml");
+
+/// The world beside one in which pieces are replaced.
+fn diff(gateway: &[(&str, &str)], policy: &[(&str, &str)], arguments: &[&str]) -> Called {
+    let replaced = |text: &str, pieces: &[(&str, &str)]| {
+        pieces.iter().fold(text.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        })
+    };
+    let place = TempDir::new();
+    for (side, gateway, policy) in [("a", &[][..], &[][..]), ("b", gateway, policy)] {
+        std::fs::create_dir_all(place.path().join(side)).unwrap();
+        place.write(&format!("{side}/gateway.yaml"), &replaced(GATEWAY, gateway));
+        place.write(&format!("{side}/policy.yaml"), &replaced(POLICY, policy));
+        place.write(&format!("{side}/directory.yaml"), DIRECTORY);
+    }
+    call_in(place.path(), &[&["diff", "a", "b/gateway.yaml"], arguments].concat(), "")
+}
+
+const GATEWAY_PIECES: [(&str, &str); 3] = [
+    ("addresses: [127.0.0.1:15000]", "addresses: [127.0.0.1:15001]"),
+    ("      required_claims: [role]\n", ""),
+    ("directory:\n", "edge: { requests_per_user: 7 }\ndirectory:\n"),
+];
+
+const POLICY_PIECES: [(&str, &str); 13] = [
+    ("plans:\n", "# A line more, and an order that is another.\nplans:\n"),
+    (
+        "  free: { level: 10 }\n  pro: { level: 20 }\n",
+        "  pro: { level: 30 }\n  free: { level: 10 }\n",
+    ),
+    ("permissions: [\"*:read\"]", "permissions: [\"*:read\", events:delete]"),
+    (
+        "permissions: [events:write]\n",
+        "permissions: [venues:write]\n    require: [{ aal: aal2 }]\n",
+    ),
+    ("    rate: 10/s\n    burst: 20\n", "    rate: 20/s\n    burst: 40\n    mode: shadow\n"),
+    (
+        "columns: [id, organization_id, title]",
+        "columns: [id, organization_id, title, price]\n    write: deny",
+    ),
+    (
+        "    tenant: organization_id\n    columns: [id, organization_id, name]",
+        "    global: read\n    columns: [id, name]",
+    ),
+    ("      tickets_venue_fkey: { venue: venues.id }\n", ""),
+    (
+        "  - name: files\n    match: { path: \"/files/{path*}\" }",
+        "  - name: files\n    match: { path: \"/disk/{path*}\", methods: [GET] }",
+    ),
+    (
+        "    credential: user\n    tenant: [header, default]\n    permission: member\n",
+        "    credential: key\n    tenant: none\n",
+    ),
+    (
+        "    permission: { table: table }\n",
+        "    permission: { table: table }\n    require: [{ plan: pro }, { feature: x, mode: shadow }]\n",
+    ),
+    (
+        "match: { path: /internal }\n    close: true\n",
+        "match: { path: /internal }\n    upstream: files\n    credential: service\n    tenant: none\n",
+    ),
+    (
+        "response:\n",
+        "gates: { erasing: { permissions: [events:delete], require: [{ feature: x }] } }\nresponse:\n",
+    ),
+];
+
+#[test]
+fn what_opens_something_is_told_first_with_both_places() {
+    let told = diff(&GATEWAY_PIECES, &POLICY_PIECES, &[]);
+    assert_eq!((told.code, told.err.as_str()), (3, ""));
+    golden::compare("diff", &told.out);
+}
+
+#[test]
+fn a_difference_is_one_object_for_machines() {
+    let told =
+        diff(&[], &[("permissions: [\"*:read\"]", "permissions: [\"events:read\"]")], &["--json"]);
+    assert_eq!(told.code, 3);
+    let json = told.json();
+    assert_eq!(json["differs"], true);
+    let changes = json["changes"].as_array().unwrap();
+    // Members inherit what viewers lose; what administrators may is stated otherwise.
+    let lost: Vec<(&str, &str)> = changes
+        .iter()
+        .map(|of| (of["name"].as_str().unwrap(), of["what"].as_str().unwrap()))
+        .collect();
+    let what = "loses `tickets:read`, `venues:read`";
+    assert_eq!(lost, [("member", what), ("viewer", what)]);
+    assert!(changes.iter().all(|of| of["effect"] == "closes"), "{changes:?}");
+}
+
+#[test]
+fn comments_lines_and_order_are_no_difference() {
+    let moved = ("plans:\n", "# Plans.\n\n\nplans:\n");
+    let told = diff(&[], &[moved], &[]);
+    assert_eq!((told.code, told.out.as_str()), (0, "nothing that is decided differs\n"));
+    let wrong = diff(&[], &[("permission: member", "permission: membre")], &[]);
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+}
