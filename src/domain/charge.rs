@@ -133,6 +133,14 @@ pub struct Dues {
     pub here: bool,
 }
 
+impl Dues {
+    /// The most that any of them charges for an answer, in tokens, rounded up.
+    pub fn cost(&self, took: Duration, bytes: u64) -> u64 {
+        let micros = self.all.iter().map(|due| due.micros(took, bytes)).max();
+        micros.unwrap_or(0).div_ceil(1_000_000)
+    }
+}
+
 /// One bucket of [`Dues`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {

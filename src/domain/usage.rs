@@ -100,7 +100,8 @@ pub struct Used {
     pub bytes_in: u64,
     /// Bytes of the bodies of their answers, without heads.
     pub bytes_out: u64,
-    /// Cost units: for each request the highest cost that a limit stated for it, 1 where none did.
+    /// Cost units: for each request the highest cost that a limit stated for it, 1 where none did;
+    /// and the highest that one charged for its answer.
     pub cost: u64,
 }
 

@@ -83,9 +83,9 @@ pub(super) fn finished(
             ctx.generation.node.directory().machine_key_used(key.id, ctx.started);
         }
     }
-    settled(gateway, session, ctx);
+    let late = settled(gateway, session, ctx);
     audit(gateway, session, ctx, security, took);
-    metered(gateway, session, ctx);
+    metered(gateway, session, ctx, late);
     let trace = &ctx.trace;
     // The fields are worked out only where the line is wanted.
     tracing::info!(
@@ -125,19 +125,20 @@ pub(super) fn finished(
 }
 
 /// Charges what is charged by the answer: for the time until its head came, or until nobody waited for
-/// it any more, and for its body. What was sent nowhere costs nothing more.
-fn settled(gateway: &Gateway, session: &Session, ctx: &Context) {
-    let Some(dues) = ctx.passed.as_ref().and_then(|passed| passed.dues()) else { return };
-    let Some(attempt) = &ctx.attempt else { return };
+/// it any more, and for its body. What was sent nowhere costs nothing more. Returns the cost.
+fn settled(gateway: &Gateway, session: &Session, ctx: &Context) -> u64 {
+    let Some(dues) = ctx.passed.as_ref().and_then(|passed| passed.dues()) else { return 0 };
+    let Some(attempt) = &ctx.attempt else { return 0 };
     let now = gateway.now();
     let took = ctx.upstream_took.unwrap_or_else(|| now.since(attempt.began));
     let bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
     gateway.limits.settle(dues, took, bytes, now);
+    dues.cost(took, bytes)
 }
 
 /// Counts a request that was admitted, whatever became of it then, on the account of its caller in
-/// its organization; what is for no organization is on nobody's.
-fn metered(gateway: &Gateway, session: &Session, ctx: &mut Context) {
+/// its organization; what is for no organization is on nobody's. `late` is what its answer cost.
+fn metered(gateway: &Gateway, session: &Session, ctx: &mut Context, late: u64) {
     let reserved = ctx.reserved.take();
     // What was reserved and not admitted goes back.
     let (Some(usage), Some(_)) = (&gateway.usage, &ctx.passed) else { return };
@@ -147,7 +148,7 @@ fn metered(gateway: &Gateway, session: &Session, ctx: &mut Context) {
         calls: 1,
         bytes_in: bytes(session.body_bytes_read()),
         bytes_out: bytes(session.body_bytes_sent()),
-        cost: u64::from(ctx.trace.cost),
+        cost: u64::from(ctx.trace.cost).saturating_add(late),
     };
     let consumer = Consumer::of(ctx.trace.principal.as_ref());
     match reserved {

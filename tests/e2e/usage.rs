@@ -265,6 +265,32 @@ async fn a_hard_quota_ends_at_its_last_call_over_restarts_and_on_all_nodes() {
 }
 
 #[tokio::test]
+async fn what_answers_cost_is_in_the_ledger_and_uses_up_quotas() {
+    let ledger = ledger().await;
+    let postgres = Postgres::start().await;
+    let upstream = PostgRest::start(&postgres, UPSTREAM_SECRET).await;
+    let draft = under_quota(&upstream, &ledger, "per: month, of: cost, amount: 100");
+    let policy = std::fs::read_to_string(draft.dir().join("policy.yaml")).unwrap();
+    // A token for each byte.
+    let limit = "rate: 1000000/s, burst: 1000000, cost: { base: 2, per_mebibyte: 1048576 } }";
+    let policy = policy.replace("rate: 10000/h }", limit);
+    assert!(policy.contains(limit), "{policy}");
+    draft.write("policy.yaml", &policy);
+    let gateway = draft.start().await;
+    let answer = status(&gateway, ALICE).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let refused = eventually("the end of the answer", async || {
+        let answer = status(&gateway, ALICE).await;
+        (answer.status == 429).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.json()["code"], "quota_exceeded");
+    let line = eventually("the ledger", async || usage(&gateway, &[]).await.pop()).await;
+    let told = |key: &str| line[key].as_u64().unwrap();
+    assert_eq!(told("cost"), 2 * told("calls") + told("bytes_out"), "{line}");
+}
+
+#[tokio::test]
 async fn a_quota_says_whether_requests_pass_while_nothing_is_known_and_a_soft_one_lets_them() {
     let mut ledger = ledger().await;
     let postgres = Postgres::start().await;
