@@ -136,7 +136,8 @@ pub struct Dues {
 impl Dues {
     /// The most that any of them charges for an answer, in tokens, rounded up.
     pub fn cost(&self, took: Duration, bytes: u64) -> u64 {
-        let micros = self.all.iter().map(|due| due.micros(took, bytes)).max();
+        let enforced = self.all.iter().filter(|due| !due.shadow);
+        let micros = enforced.map(|due| due.micros(took, bytes)).max();
         micros.unwrap_or(0).div_ceil(1_000_000)
     }
 }
@@ -152,6 +153,8 @@ pub struct Due {
     pub per_mebibyte: u32,
     /// Tokens that the bucket can owe.
     pub most: NonZeroU32,
+    /// Whether its limit is in shadow: then it is no cost of the request.
+    pub shadow: bool,
 }
 
 impl Due {
@@ -195,4 +198,32 @@ pub struct Balance {
     pub remaining: u32,
     /// Until the bucket is full again.
     pub full_in: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(per_second: u32, per_mebibyte: u32, shadow: bool) -> Due {
+        let one = NonZeroU32::MIN;
+        let bucket = BucketCharge {
+            limit: Arc::from("some"),
+            subject: Subject::Account(AccountHash(1)),
+            rate: Rate { tokens: one, period_millis: one, burst: one },
+            cost: one,
+            when_away: WhenAway::Closed,
+            penalty: None,
+        };
+        Due { bucket, per_second, per_mebibyte, most: one, shadow }
+    }
+
+    #[test]
+    fn an_answer_costs_what_the_dearest_limit_charges_that_is_no_shadow() {
+        let all = vec![due(10, 0, false), due(2, 4, false), due(1_000, 1_000, true)];
+        let dues = Dues { all, here: false };
+        for (millis, bytes, cost) in [(0, 0, 0), (1, 0, 1), (1_000, 0, 10), (0, 3 << 20, 12)] {
+            assert_eq!(dues.cost(Duration::from_millis(millis), bytes), cost, "{millis} {bytes}");
+        }
+        assert_eq!(Dues { all: Vec::new(), here: false }.cost(Duration::MAX, u64::MAX), 0);
+    }
 }

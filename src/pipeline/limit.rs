@@ -282,7 +282,8 @@ fn bucket(limit: &Limit, subject: Subject, rate: Rate, cost: NonZeroU32) -> Buck
 fn due(limit: &Limit, bucket: &BucketCharge) -> Option<Due> {
     let After { per_second, per_mebibyte, most } = limit.cost.after?;
     let (bucket, most) = (bucket.clone(), most.unwrap_or(bucket.rate.burst));
-    Some(Due { bucket, per_second, per_mebibyte, most })
+    let shadow = limit.mode == Mode::Shadow;
+    Some(Due { bucket, per_second, per_mebibyte, most, shadow })
 }
 
 fn refusal(limit: Arc<str>, retry_after: Duration, penalty: u8) -> Refusal {

@@ -22,7 +22,8 @@ const TOKEN: u64 = 1_000_000;
 
 /// A token for each second that the answer took.
 pub(crate) fn by_the_second(bucket: &BucketCharge, most: u32) -> Dues {
-    let due = Due { bucket: bucket.clone(), per_second: 1, per_mebibyte: 0, most: number(most) };
+    let most = number(most);
+    let due = Due { bucket: bucket.clone(), per_second: 1, per_mebibyte: 0, most, shadow: false };
     Dues { all: vec![due], here: false }
 }
 
