@@ -18,7 +18,7 @@ use tollgate::domain::head::Arrival;
 use tollgate::domain::organization::{MemberStatus, Membership, MoreRights};
 use tollgate::domain::permission::PermissionPattern;
 use tollgate::pipeline::tenant::Tenanted;
-use tollgate::pipeline::{Stop, Trace, authenticate, authorize, edge, route, tenant};
+use tollgate::pipeline::{Stop, Trace, authenticate, authorize, edge, route, rules, tenant};
 use tollgate::policy::Snapshot;
 use tollgate::policy::rights::{Right, Rights};
 use tollgate::policy::roles::{PermissionId, RoleTable};
@@ -199,7 +199,8 @@ fn tenanted<'h>(
     let mut way = || -> Result<Tenanted<'h>, Stop> {
         let edged = edge::admit(&arrival, &snapshot.edge, &mut trace, now)?;
         let routed = route::find(edged, snapshot, &mut trace)?;
-        let authenticated = authenticate::prove(routed, snapshot, &facts, &mut trace, now)?;
+        let screened = rules::of_request(routed, snapshot, &mut trace, now)?;
+        let authenticated = authenticate::prove(screened, snapshot, &facts, &mut trace, now)?;
         tenant::settle(authenticated, snapshot, &facts, &mut trace, now)
     };
     way().map_err(|stop| anyhow::anyhow!("{}: {stop:?}", asked.target))

@@ -9,6 +9,7 @@ mod gateway;
 mod known;
 mod requests;
 mod rights;
+mod ruled;
 mod usage;
 
 use std::hint::black_box;
@@ -25,7 +26,7 @@ use tollgate::domain::clock::{Clock, Now};
 use tollgate::domain::directory::DirectoryData;
 use tollgate::domain::head::Arrival;
 use tollgate::pipeline::{
-    Stop, Trace, authenticate, authorize, decide, edge, isolate, route, tenant,
+    Stop, Trace, authenticate, authorize, decide, edge, isolate, route, rules, tenant,
 };
 use tollgate::policy::Snapshot;
 use tollgate::stores::directory::{Directory, FileDirectory};
@@ -49,6 +50,7 @@ fn main() -> Result<()> {
     })?;
     bodies::measure(&mut criterion)?;
     requests::measure(&mut criterion)?;
+    ruled::measure(&mut criterion)?;
     usage::measure(&mut criterion)?;
     criterion.final_summary();
     Ok(())
@@ -162,14 +164,16 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
     bench.measure(&mut group, "edge to authenticate", |arrival, trace, now| {
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
-        black_box(authenticate::prove(routed, snapshot, &Facts::new(node, now), trace, now)?);
+        let screened = rules::of_request(routed, snapshot, trace, now)?;
+        black_box(authenticate::prove(screened, snapshot, &Facts::new(node, now), trace, now)?);
         Ok(())
     });
     bench.measure(&mut group, "edge to tenant", |arrival, trace, now| {
         let facts = Facts::new(node, now);
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
-        let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
+        let screened = rules::of_request(routed, snapshot, trace, now)?;
+        let authenticated = authenticate::prove(screened, snapshot, &facts, trace, now)?;
         black_box(tenant::settle(authenticated, snapshot, &facts, trace, now)?);
         Ok(())
     });
@@ -177,7 +181,8 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         let facts = Facts::new(node, now);
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
-        let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
+        let screened = rules::of_request(routed, snapshot, trace, now)?;
+        let authenticated = authenticate::prove(screened, snapshot, &facts, trace, now)?;
         let tenanted = tenant::settle(authenticated, snapshot, &facts, trace, now)?;
         black_box(authorize::check(tenanted, snapshot, &facts, trace, now)?);
         Ok(())
@@ -186,10 +191,12 @@ fn stages(criterion: &mut Criterion, bench: &Bench) {
         let facts = Facts::new(node, now);
         let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
         let routed = route::find(edged, snapshot, trace)?;
-        let authenticated = authenticate::prove(routed, snapshot, &facts, trace, now)?;
+        let screened = rules::of_request(routed, snapshot, trace, now)?;
+        let authenticated = authenticate::prove(screened, snapshot, &facts, trace, now)?;
         let tenanted = tenant::settle(authenticated, snapshot, &facts, trace, now)?;
         let authorized = authorize::check(tenanted, snapshot, &facts, trace, now)?;
-        black_box(isolate::confine(authorized, snapshot, trace)?);
+        let cleared = rules::of_caller(authorized, snapshot, trace, now)?;
+        black_box(isolate::confine(cleared, snapshot, trace)?);
         Ok(())
     });
     bench.measure(&mut group, "decide", |arrival, trace, now| {

@@ -637,6 +637,8 @@ pub enum FileKind {
     Gateway,
     /// Roles, plans, limits, routes, tables
     Policy,
+    /// Conditions, and what becomes of requests that meet them
+    Rules,
     /// Organizations and members
     Directory,
     /// Requests, and what is to become of each

@@ -9,6 +9,7 @@ pub(super) fn run(arguments: &Schema) -> Result<Done, Failure> {
     let schema = match arguments.kind {
         FileKind::Gateway => schema::gateway(),
         FileKind::Policy => schema::policy(),
+        FileKind::Rules => schema::rules(),
         FileKind::Directory => schema::directory(),
         FileKind::Test => schema::test(),
     };

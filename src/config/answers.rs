@@ -172,7 +172,7 @@ impl Decode for Origins {
     }
 }
 
-struct Origin(Box<str>);
+pub(super) struct Origin(pub(super) Box<str>);
 
 impl Decode for Origin {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {

@@ -41,6 +41,7 @@ use super::policies::{
 use super::quotas::{self, QuotaFields};
 use super::resolve;
 use super::routes::{PermissionFields, RouteFields, Target};
+use super::rules::{self, RuleFields};
 use super::sign_on::passed_on;
 use super::upstreams::UpstreamFields;
 use super::yaml::Span;
@@ -68,6 +69,8 @@ pub(super) struct Joined {
     pub(super) caps: Caps,
     pub(super) routes: Vec<At<RouteFields>>,
     response: ResponsePolicy,
+    /// Of rule files, in their order.
+    pub(super) rules: Vec<At<RuleFields>>,
     /// What the gateway file says of trusted devices.
     pub(super) trusting: Trusting,
 }
@@ -92,6 +95,7 @@ pub(super) fn join(files: Vec<PolicyFile>, trusting: Trusting, cx: &mut Context<
         caps: Caps::default(),
         routes: Vec::new(),
         response: ResponsePolicy::default(),
+        rules: Vec::new(),
         trusting,
     };
     let mut schema: Option<Span> = None;
@@ -232,10 +236,12 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
         complete: !cx.failed(),
     };
     let routes = resolve::routes(joined, &whole, cx);
+    let named = rules::compile::Whole { upstreams: upstreams.as_deref(), limits: &limits };
+    let rules = rules::compile::compile(&joined.rules, &named, cx);
     let upstreams = upstreams?;
     unused(joined, &upstreams, machines, cx);
     if let Some(identity) = &identity {
-        passed_on(identity, &joined.routes, &upstreams, cx);
+        passed_on(identity, &joined.routes, &joined.rules, &upstreams, cx);
     }
     Some(Snapshot {
         version: SnapshotVersion(Arc::from("")),
@@ -250,6 +256,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
         catalog,
         upstreams: upstreams.into_iter().map(|(upstream, _)| upstream).collect(),
         routes: RouteTable::new(routes),
+        rules,
         response,
     })
 }
@@ -564,7 +571,10 @@ fn unused(
         })
     };
     for (upstream, span) in upstreams {
-        if !passages().any(|passage| passage.upstream.value == upstream.name) {
+        let named = |name: &Name| rules::compile::names(&joined.rules).any(|other| other == name);
+        if !named(&upstream.name)
+            && !passages().any(|passage| passage.upstream.value == upstream.name)
+        {
             cx.warning(*span, format!("no route leads to the upstream `{}`", upstream.name))
                 .hint("add a route, or remove it");
         }
@@ -579,6 +589,7 @@ fn unused(
         // Keys of machines name limits of their own.
         let of_keys = machines && limit.value.scope == Scope::Key;
         if !of_keys
+            && !rules::compile::names(&joined.rules).any(|charged| charged == name)
             && !passages().any(|passage| passage.limits.iter().any(|used| used.value == *name))
         {
             cx.warning(limit.span, format!("no route is charged to the limit `{name}`"))

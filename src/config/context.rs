@@ -248,6 +248,11 @@ impl<'a> Context<'a> {
         Source { file, line: span.line, column: span.column }
     }
 
+    /// The text of the file that something stands in, as it is written.
+    pub(super) fn text(&self, span: Span) -> &str {
+        self.opened.get(usize::from(span.file)).map_or("", |file| file.text.as_str())
+    }
+
     fn name(&self, file: u16) -> Arc<str> {
         self.opened.get(usize::from(file)).map(|file| file.name.clone()).unwrap_or_default()
     }

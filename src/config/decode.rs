@@ -189,6 +189,14 @@ impl<'t, 'c> Table<'t, 'c> {
         self.entry(key).map_or(self.span, |entry| entry.span)
     }
 
+    /// Whether no key at all is there, not even one that nobody asks for.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.mode {
+            Mode::Read { entries, .. } => entries.is_empty(),
+            Mode::Describe { .. } => true,
+        }
+    }
+
     /// Whether the key is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()

@@ -6,6 +6,7 @@ mod gateway;
 mod identity;
 mod logins;
 mod policy;
+mod rules;
 mod upstreams;
 
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ pub(super) use self::gateway::*;
 pub(super) use self::identity::*;
 pub(super) use self::logins::*;
 pub(super) use self::policy::*;
+pub(super) use self::rules::*;
 pub(super) use self::upstreams::*;
 use super::yaml::{self, Kind, Node};
 
@@ -68,6 +70,7 @@ pub const ALL: &[Preset] = &[
     TEST_FROM,
     TEST_AT,
     TEST_HOST,
+    TEST_ANSWERS,
     HTTP2,
     THREADS,
     DRAIN,
@@ -222,6 +225,14 @@ pub const ALL: &[Preset] = &[
     STUFFING_WINDOW,
     STUFFING_ADDRESS_FAILURES,
     STUFFING_SEVERITY,
+    RULE_PHASE,
+    RULE_MODE,
+    DENY_STATUS,
+    DENY_CODE,
+    DENY_MESSAGE,
+    REDIRECT_STATUS,
+    DIVERT_SHARE,
+    RULE_SEVERITY,
     CORS_METHODS,
     CORS_CREDENTIALS,
     CORS_MAX_AGE,

@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::HeaderName;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
@@ -45,6 +46,7 @@ pub(super) struct Gateway {
     pub(super) metering: Option<MeteringSettings>,
     pub(super) log: Option<LogSettings>,
     pub(super) policies: Vec<At<FilePath>>,
+    pub(super) rules: Vec<At<FilePath>>,
 }
 
 /// Where the directory is.
@@ -86,6 +88,10 @@ impl Fields for Gateway {
                 )
                 .map(|filled| filled.0)
                 .unwrap_or_default(),
+            rules: table.some(
+                "rules",
+                "Rule files, seen from this file; `*` stands for any text in a file's name.",
+            ),
         })
     }
 }
@@ -162,6 +168,11 @@ impl Fields for EdgePolicy {
             &preset::TRUSTED_PROXIES,
             "Proxies whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` count.",
         );
+        let country_header = table.optional::<HeaderName>(
+            "country_header",
+            "The field in which trusted proxies name the client's country, such as `cf-ipcountry`, \
+             for rules; from others it is taken off.",
+        );
         let max_header_bytes = table.or::<SmallSize>(
             "max_header_bytes",
             &preset::MAX_HEADER_BYTES,
@@ -214,6 +225,7 @@ impl Fields for EdgePolicy {
         );
         Some(Self {
             trusted_proxies: trusted_proxies?,
+            country_header,
             max_header_bytes: max_header_bytes?.0,
             max_header_count: max_header_count?.get(),
             max_target_bytes: max_target_bytes?.0,

@@ -25,6 +25,7 @@ use super::machines::Keys;
 use super::policies::PolicyFile;
 use super::problem::{Problem, Problems};
 use super::quotas;
+use super::rules::{self, RuleFile};
 use super::settings::{
     DirectorySettings, LimitStoreSettings, Listener, PostgresDirectory, Settings,
 };
@@ -110,9 +111,14 @@ pub(super) fn read(
     let root = cx.open(path, named_at, Interpolation::On)?;
     let gateway = Gateway::decode(&root, cx)?;
     let mut policies = Vec::new();
-    for (path, span) in policy_files(&gateway.policies, cx) {
+    for (path, span) in named_files(&gateway.policies, cx) {
         let node = cx.open(&path, Some(span), Interpolation::Off);
         policies.extend(node.and_then(|node| PolicyFile::decode(&node, cx)));
+    }
+    let mut rule_files = Vec::new();
+    for (path, span) in named_files(&gateway.rules, cx) {
+        let node = cx.open(&path, Some(span), Interpolation::Off);
+        rule_files.extend(node.and_then(|node| RuleFile::decode(&node, cx)));
     }
     let directory = match gateway.directory {
         Some(DirectoryFields::File(At { value, span })) => cx
@@ -124,7 +130,8 @@ pub(super) fn read(
     };
     let identity = gateway.identity.as_ref();
     let trusting = identity.map_or(Trusting::Unclear, |identity| identity.trusting);
-    let joined = compile::join(policies, trusting, cx);
+    let mut joined = compile::join(policies, trusting, cx);
+    joined.rules = rules::compile::join(rule_files, cx);
     let machines = identity.is_none_or(|identity| identity.machines);
     let names = Names {
         plans: joined.plans.keys().cloned().collect(),
@@ -216,7 +223,7 @@ enum Directory {
 }
 
 /// The files that the patterns name, each once, in the order of the patterns.
-fn policy_files(patterns: &[At<FilePath>], cx: &mut Context<'_>) -> Vec<(PathBuf, Span)> {
+fn named_files(patterns: &[At<FilePath>], cx: &mut Context<'_>) -> Vec<(PathBuf, Span)> {
     let mut out: Vec<(PathBuf, Span)> = Vec::new();
     for At { value: FilePath(pattern), span } in patterns {
         let shown = pattern.display();

@@ -33,6 +33,7 @@ mod quotas;
 mod redis_place;
 mod resolve;
 mod routes;
+mod rules;
 pub mod schema;
 mod sessions;
 pub mod settings;

@@ -1,4 +1,4 @@
-//! JSON Schema of the four kinds of file, described by the same functions that read them.
+//! JSON Schema of the five kinds of file, described by the same functions that read them.
 //!
 //! May import nothing of other rooms.
 
@@ -8,6 +8,7 @@ use super::decode::{Decode, Fields, Shapes};
 use super::directory::DirectoryFile;
 use super::gateway::Gateway;
 use super::policies::PolicyFile;
+use super::rules::RuleFile;
 use super::suite::SuiteFields;
 
 /// The schema of `gateway.yaml`, in which `${…}` may stand for any value.
@@ -25,6 +26,11 @@ pub fn gateway() -> Value {
 /// The schema of policy files.
 pub fn policy() -> Value {
     schema::<PolicyFile>()
+}
+
+/// The schema of rule files.
+pub fn rules() -> Value {
+    schema::<RuleFile>()
 }
 
 /// The schema of directory files.

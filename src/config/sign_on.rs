@@ -24,6 +24,7 @@ use super::decode::{At, Decode, Fields, Filled, Name, Shapes, Table, expected, n
 use super::defaults as preset;
 use super::leaf::{Text, word, words};
 use super::routes::{ClaimPath, RouteFields, Target};
+use super::rules::{self, RuleFields};
 use super::yaml::{Kind, Node, Span};
 
 /// Lines of one mapping, or domains of one issuer.
@@ -482,6 +483,7 @@ pub(super) fn organizations_exist(
 pub(super) fn passed_on(
     identity: &IdentityPolicy,
     routes: &[At<RouteFields>],
+    rules: &[At<RuleFields>],
     upstreams: &[(Arc<Upstream>, Span)],
     cx: &mut Context<'_>,
 ) {
@@ -497,7 +499,11 @@ pub(super) fn passed_on(
             }
             Target::Closed => false,
         });
-        if reached && matches!(upstream.identity, UpstreamIdentity::PassThrough { .. }) {
+        // A rule leads there from another upstream that a route leads to.
+        let diverted = rules::compile::names(rules).any(|name| *name == upstream.name);
+        if (reached || diverted)
+            && matches!(upstream.identity, UpstreamIdentity::PassThrough { .. })
+        {
             let message = format!(
                 "`{}` is sent tokens of `{}` as they are, and could take its users for others",
                 upstream.name, issuer.name

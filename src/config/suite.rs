@@ -66,6 +66,8 @@ pub struct Case {
     pub used: BTreeMap<Arc<str>, u64>,
     /// What does not answer.
     pub away: Vec<Outage>,
+    /// The status of the upstream's answer, for the rules that see it.
+    pub answers: u16,
     /// What is to become of it.
     pub expected: Expected,
 }
@@ -135,11 +137,19 @@ pub struct Expected {
     pub answer: FieldsExpected,
     /// The kinds of security events that it is.
     pub events: Option<Vec<Arc<str>>>,
+    /// The rules that it meets, in the order in which they are tried.
+    pub rules: Option<Vec<Arc<str>>>,
 }
 
 impl Expected {
     fn just(verdict: Verdict) -> Self {
-        Self { verdict, permission: None, answer: FieldsExpected::default(), events: None }
+        Self {
+            verdict,
+            permission: None,
+            answer: FieldsExpected::default(),
+            events: None,
+            rules: None,
+        }
     }
 
     /// Sent on, in whatever form.
@@ -222,6 +232,8 @@ pub enum Deciding {
     Quota(Arc<str>),
     /// A limit.
     Limit(Arc<str>),
+    /// A rule.
+    Rule(Arc<str>),
     /// The line whose place ends so.
     Line(Arc<str>),
 }

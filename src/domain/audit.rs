@@ -3,6 +3,7 @@
 //! Made by the shell from the request's trace, kept by the audit log. Pure data; imports no other
 //! room. A record holds no token, no query and no body.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::known::MembershipChange;
 use super::login::{AccountHash, LoginAlarm};
 use super::principal::PrincipalKind;
 use super::refusal::Refusal;
+use super::rule::{RuleEvent, RuleTold};
 use super::source::Source;
 use super::trusted::DeviceId;
 use super::would::{WouldHave, WouldHaves};
@@ -60,13 +62,17 @@ pub struct AuditRecord {
     /// What the client was answered.
     pub status: StatusCode,
     /// The code of the refusal.
-    pub code: Option<&'static str>,
+    pub code: Option<Cow<'static, str>>,
     /// The level of the penalty that refused, if one did.
     pub penalty: Option<u8>,
     /// What makes the decision a security event, if it is one.
     pub security: Option<SecurityEvent>,
     /// What policies in shadow would have refused.
     pub would: WouldHaves,
+    /// The rules that the request met.
+    pub rules: Vec<RuleTold>,
+    /// The tags that rules gave it.
+    pub tags: Vec<Arc<str>>,
     /// The permission that was looked at, `resource:action`.
     pub permission: Option<Arc<str>>,
     /// The line of policy that decided.
@@ -114,10 +120,12 @@ pub enum Attempt {
     RevokedKey,
     /// Too many failed logins, and for which account the last of them was.
     Login(LoginAlarm, Option<AccountHash>),
+    /// What a rule of the policy looks for.
+    Rule(Arc<RuleEvent>),
 }
 
 /// How bad a security event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Honest clients do this at times: a request may be on its way while its session ends.
@@ -163,13 +171,19 @@ impl SecurityEvent {
         Self { severity, stage, attempt: Attempt::Login(alarm, account) }
     }
 
+    /// What a rule of the policy looks for.
+    pub fn of_rule(event: &Arc<RuleEvent>, stage: &'static str) -> Self {
+        Self { severity: event.severity, stage, attempt: Attempt::Rule(Arc::clone(event)) }
+    }
+
     /// The kind of event.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         match &self.attempt {
             Attempt::TenantEscape(_) => "tenant_escape",
             Attempt::RevokedSession => "revoked_session",
             Attempt::RevokedKey => "revoked_key",
             Attempt::Login(alarm, _) => alarm.as_str(),
+            Attempt::Rule(event) => &event.kind,
         }
     }
 }
@@ -195,6 +209,10 @@ impl Serialize for SecurityEvent {
             Attempt::RevokedSession | Attempt::RevokedKey => return map.end(),
             Attempt::Login(alarm, account) => {
                 login_entries(alarm, *account, &mut map)?;
+                return map.end();
+            }
+            Attempt::Rule(event) => {
+                map.serialize_entry("rule", event.rule.as_ref())?;
                 return map.end();
             }
         };
@@ -261,11 +279,13 @@ impl AuditRecord {
             route: self.route.as_deref(),
             decision: self.decision,
             status: self.status.as_u16(),
-            code: self.code,
+            code: self.code.as_deref(),
             penalty: self.penalty,
             security: self.security.as_ref(),
             would: self.would.as_slice(),
             would_more: self.would.more(),
+            rules: &self.rules,
+            tags: &self.tags,
             permission: self.permission.as_deref(),
             policy: self.policy.as_ref(),
             snapshot: self.snapshot.as_deref(),
@@ -311,7 +331,7 @@ pub struct AuditLine<'a> {
     decision: Decision,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
+    code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     penalty: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -320,6 +340,10 @@ pub struct AuditLine<'a> {
     would: &'a [WouldHave],
     #[serde(skip_serializing_if = "none")]
     would_more: u32,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    rules: &'a [RuleTold],
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "texts")]
+    tags: &'a [Arc<str>],
     #[serde(skip_serializing_if = "Option::is_none")]
     permission: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
@@ -334,6 +358,10 @@ pub struct AuditLine<'a> {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn none(count: &u32) -> bool {
     *count == 0
+}
+
+fn texts<S: Serializer>(texts: &[Arc<str>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(texts.iter().map(AsRef::<str>::as_ref))
 }
 
 fn shown<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -402,10 +430,12 @@ mod tests {
             route: Some(Arc::from("rest")),
             decision: Decision::Refused,
             status: StatusCode::FORBIDDEN,
-            code: Some("permission_denied"),
+            code: Some("permission_denied".into()),
             penalty: None,
             security: None,
             would: WouldHaves::default(),
+            rules: Vec::new(),
+            tags: Vec::new(),
             permission: Some(Arc::from("events:write")),
             policy: Some(Source { file: Arc::from("policies/base.yaml"), line: 7, column: 3 }),
             snapshot: None,

@@ -64,6 +64,14 @@ impl Principal {
         }
     }
 
+    /// The token, if it is a user.
+    pub fn token(&self) -> Option<&Arc<VerifiedToken>> {
+        match self {
+            Self::User { token, .. } => Some(token),
+            Self::Service { .. } | Self::Machine { .. } | Self::Anonymous => None,
+        }
+    }
+
     /// The key, if it is a machine.
     pub fn machine(&self) -> Option<&Arc<MachineKey>> {
         match self {

@@ -3,6 +3,7 @@
 //! The public text never depends on the request; the private cause ([`std::fmt::Display`]) goes to
 //! the log and the audit record, next to the request id that the caller was told.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use http::StatusCode;
 use super::escape::TenantEscape;
 use super::known::Outage;
 use super::login::LoginRefusal;
+use super::rule::Denial;
 
 /// A decision that ends a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +68,17 @@ pub enum Refusal {
         /// What it tried to reach in another organization, if it did: a security event.
         tenant_escape: Option<Box<TenantEscape>>,
         /// For the log: may name tables and columns, never values.
+        cause: Box<str>,
+    },
+    /// A rule of the policy refuses it.
+    #[error("rule `{}` refuses: {}", .0.rule, .0.code)]
+    Rule(Arc<Denial>),
+    /// The condition of a rule that refuses could not be worked out.
+    #[error("rule `{rule}` could not be evaluated: {cause}")]
+    RuleFailed {
+        /// The rule.
+        rule: Arc<str>,
+        /// For the log: never a value of the request.
         cause: Box<str>,
     },
     /// A bucket has too little.
@@ -349,18 +362,40 @@ pub enum UpstreamFault {
 
 /// What the caller is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PublicAnswer {
+pub struct PublicAnswer<'r> {
     /// The status.
     pub status: StatusCode,
     /// The stable code.
-    pub code: &'static str,
+    pub code: &'r str,
     /// The constant text.
-    pub message: &'static str,
+    pub message: &'r str,
 }
 
 impl Refusal {
     /// The one mapping from a refusal to what the caller is told.
-    pub fn public(&self) -> PublicAnswer {
+    pub fn public(&self) -> PublicAnswer<'_> {
+        match self {
+            Self::Rule(denial) => {
+                PublicAnswer { status: denial.status, code: &denial.code, message: &denial.message }
+            }
+            other => other.constant(),
+        }
+    }
+
+    /// The code that the caller is told, for records.
+    pub fn code(&self) -> Cow<'static, str> {
+        match self {
+            Self::Rule(denial) => Cow::Owned(denial.code.to_string()),
+            other => Cow::Borrowed(other.label()),
+        }
+    }
+
+    /// The same for metrics: all codes that rules state are one, so that their number is bounded.
+    pub fn label(&self) -> &'static str {
+        self.constant().code
+    }
+
+    fn constant(&self) -> PublicAnswer<'static> {
         let (status, code, message) = match self {
             Self::Edge(edge) => edge.public(),
             Self::NoRoute => (404, "route_not_found", "there is nothing at this path"),
@@ -425,6 +460,10 @@ impl Refusal {
             ),
             Self::Isolation { status, code, message, .. } => {
                 return PublicAnswer { status: *status, code, message };
+            }
+            Self::Rule(_) => (403, "rule_denied", "a rule of this gateway refuses the request"),
+            Self::RuleFailed { .. } => {
+                (403, "rule_failed", "a rule of this gateway could not judge the request")
             }
             Self::RateLimited { .. } => (429, "rate_limited", "too many requests, slow down"),
             Self::Penalized { .. } => (
@@ -510,6 +549,8 @@ impl Refusal {
             | Self::Login(_)
             | Self::TrustDevice
             | Self::Isolation { .. }
+            | Self::Rule(_)
+            | Self::RuleFailed { .. }
             | Self::RateLimited { .. }
             | Self::Penalized { .. }
             | Self::QuotaExceeded { .. }
@@ -528,6 +569,7 @@ impl Refusal {
             }
             Self::QuotaExceeded { resets_in, .. } => Some(*resets_in),
             Self::Login(refusal) => refusal.retry_after(),
+            Self::Rule(denial) => denial.retry_after,
             Self::Unavailable(_)
             | Self::TooManyConcurrent(_)
             | Self::Upstream(UpstreamFault::NoAddress) => Some(Duration::from_secs(1)),

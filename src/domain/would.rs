@@ -76,7 +76,7 @@ impl WouldHave {
         refusal: &Refusal,
     ) -> Self {
         let public = refusal.public();
-        Self { policy, name, source, stage, code: public.code.into(), status: public.status }
+        Self { policy, name, source, stage, code: refusal.code(), status: public.status }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::policy::route::CredentialRule;
 
 use super::Stop;
 use super::route::Routed;
+use super::rules::Screened;
 use super::trace::{Stage, Trace};
 
 mod claims;
@@ -39,7 +40,7 @@ use verify::fault;
 /// Proof of who calls.
 #[derive(Debug)]
 pub struct Authenticated<'h> {
-    routed: Routed<'h>,
+    screened: Screened<'h>,
     proven: Proven,
 }
 
@@ -55,7 +56,12 @@ struct Proven {
 impl<'h> Authenticated<'h> {
     /// The request, as the stage before left it.
     pub fn routed(&self) -> &Routed<'h> {
-        &self.routed
+        self.screened.routed()
+    }
+
+    /// What rules have done to it so far.
+    pub(super) fn screened(&self) -> &Screened<'h> {
+        &self.screened
     }
 
     /// Who calls.
@@ -81,18 +87,19 @@ impl<'h> Authenticated<'h> {
 
 /// Proves who calls, as far as the route asks for it.
 pub fn prove<'h>(
-    routed: Routed<'h>,
+    screened: Screened<'h>,
     snapshot: &Snapshot,
     known: &dyn Known,
     trace: &mut Trace,
     now: Now,
 ) -> Result<Authenticated<'h>, Stop> {
     trace.enter(Stage::Authenticate);
+    let routed = screened.routed();
     let route = Arc::clone(routed.route());
     if route.credential == CredentialRule::Open {
         trace.principal = Some(Principal::Anonymous);
         trace.note(Some(&route.source), || "the route is open; credentials are not read".into());
-        return Ok(Authenticated { routed, proven: Proven::nobody() });
+        return Ok(Authenticated { screened, proven: Proven::nobody() });
     }
     trace.decided_by = Some(route.source.clone());
     let judge = Judge {
@@ -111,7 +118,7 @@ pub fn prove<'h>(
         let key = proven.api_key.as_ref().map(|key| format!(", API key `{key}`"));
         format!("the caller is {kind}{user}{}", key.unwrap_or_default())
     });
-    Ok(Authenticated { routed, proven })
+    Ok(Authenticated { screened, proven })
 }
 
 /// Whether the route is content with such a caller.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use crate::domain::clock::Now;
+use crate::domain::fields::is_spoofable;
 use crate::domain::head::{Arrival, TRACEPARENT, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::domain::ids::RequestId;
 use crate::domain::refusal::{EdgeRefusal, Refusal};
@@ -29,6 +30,7 @@ pub struct Edged<'h> {
     path: &'h str,
     query: Option<&'h str>,
     client: IpAddr,
+    country: Option<&'h str>,
     secure: bool,
     websocket: bool,
     strip: Strip,
@@ -71,6 +73,11 @@ impl<'h> Edged<'h> {
     /// The client's address.
     pub fn client(&self) -> IpAddr {
         self.client
+    }
+
+    /// The client's country, where a trusted proxy has named it.
+    pub fn country(&self) -> Option<&'h str> {
+        self.country
     }
 
     /// Whether the client used TLS, to us or to a trusted proxy.
@@ -120,6 +127,8 @@ pub fn admit<'h>(
         (true, Some(proto)) => proto.as_bytes().eq_ignore_ascii_case(b"https"),
         (true, None) | (false, _) => arrival.secure,
     };
+    let country = policy.country_header.as_ref().filter(|_| trusted);
+    let country = country.and_then(|name| headers.get(name)?.to_str().ok());
     trace.note(None, || format!("one reading of the head; client address {client}"));
     Ok(Edged {
         method: arrival.method,
@@ -129,9 +138,10 @@ pub fn admit<'h>(
         path,
         query,
         client,
+        country,
         secure,
         websocket,
-        strip: spoofable(headers, websocket),
+        strip: spoofable(headers, websocket, policy.country_header.as_ref().filter(|_| !trusted)),
     })
 }
 
@@ -318,9 +328,10 @@ fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Fields that carry identity or routing inside, hop-by-hop fields (RFC 9110 section 7.6.1), and
 /// what `Connection` names.
-fn spoofable(headers: &HeaderMap, websocket: bool) -> Strip {
-    let mut strip: Strip =
-        headers.keys().filter(|name| is_spoofable(name.as_str(), websocket)).cloned().collect();
+fn spoofable(headers: &HeaderMap, websocket: bool, country: Option<&HeaderName>) -> Strip {
+    let spoofed =
+        |name: &&HeaderName| is_spoofable(name.as_str(), websocket) || Some(*name) == country;
+    let mut strip: Strip = headers.keys().filter(spoofed).cloned().collect();
     for named in connection_names(headers) {
         let kept = websocket && named.eq_ignore_ascii_case("upgrade");
         match HeaderName::from_bytes(named.as_bytes()) {
@@ -331,49 +342,6 @@ fn spoofable(headers: &HeaderMap, websocket: bool) -> Strip {
         }
     }
     strip
-}
-
-fn is_spoofable(name: &str, websocket: bool) -> bool {
-    const EXACT: [&str; 23] = [
-        "forwarded",
-        "x-forwarded",
-        "x-real-ip",
-        "x-client-ip",
-        "client-ip",
-        "true-client-ip",
-        "cf-connecting-ip",
-        "x-cluster-client-ip",
-        "x-host",
-        "x-user-id",
-        "x-team-id",
-        "x-trust-device",
-        "x-trusted-device",
-        "x-remote-user",
-        "remote-user",
-        "x-rewrite-url",
-        "x-http-method-override",
-        "x-http-method",
-        "x-method-override",
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authorization",
-        "http2-settings",
-    ];
-    const PREFIXES: [&str; 5] =
-        ["x-tollgate-", "x-organization-", "x-impersonate-", "x-forwarded-", "x-original-"];
-    match name {
-        "upgrade" | "connection" => !websocket,
-        "te" | "trailer" => true,
-        _ if !name.starts_with(['c', 'f', 'h', 'k', 'p', 'r', 't', 'x']) => false,
-        _ if name.contains('_') => {
-            // Servers that turn `-` into `_` take the two for the same field.
-            let plain = name.replace('_', "-");
-            plain == X_REQUEST_ID.as_str()
-                || EXACT.contains(&plain.as_str())
-                || PREFIXES.iter().any(|p| plain.starts_with(p))
-        }
-        _ => EXACT.contains(&name) || PREFIXES.iter().any(|p| name.starts_with(p)),
-    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use super::body::BodyGate;
 use super::devices;
 use super::edge::Strip;
 use super::login::Login;
+use super::rules::{Changes, Cleared, Kept};
 use super::tenant::Tenancy;
 use super::trace::{Stage, Trace};
 use super::upstream::IdentityPlan;
@@ -48,14 +49,20 @@ pub struct Isolated {
     pub(super) shape: Shape,
     /// A limit that is charged besides those of the route.
     pub(super) own_limit: Option<Arc<Limit>>,
+    /// What rules have done to it.
+    pub(super) changes: Changes,
+    /// What rules that see the answer are shown of the request.
+    pub(super) kept: Option<Box<Kept>>,
 }
 
 impl Isolated {
     /// What the request is charged to, each once.
     pub(super) fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
-        let listed = &self.route.limits;
+        let charged = self.changes.limits(&self.route.limits);
         let own = self.own_limit.iter();
-        listed.iter().chain(own.filter(|own| !listed.iter().any(|limit| limit.name == own.name)))
+        charged.chain(own.filter(|own| {
+            !self.changes.limits(&self.route.limits).any(|limit| limit.name == own.name)
+        }))
     }
 }
 
@@ -73,18 +80,19 @@ pub enum Forward {
 
 /// Confines the request.
 pub fn confine(
-    authorized: Authorized<'_>,
+    cleared: Cleared<'_>,
     snapshot: &Snapshot,
     trace: &mut Trace,
 ) -> Result<Isolated, Refusal> {
     trace.enter(Stage::Isolate);
+    let authorized = cleared.authorized();
     let tenanted = authorized.tenanted();
     let routed = tenanted.authenticated().routed();
-    let (route, upstream) = (routed.route(), routed.upstream());
+    let (route, upstream) = (routed.route(), cleared.upstream());
     trace.decided_by = Some(route.source.clone());
     let method = routed.method();
     let websocket = routed.edged().websocket();
-    if authorized.tenanted().acts_as().is_some()
+    if tenanted.acts_as().is_some()
         && matches!(upstream.identity, UpstreamIdentity::PassThrough { .. })
     {
         // It would be told the caller's own name.
@@ -97,39 +105,50 @@ pub fn confine(
     if websocket && tenanted.authenticated().principal().machine().is_some() {
         return Err(no_websocket("an upgrade with the key of a machine"));
     }
-    let identity = identity_plan(&authorized);
+    let identity = identity_plan(authorized, upstream);
     let confined = match upstream.kind {
         UpstreamKind::Postgrest => {
             let tenancy = tenanted.tenancy();
             let tenancy = tenancy.ok_or(Refusal::Internal("a database route without a tenant"))?;
-            rest(&authorized, tenancy, snapshot, trace)?
+            rest(authorized, tenancy, snapshot, trace)?
         }
         UpstreamKind::Auth
         | UpstreamKind::Storage
         | UpstreamKind::Realtime
         | UpstreamKind::Functions
-        | UpstreamKind::Http => plain(&authorized, snapshot)?,
+        | UpstreamKind::Http => plain(authorized, upstream, snapshot)?,
     };
-    let mut set = confined.set;
-    common_fields(&authorized, trace, &mut set);
+    let (mut set, mut forward) = (confined.set, confined.forward);
+    common_fields(authorized, upstream, trace, &mut set);
+    if let Some(edits) = cleared.changes().fields() {
+        if let Forward::AllBut(strip) = &mut forward {
+            strip.extend(edits.remove.iter().cloned());
+        }
+        set.extend(edits.set.iter().cloned());
+    }
     let target = match upstream.path_prefix.as_ref() {
         "" => confined.target,
         prefix => [prefix, &confined.target].concat(),
     };
     let upstream_kind = upstream.kind;
     let (route, upstream) = (Arc::clone(route), Arc::clone(upstream));
+    let own_limit = tenanted.tenancy().and_then(|tenancy| tenancy.own_limit().cloned());
     trace.decided_by = None;
+    let method = method.clone();
+    let (changes, kept) = cleared.left(snapshot);
     Ok(Isolated {
         route,
         upstream,
+        changes,
+        kept,
         target,
-        forward: confined.forward,
+        forward,
         set,
         identity,
         body: confined.body,
         shape: confined.shape,
         websocket,
-        own_limit: tenanted.tenancy().and_then(|tenancy| tenancy.own_limit().cloned()),
+        own_limit,
         idempotent: match upstream_kind {
             // A DELETE with a limit removes other rows when it is repeated.
             UpstreamKind::Postgrest => method.is_safe(),
@@ -203,9 +222,12 @@ pub(super) fn isolation_refusal(refusal: RestRefusal) -> Refusal {
 }
 
 /// Any other request: as it came, without what only the gateway may send.
-fn plain(authorized: &Authorized<'_>, snapshot: &Snapshot) -> Result<Parts, Refusal> {
+fn plain(
+    authorized: &Authorized<'_>,
+    upstream: &Upstream,
+    snapshot: &Snapshot,
+) -> Result<Parts, Refusal> {
     let routed = authorized.tenanted().authenticated().routed();
-    let upstream = routed.upstream();
     let keeps_key = upstream.kind == UpstreamKind::Realtime;
     let query = routed.query().map(|query| {
         if keeps_key { query.into() } else { super::authenticate::without_api_key(query) }
@@ -249,9 +271,13 @@ fn plain(authorized: &Authorized<'_>, snapshot: &Snapshot) -> Result<Parts, Refu
 const COMMON_FIELDS: usize = 8;
 
 /// What every upstream gets from the gateway.
-fn common_fields(authorized: &Authorized<'_>, trace: &Trace, set: &mut Fields) {
+fn common_fields(
+    authorized: &Authorized<'_>,
+    upstream: &Upstream,
+    trace: &Trace,
+    set: &mut Fields,
+) {
     let routed = authorized.tenanted().authenticated().routed();
-    let upstream = routed.upstream();
     let mut put = |name: HeaderName, text: &str| {
         if let Ok(value) = HeaderValue::from_str(text) {
             set.push((name, value));
@@ -288,7 +314,7 @@ fn dotted(address: Ipv4Addr) -> String {
 }
 
 /// What the upstream learns of the caller.
-fn identity_plan(authorized: &Authorized<'_>) -> IdentityPlan {
+fn identity_plan(authorized: &Authorized<'_>, upstream: &Upstream) -> IdentityPlan {
     let tenanted = authorized.tenanted();
     let authenticated = tenanted.authenticated();
     let mint = || {
@@ -312,7 +338,7 @@ fn identity_plan(authorized: &Authorized<'_>) -> IdentityPlan {
             },
         })
     };
-    match &authenticated.routed().upstream().identity {
+    match &upstream.identity {
         UpstreamIdentity::Minted(_) => mint(),
         UpstreamIdentity::PassThrough { translate } => match (authenticated.bearer(), translate) {
             (Some(bearer), _) => IdentityPlan::Bearer(bearer.clone()),

@@ -80,6 +80,7 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
         };
         let cost = limit.cost.of(&isolated.shape);
         let rate = rate(limit, cost, trace);
+        let cost = isolated.changes.costing(cost, rate);
         let tried = limit.mode == Mode::Shadow;
         if !tried {
             trace.cost = trace.cost.max(cost.get());
@@ -209,6 +210,7 @@ pub fn of_account(passed: &mut Passed, account: AccountHash, trace: &Trace) -> C
     for limit in limits {
         let cost = limit.cost.base;
         let rate = rate(&limit, cost, trace);
+        let cost = passed.changes().costing(cost, rate);
         let bucket = bucket(&limit, Subject::Account(account), rate, cost);
         let due = due(&limit, &bucket);
         if limit.mode == Mode::Shadow {

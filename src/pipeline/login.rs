@@ -232,7 +232,11 @@ pub fn spared(refusal: &Refusal) -> Option<Refusal> {
             *retry_after
         }
         Refusal::QuotaExceeded { resets_in, .. } => *resets_in,
+        Refusal::Rule(denial) if denial.status == StatusCode::TOO_MANY_REQUESTS => {
+            denial.retry_after.unwrap_or(SOON)
+        }
         Refusal::TooManyConcurrent(_)
+        | Refusal::RuleFailed { .. }
         | Refusal::LengthRequired(_)
         | Refusal::TooSlow(_)
         | Refusal::Upstream(_)
@@ -250,6 +254,7 @@ pub fn spared(refusal: &Refusal) -> Option<Refusal> {
         | Refusal::Impersonation(_)
         | Refusal::TrustDevice
         | Refusal::Isolation { .. }
+        | Refusal::Rule(_)
         | Refusal::BodyTooLarge { .. } => return None,
     };
     Some(Refusal::Login(LoginRefusal::Refresh { retry_after }))

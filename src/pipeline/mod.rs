@@ -5,12 +5,15 @@
 //!   │
 //!   ▼ edge          one reading of the head, or none; spoofable headers off; client address
 //!   ▼ route         which upstream, which policies
+//!   ▼ rules         of the phase `request`: refuse, redirect, tag, choose
 //!   ▼ authenticate  bearer token, API key                     → who calls
 //!   ▼ tenant        claim, header, host, path, default        → for which organization
 //!   ▼ authorize     roles, grants, denials; conditions       → with which right
+//!   ▼ rules         of the phase `authenticated`; the upstream is chosen now
 //!   ▼ isolate       the PostgREST request, rewritten to that organization's rows, or refused
 //!   ▼ limit         user ∧ organization ∧ key ∧ route ∧ address, all or none
 //!   ▼ upstream      identity in a fresh token, canonical target, body through its gate
+//!   ▼ rules         of the phase `response`: fields of the answer
 //!   ▼ response      CORS, security headers, limits; errors in the client's own shape
 //!   ▼ audit         one record, from whichever stage the request ended in
 //! ```
@@ -38,6 +41,7 @@ pub mod login;
 mod quota;
 pub mod response;
 pub mod route;
+pub mod rules;
 pub mod shadow;
 pub mod tenant;
 pub mod trace;
@@ -64,10 +68,12 @@ pub fn decide(
 ) -> Result<Chargeable, Stop> {
     let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
     let routed = route::find(edged, snapshot, trace)?;
-    let authenticated = authenticate::prove(routed, snapshot, known, trace, now)?;
+    let screened = rules::of_request(routed, snapshot, trace, now)?;
+    let authenticated = authenticate::prove(screened, snapshot, known, trace, now)?;
     let tenanted = tenant::settle(authenticated, snapshot, known, trace, now)?;
     let authorized = authorize::check(tenanted, snapshot, known, trace, now)?;
-    let isolated = isolate::confine(authorized, snapshot, trace)?;
+    let cleared = rules::of_caller(authorized, snapshot, trace, now)?;
+    let isolated = isolate::confine(cleared, snapshot, trace)?;
     Ok(limit::charge(isolated, trace))
 }
 
@@ -78,7 +84,7 @@ pub enum Stop {
     Refused(Refusal),
     /// This node has to find something out first.
     Ask(Question),
-    /// The gateway answers by itself (a CORS preflight).
+    /// The gateway answers by itself (a CORS preflight, a redirect).
     Answered(Box<response::DirectAnswer>),
 }
 

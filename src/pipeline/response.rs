@@ -10,8 +10,10 @@ use smallvec::SmallVec;
 use crate::domain::head::X_REQUEST_ID;
 use crate::domain::refusal::{CredentialFault, Refusal};
 use crate::policy::response::{CorsPolicy, Origins, ResponsePolicy};
+use crate::policy::rules::FieldEdits;
 use crate::policy::upstream::UpstreamKind;
 
+use super::rules::AnswerRuled;
 use super::trace::Trace;
 
 pub mod error_body;
@@ -79,7 +81,7 @@ pub fn refusal(
         // supabase-js reads this field before the body.
         fields.push((
             HeaderName::from_static("x-sb-error-code"),
-            HeaderValue::from_static(public.code),
+            HeaderValue::from_str(public.code).unwrap_or(HeaderValue::from_static("refused")),
         ));
     }
     DirectAnswer { status: public.status, fields, body }
@@ -93,8 +95,25 @@ fn challenge(fault: CredentialFault) -> HeaderValue {
     })
 }
 
+/// The answer that sends a client elsewhere, because a rule says so.
+pub(super) fn redirect(
+    status: StatusCode,
+    location: HeaderValue,
+    policy: &ResponsePolicy,
+    trace: &Trace,
+) -> DirectAnswer {
+    let mut fields = own_fields(policy, trace).set;
+    fields.push((header::LOCATION, location));
+    DirectAnswer { status, fields, body: Bytes::new() }
+}
+
 /// What changes in the answer of an upstream.
-pub fn edits(kind: UpstreamKind, policy: &ResponsePolicy, trace: &Trace) -> Edits {
+pub fn edits(
+    kind: UpstreamKind,
+    policy: &ResponsePolicy,
+    trace: &Trace,
+    ruled: AnswerRuled,
+) -> Edits {
     let mut edits = own_fields(policy, trace);
     edits.remove.extend(policy.remove.iter().cloned());
     edits.remove.push(header::CONNECTION);
@@ -105,6 +124,11 @@ pub fn edits(kind: UpstreamKind, policy: &ResponsePolicy, trace: &Trace) -> Edit
     if policy.cors.is_some() {
         edits.remove.extend(CORS_FIELDS);
     }
+    let FieldEdits { set, remove } = ruled.into_edits();
+    // What a rule takes off, the policy's own `set` does not put back.
+    edits.set.retain(|(name, _)| !remove.contains(name));
+    edits.remove.extend(remove);
+    edits.set.extend(set);
     edits
 }
 

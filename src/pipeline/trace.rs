@@ -12,11 +12,13 @@ use crate::domain::known::MembershipChange;
 use crate::domain::organization::{Organization, TeamName};
 use crate::domain::principal::Principal;
 use crate::domain::refusal::Refusal;
+use crate::domain::rule::{RuleEvent, RuleOutcome, RuleTold};
 use crate::domain::source::Source;
 use crate::domain::trusted::TrustedDevice;
 use crate::domain::would::{PolicyKind, WouldHave, WouldHaves};
 use crate::policy::roles::Role;
 use crate::policy::route::Route;
+use crate::policy::rules::Rule;
 use crate::postgrest::Touched;
 
 use super::limit::LimitState;
@@ -28,12 +30,16 @@ pub enum Stage {
     Edge,
     /// Find the route.
     Route,
+    /// Rules that see the request.
+    RequestRules,
     /// Who calls.
     Authenticate,
     /// For which organization.
     Tenant,
     /// With which right.
     Authorize,
+    /// Rules that see the caller.
+    CallerRules,
     /// Confined to the organization.
     Isolate,
     /// Charged.
@@ -46,12 +52,14 @@ pub enum Stage {
 
 impl Stage {
     /// All, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Edge,
         Self::Route,
+        Self::RequestRules,
         Self::Authenticate,
         Self::Tenant,
         Self::Authorize,
+        Self::CallerRules,
         Self::Isolate,
         Self::Limit,
         Self::Upstream,
@@ -63,9 +71,11 @@ impl Stage {
         match self {
             Self::Edge => "edge",
             Self::Route => "route",
+            Self::RequestRules => "request_rules",
             Self::Authenticate => "authenticate",
             Self::Tenant => "tenant",
             Self::Authorize => "authorize",
+            Self::CallerRules => "caller_rules",
             Self::Isolate => "isolate",
             Self::Limit => "limit",
             Self::Upstream => "upstream",
@@ -94,6 +104,26 @@ pub struct Impersonated {
     pub user: UserId,
     /// Why, as the caller says.
     pub reason: Arc<str>,
+}
+
+/// A rule that a request met, or that could not be evaluated for it.
+#[derive(Debug, Clone)]
+pub struct RuleMet {
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// What became of it.
+    pub outcome: RuleOutcome,
+}
+
+impl RuleMet {
+    /// As the record of the request has it.
+    pub fn told(&self) -> RuleTold {
+        RuleTold {
+            rule: Arc::clone(&self.rule.id),
+            source: self.rule.source.clone(),
+            outcome: self.outcome,
+        }
+    }
 }
 
 /// What an answer says of trusted devices.
@@ -144,6 +174,14 @@ pub struct Trace {
     pub limits: SmallVec<[LimitState; 5]>,
     /// What policies in shadow would have refused.
     pub would: WouldHaves,
+    /// The rules that it met, in the order in which they were tried.
+    pub rules: Vec<RuleMet>,
+    /// The tags that rules gave it.
+    pub tags: Vec<Arc<str>>,
+    /// Whether a rule wants it in the audit log.
+    pub sampled: bool,
+    /// The gravest security event that a rule raised, and the first of those.
+    pub event: Option<Arc<RuleEvent>>,
     /// The stage that is at work, or that ended the request.
     pub stage: Stage,
     /// The line that decided, once the request is refused or passed.
@@ -181,6 +219,10 @@ impl Trace {
             cost: 1,
             limits: SmallVec::new(),
             would: WouldHaves::default(),
+            rules: Vec::new(),
+            tags: Vec::new(),
+            sampled: false,
+            event: None,
             stage: Stage::Edge,
             decided_by: None,
             notes: None,

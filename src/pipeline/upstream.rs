@@ -13,6 +13,7 @@ use crate::policy::upstream::Upstream;
 
 use super::body::BodyGate;
 use super::isolate::{Fields, Forward, Isolated};
+use super::rules::{Changes, Kept};
 use super::shadow::ShadowLimit;
 
 pub mod mint;
@@ -78,6 +79,16 @@ impl Passed {
     /// The limits that it is charged to.
     pub(super) fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
         self.isolated.limits()
+    }
+
+    /// What rules have done to it.
+    pub(super) fn changes(&self) -> &Changes {
+        &self.isolated.changes
+    }
+
+    /// What rules that see the answer are shown of the request, if there are any.
+    pub(super) fn kept(&self) -> Option<&Kept> {
+        self.isolated.kept.as_deref()
     }
 
     /// The route.

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::domain::charge::Rate;
@@ -12,6 +13,9 @@ use crate::domain::charge::Rate;
 pub struct EdgePolicy {
     /// Proxies whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` count.
     pub trusted_proxies: Vec<IpNet>,
+    /// The field in which trusted proxies name the client's country; nobody's word for it counts
+    /// where `None`.
+    pub country_header: Option<HeaderName>,
     /// Cap on the bytes of all header names and values together.
     pub max_header_bytes: u32,
     /// Cap on the number of header fields.

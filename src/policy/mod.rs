@@ -23,6 +23,7 @@ pub mod response;
 pub mod rights;
 pub mod roles;
 pub mod route;
+pub mod rules;
 pub mod sign_on;
 pub mod snapshot;
 pub mod upstream;

@@ -17,6 +17,7 @@ use super::logins::LoginPolicy;
 use super::response::ResponsePolicy;
 use super::roles::RoleTable;
 use super::route::Route;
+use super::rules::RuleBook;
 use super::upstream::Upstream;
 
 /// The first half of the BLAKE3 hash over the files it was compiled from, in hex.
@@ -56,6 +57,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Routes.
     pub routes: RouteTable,
+    /// Rules, by phase, method and path.
+    pub rules: RuleBook,
     /// For answers that no route made.
     pub response: Arc<ResponsePolicy>,
 }

@@ -181,7 +181,8 @@ impl ProxyHttp for Adapter {
         }
         logins::answered(&self.gateway, response, ctx);
         sign_out::answered(session.req_header(), response, ctx);
-        respond::edit(response, ctx)
+        let ruled = respond::ruled(session.req_header(), response, ctx)?;
+        respond::edit(response, ctx, ruled)
     }
 
     fn response_body_filter(

@@ -30,6 +30,7 @@ use crate::stores::logins::Logins;
 use crate::stores::node::{Facts, NodeKnowledge};
 use crate::stores::usage::Usage;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::rules::RuleCounters;
 
 use super::pool::Pools;
 use super::pool::health::Checks;
@@ -96,6 +97,7 @@ pub struct Generation {
     /// What this node knows under it.
     pub node: Arc<NodeKnowledge>,
     pub(super) pools: Pools,
+    pub(super) rules: RuleCounters,
 }
 
 impl Gateway {
@@ -103,7 +105,8 @@ impl Gateway {
     pub fn new(parts: Parts) -> Arc<Self> {
         let pools = Pools::new(&parts.snapshot.upstreams, &Pools::default());
         let checks = Checks::start(&pools, &parts.clock, &parts.background);
-        let generation = Generation { snapshot: parts.snapshot, node: parts.node, pools };
+        let rules = parts.metrics.rules.of(ids(&parts.snapshot));
+        let generation = Generation { snapshot: parts.snapshot, node: parts.node, pools, rules };
         Arc::new(Self {
             current: ArcSwap::from_pointee(generation),
             checks: Mutex::new(checks),
@@ -130,7 +133,8 @@ impl Gateway {
         let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
         let pools = Pools::new(&snapshot.upstreams, &self.current.load().pools);
         *checks = Checks::start(&pools, &self.clock, &self.background);
-        self.current.store(Arc::new(Generation { snapshot, node, pools }));
+        let rules = self.metrics.rules.of(ids(&snapshot));
+        self.current.store(Arc::new(Generation { snapshot, node, pools, rules }));
     }
 
     /// The policy in force.
@@ -203,6 +207,11 @@ impl Generation {
     pub fn without_address(&self, now: Now) -> Vec<Arc<str>> {
         self.pools.without_address(now)
     }
+}
+
+/// The ids of all rules, in the order of their places.
+fn ids(snapshot: &Snapshot) -> impl Iterator<Item = &str> {
+    snapshot.rules.all().iter().map(|rule| rule.id.as_ref())
 }
 
 /// An open connection: counts until it is dropped.

@@ -12,7 +12,7 @@ use crate::domain::audit::{AuditRecord, Decision, SecurityEvent};
 use crate::domain::principal::Principal;
 use crate::domain::refusal::Refusal;
 use crate::domain::usage::{Consumer, Payer, Used};
-use crate::pipeline::trace::Watch;
+use crate::pipeline::trace::{RuleMet, Watch};
 use crate::pipeline::{Stage, Trace};
 use crate::policy::route::AuditRule;
 use crate::policy::upstream::UpstreamKind;
@@ -43,9 +43,11 @@ impl Watch for Stages {
         self.0.entered(match stage {
             Stage::Edge => StageLabel::Edge,
             Stage::Route => StageLabel::Route,
+            Stage::RequestRules => StageLabel::RequestRules,
             Stage::Authenticate => StageLabel::Authenticate,
             Stage::Tenant => StageLabel::Tenant,
             Stage::Authorize => StageLabel::Authorize,
+            Stage::CallerRules => StageLabel::CallerRules,
             Stage::Isolate => StageLabel::Isolate,
             Stage::Limit => StageLabel::Limit,
             Stage::Upstream => StageLabel::Upstream,
@@ -67,12 +69,15 @@ pub(super) fn finished(
     let request = session.req_header();
     let method = MethodClass::from(&request.method);
     gateway.metrics.requests.answered(method, upstream_label(ctx.kind()), class, took);
-    let refused = ctx.refusal.as_ref().map(|refusal| refusal.public().code);
-    if let Some(code) = refused {
-        gateway.metrics.requests.refused(code);
+    let refused = ctx.refusal.as_ref().map(Refusal::code);
+    if let Some(refusal) = &ctx.refusal {
+        gateway.metrics.requests.refused(refusal.label());
     }
     shadow::collect(gateway, ctx);
     gateway.metrics.requests.would_refuse(&ctx.trace.would);
+    for met in &ctx.trace.rules {
+        ctx.generation.rules.met(met.rule.place, met.outcome);
+    }
     let security = security::event(ctx);
     if let Some(event) = &security {
         security::tell(gateway, ctx, event);
@@ -106,9 +111,9 @@ pub(super) fn finished(
             trace.principal.as_ref().and_then(Principal::id),
         principal.acts_as = trace.impersonated.as_ref().map(|of| of.user.as_str()),
         role.name = trace.role.as_ref().map(|role| role.name.as_ref()),
-        refusal.code = refused,
+        refusal.code = refused.as_deref(),
         refusal.cause = ctx.refusal.as_ref().map(tracing::field::display),
-        refusal.stage = refused.map(|_| trace.stage.as_str()),
+        refusal.stage = refused.as_ref().map(|_| trace.stage.as_str()),
         policy.would_refuse =
             (!trace.would.is_empty()).then(|| tracing::field::display(&trace.would)),
         policy.source = trace.decided_by.as_ref().map(tracing::field::display),
@@ -184,6 +189,7 @@ fn audit(
         _ if trace.impersonated.is_some() || trace.trust.is_some() => true,
         // Nobody becomes a member, or another one, unseen.
         _ if trace.membership.is_some() => true,
+        _ if trace.sampled => true,
         AuditRule::All => true,
         AuditRule::WritesAndRefusals => refused || !request.method.is_safe(),
         AuditRule::Refusals => refused,
@@ -212,13 +218,15 @@ fn audit(
         route: route.map(|route| Arc::clone(&route.name)),
         decision: if refused { Decision::Refused } else { Decision::Allowed },
         status: status.unwrap_or_else(gone),
-        code: ctx.refusal.as_ref().map(|refusal| refusal.public().code),
+        code: ctx.refusal.as_ref().map(Refusal::code),
         penalty: match &ctx.refusal {
             Some(Refusal::Penalized { level, .. }) => Some(*level),
             _ => None,
         },
         security,
         would: trace.would.clone(),
+        rules: trace.rules.iter().map(RuleMet::told).collect(),
+        tags: trace.tags.clone(),
         permission: trace.permission.clone(),
         policy: trace.decided_by.clone().or_else(|| route.map(|route| route.source.clone())),
         snapshot: Some(Arc::clone(&ctx.generation.snapshot.version.0)),

@@ -2,16 +2,18 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
 use pingora::Result;
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
 use crate::domain::refusal::Refusal;
+use crate::pipeline::rules::{self, AnswerHead, AnswerRuled};
 use crate::pipeline::{login, response};
 use crate::policy::upstream::UpstreamKind;
 
 use super::answer::{self, Then};
 use super::body::ErrorBody;
 use super::context::Context;
+use super::fault;
 
 /// What concerns the connection to the upstream only (RFC 9110 section 7.6.1), besides
 /// `Connection` and `Transfer-Encoding`, which Pingora sets anew.
@@ -69,10 +71,31 @@ fn spared(session: &Session, ctx: &Context, refusal: &Refusal) -> Option<Refusal
     refreshes.then(|| login::spared(refusal)).flatten()
 }
 
+/// Shows the head of an upstream's answer to the rules.
+pub(super) fn ruled(
+    request: &RequestHeader,
+    response: &ResponseHeader,
+    ctx: &mut Context,
+) -> Result<AnswerRuled> {
+    let passed = ctx.passed.as_ref().ok_or_else(fault::refused)?;
+    // The clock was read for both a moment ago.
+    let sent = ctx.attempt.as_ref().map(|attempt| attempt.began.since(ctx.started));
+    let took = sent.unwrap_or_default() + ctx.upstream_took.unwrap_or_default();
+    let head = AnswerHead {
+        method: &request.method,
+        uri: &request.uri,
+        headers: &request.headers,
+        status: response.status.as_u16(),
+        fields: &response.headers,
+        took,
+    };
+    Ok(rules::of_answer(passed, &head, &ctx.generation.snapshot, &mut ctx.trace, ctx.started))
+}
+
 /// Applies the policy to the head of an upstream's answer.
-pub(super) fn edit(head: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+pub(super) fn edit(head: &mut ResponseHeader, ctx: &mut Context, ruled: AnswerRuled) -> Result<()> {
     let Some(kind) = ctx.kind() else { return Ok(()) };
-    let edits = response::edits(kind, ctx.response_policy(), &ctx.trace);
+    let edits = response::edits(kind, ctx.response_policy(), &ctx.trace, ruled);
     // In place, Pingora would look every name up in a second map, of the names as the upstream
     // spelt them, and parse it again; a head without that map costs a third.
     let plain = head.get_reason_phrase() == head.status.canonical_reason();

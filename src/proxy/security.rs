@@ -6,6 +6,7 @@
 
 use crate::domain::audit::{Attempt, SecurityEvent};
 use crate::domain::escape::TenantEscape;
+use crate::domain::rule::RuleEvent;
 
 use super::context::Context;
 use super::gateway::Gateway;
@@ -18,7 +19,11 @@ pub(super) fn event(ctx: &Context) -> Option<SecurityEvent> {
     {
         return Some(at.event(*gravest, stage));
     }
-    SecurityEvent::of_refusal(ctx.refusal.as_ref()?, stage)
+    let refused = ctx.refusal.as_ref().and_then(|of| SecurityEvent::of_refusal(of, stage));
+    refused.or_else(|| {
+        let event = ctx.trace.event.as_ref()?;
+        Some(SecurityEvent::of_rule(event, stage))
+    })
 }
 
 /// Counts it and logs it.
@@ -28,6 +33,7 @@ pub(super) fn tell(gateway: &Gateway, ctx: &Context, event: &SecurityEvent) {
         Attempt::RevokedSession => revoked(gateway, ctx, event),
         Attempt::RevokedKey => revoked_key(gateway, ctx, event),
         Attempt::Login(..) => login(gateway, ctx),
+        Attempt::Rule(of) => of_rule(ctx, event, of),
     }
 }
 
@@ -50,6 +56,25 @@ fn login(gateway: &Gateway, ctx: &Context) {
             "too many logins have failed"
         );
     }
+}
+
+/// Counted with its rule.
+fn of_rule(ctx: &Context, event: &SecurityEvent, of: &RuleEvent) {
+    let trace = &ctx.trace;
+    tracing::warn!(
+        target: "tollgate::security",
+        severity = event.severity.as_str(),
+        event.kind = event.kind(),
+        event.stage = event.stage,
+        event.rule = of.rule.as_ref(),
+        request.id = trace.request_id.as_ref().map(|id| id.as_str()),
+        client.address = trace.client.map(tracing::field::display),
+        organization.id = trace.organization.as_ref().map(|org| tracing::field::display(org.id)),
+        principal.kind = trace.principal.as_ref().map(|principal| principal.kind().as_str()),
+        principal.id =
+            trace.principal.as_ref().and_then(|principal| principal.id()),
+        "a rule raised a security event"
+    );
 }
 
 fn revoked(gateway: &Gateway, ctx: &Context, event: &SecurityEvent) {

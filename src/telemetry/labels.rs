@@ -164,12 +164,16 @@ pub enum StageLabel {
     Edge,
     /// Find the route.
     Route,
+    /// Rules that see the request.
+    RequestRules,
     /// Who calls.
     Authenticate,
     /// For which organization.
     Tenant,
     /// With which right.
     Authorize,
+    /// Rules that see the caller.
+    CallerRules,
     /// Confined to the organization.
     Isolate,
     /// Charged.
@@ -185,9 +189,11 @@ impl Label for StageLabel {
     const ALL: &'static [Self] = &[
         Self::Edge,
         Self::Route,
+        Self::RequestRules,
         Self::Authenticate,
         Self::Tenant,
         Self::Authorize,
+        Self::CallerRules,
         Self::Isolate,
         Self::Limit,
         Self::Upstream,
@@ -202,9 +208,11 @@ impl Label for StageLabel {
         match self {
             Self::Edge => "edge",
             Self::Route => "route",
+            Self::RequestRules => "request_rules",
             Self::Authenticate => "authenticate",
             Self::Tenant => "tenant",
             Self::Authorize => "authorize",
+            Self::CallerRules => "caller_rules",
             Self::Isolate => "isolate",
             Self::Limit => "limit",
             Self::Upstream => "upstream",

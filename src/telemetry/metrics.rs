@@ -23,6 +23,7 @@ use super::labels::{
 use super::logins::LoginMetrics;
 use super::process;
 use super::reading::Reading;
+use super::rules::RuleMetrics;
 use crate::domain::escape::{Place, TenantEscape};
 use crate::domain::principal::PrincipalKind;
 use crate::domain::would::WouldHaves;
@@ -51,6 +52,8 @@ pub struct Metrics {
     pub connections: ConnectionMetrics,
     /// Attempts to sign in.
     pub logins: LoginMetrics,
+    /// Rules.
+    pub rules: RuleMetrics,
     reloads: Counters<Outcome>,
     snapshot: Mutex<IntGaugeVec>,
     snapshot_loaded: IntGauge,
@@ -80,6 +83,7 @@ impl Metrics {
             lookups: LookupMetrics::register(&registry)?,
             connections: ConnectionMetrics::register(&registry)?,
             logins: LoginMetrics::register(&registry)?,
+            rules: RuleMetrics::register(&registry)?,
             reloads: Counters::register(
                 &registry,
                 "tollgate_reloads_total",

@@ -10,4 +10,5 @@ pub mod logins;
 pub mod metrics;
 pub mod process;
 pub mod reading;
+pub mod rules;
 pub mod stages;

@@ -11,6 +11,7 @@
 mod access;
 mod devices;
 mod machines;
+mod rules;
 mod shadow;
 mod sign_on;
 mod world;

@@ -151,7 +151,7 @@ fn a_quota_in_shadow_tells_what_a_hard_one_would_refuse() {
         let (mut trace, mut chargeable) = of(mode).judged(&events("GET", "alice"));
         let within = chargeable.within(Some(&used(calls)), &mut trace);
         let would: Vec<String> = trace.would.iter().map(ToString::to_string).collect();
-        (within.map(|reached| reached.milestones.len()).map_err(|r| r.public().code), would)
+        (within.map(|reached| reached.milestones.len()).map_err(|r| r.label()), would)
     };
     let told = vec!["quota `calls`: 429 quota_exceeded".to_owned()];
     assert_eq!(judged("hard", 10), (Err("quota_exceeded"), Vec::new()));

@@ -21,6 +21,7 @@ use tollgate::domain::principal::VerifiedToken;
 use tollgate::domain::refusal::Refusal;
 use tollgate::domain::session::{LastUse, Standing};
 use tollgate::domain::trusted::{DeviceId, TrustedDevice};
+use tollgate::pipeline::response::DirectAnswer;
 use tollgate::pipeline::{self, Chargeable, Passed, Settled, Stop, Trace};
 use tollgate::policy::Snapshot;
 use tollgate::policy::known::{Keys, Known};
@@ -139,14 +140,23 @@ pub(crate) fn unverified_token(header: &str, issuer: &str) -> String {
 
 /// What became of a request.
 pub(crate) enum Decided {
-    Passed { target: String, charge: Box<Charge> },
-    Refused { refusal: Refusal, decided_by: Option<String> },
+    Passed {
+        target: String,
+        charge: Box<Charge>,
+    },
+    /// By the gateway itself.
+    Answered(Box<DirectAnswer>),
+    Refused {
+        refusal: Refusal,
+        decided_by: Option<String>,
+    },
 }
 
 impl Decided {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Passed { .. } => StatusCode::OK,
+            Self::Answered(answer) => answer.status,
             Self::Refused { refusal, .. } => refusal.public().status,
         }
     }
@@ -154,7 +164,8 @@ impl Decided {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Passed { .. } => "passed",
-            Self::Refused { refusal, .. } => refusal.public().code,
+            Self::Answered(_) => "answered",
+            Self::Refused { refusal, .. } => refusal.label(),
         }
     }
 
@@ -162,6 +173,7 @@ impl Decided {
         match self {
             Self::Passed { charge, .. } => charge,
             Self::Refused { refusal, .. } => panic!("refused: {refusal}"),
+            Self::Answered(answer) => panic!("answered: {}", answer.status),
         }
     }
 }
@@ -170,6 +182,11 @@ impl fmt::Display for Decided {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passed { target, .. } => write!(f, "200 {target}"),
+            Self::Answered(answer) => {
+                let to = answer.fields.iter().find(|(name, _)| name == "location");
+                let to = to.map_or("", |(_, to)| to.to_str().unwrap());
+                write!(f, "{} {to}", answer.status.as_u16())
+            }
             Self::Refused { refusal, decided_by } => {
                 let public = refusal.public();
                 write!(f, "{} {}", public.status.as_u16(), public.code)?;
@@ -189,10 +206,15 @@ impl World {
     }
 
     pub(crate) fn behind(gateway: &str, policy: &str, directory: &str) -> Self {
-        let files = config::Memory::new()
-            .with("gateway.yaml", gateway)
-            .with("directory.yaml", directory)
-            .with("policy.yaml", policy);
+        Self::from(
+            config::Memory::new()
+                .with("gateway.yaml", gateway)
+                .with("directory.yaml", directory)
+                .with("policy.yaml", policy),
+        )
+    }
+
+    pub(crate) fn from(files: config::Memory) -> Self {
         let loaded = config::load_from(&files, Path::new("gateway.yaml"), &|_| None)
             .unwrap_or_else(|problems| panic!("{problems}"));
         let DirectorySettings::File(directory) = loaded.settings.directory else {
@@ -217,13 +239,27 @@ impl World {
         POLICY.lines().position(begins).unwrap() + 1
     }
 
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     pub(crate) fn decide(&self, request: &Request) -> Decided {
+        self.traced(request).0
+    }
+
+    /// What becomes of a request, and what became known of it.
+    pub(crate) fn traced(&self, request: &Request) -> (Decided, Trace) {
         let mut trace = Trace::new();
-        match self.chargeable(request, &mut trace) {
+        let decided = self.decided(request, &mut trace);
+        (decided, trace)
+    }
+
+    fn decided(&self, request: &Request, trace: &mut Trace) -> Decided {
+        match self.chargeable(request, trace) {
             Ok(chargeable) => {
                 let charge = Box::new(chargeable.charge().clone());
                 let answer = ChargeAnswer::Granted { balances: Default::default() };
-                match chargeable.unmetered().settle(answer, &mut trace).unwrap() {
+                match chargeable.unmetered().settle(answer, trace).unwrap() {
                     Settled::Passed(passed) => {
                         Decided::Passed { target: passed.target().to_owned(), charge }
                     }
@@ -232,8 +268,9 @@ impl World {
             }
             Err(Stop::Refused(refusal)) => Decided::Refused {
                 refusal,
-                decided_by: trace.decided_by.map(|source| source.to_string()),
+                decided_by: trace.decided_by.as_ref().map(ToString::to_string),
             },
+            Err(Stop::Answered(answer)) => Decided::Answered(answer),
             Err(other) => panic!("{other:?}"),
         }
     }

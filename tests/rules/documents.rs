@@ -14,10 +14,11 @@ fn document() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/POLICIES.md")
 }
 
-fn kinds() -> [(&'static str, Value); 4] {
+fn kinds() -> [(&'static str, Value); 5] {
     [
         ("gateway", schema::gateway()),
         ("policy", schema::policy()),
+        ("rules", schema::rules()),
         ("directory", schema::directory()),
         ("test", schema::test()),
     ]
@@ -183,7 +184,7 @@ fn its_examples_compile() {
         let fits = examples.iter().filter(|(info, _)| info == wanted);
         fits.map(|(_, body)| body.as_str()).collect()
     };
-    let known = ["gateway", "gateway instead", "policy", "directory", "test"];
+    let known = ["gateway", "gateway instead", "policy", "rules", "directory", "test"];
     for (info, body) in &examples {
         assert!(known.contains(&info.as_str()), "mark this example as one of {known:?}:\n{body}");
     }
@@ -199,6 +200,9 @@ fn its_examples_compile() {
             .with("/run/secrets/jwt", "a-secret-in-a-file-of-thirty-two-bytes\n");
         for (number, policy) in of("policy").into_iter().enumerate() {
             files = files.with(format!("policies/{number}.yaml"), policy);
+        }
+        for (number, rules) in of("rules").into_iter().enumerate() {
+            files = files.with(format!("lua-free-rules/{number}.yaml"), rules);
         }
         for (number, test) in of("test").into_iter().enumerate() {
             files = files.with(format!("policies/{number}.test.yaml"), test);

@@ -74,6 +74,11 @@ const ADVICE: &[(&str, &str)] = &[
     ("role_unknown", "the directory names a role or plan that no policy defines"),
     ("route_closed", "the policy closes the path (`close: true`)"),
     ("route_not_found", "add a route, or repair the client"),
+    (
+        "rule_denied",
+        "a rule refuses it and gives no code of its own: see `policy.source` in the log",
+    ),
+    ("rule_failed", "look at `refusal.cause`: the rule's condition asks for what is not there"),
     ("session_expired", "sign in again"),
     ("session_idle", "sign in again"),
     ("session_revoked", "sign in again; who did not sign out asks who did"),

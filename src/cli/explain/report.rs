@@ -134,9 +134,9 @@ pub(super) struct QuotaReport {
 #[derive(Debug, Serialize)]
 pub(super) struct RefusalReport {
     pub(super) status: u16,
-    pub(super) code: &'static str,
+    pub(super) code: String,
     /// What the caller is told.
-    pub(super) message: &'static str,
+    pub(super) message: String,
     /// What the log says.
     pub(super) reason: String,
     pub(super) retry_after_millis: Option<u64>,
@@ -172,6 +172,13 @@ pub(super) struct UpstreamReport {
 pub(super) fn stages(trace: &Trace, ended: Option<StageVerdict>) -> Vec<StageReport> {
     // What happens to the answer is not decided before there is one.
     let told = Stage::ALL.into_iter().filter(|stage| *stage != Stage::Response);
+    let rules = |stage: &Stage| matches!(stage, Stage::RequestRules | Stage::CallerRules);
+    // Where no rule could be met, there is nothing to tell.
+    let told = told.filter(|stage| {
+        !rules(stage)
+            || *stage == trace.stage
+            || trace.notes().iter().any(|note| note.stage == *stage)
+    });
     told.map(|stage| {
         let verdict = match (stage.cmp(&trace.stage), ended) {
             (std::cmp::Ordering::Less, _) | (std::cmp::Ordering::Equal, None) => {
@@ -248,8 +255,8 @@ pub(super) fn refusal(refusal: &Refusal) -> RefusalReport {
     let public = refusal.public();
     RefusalReport {
         status: public.status.as_u16(),
-        code: public.code,
-        message: public.message,
+        code: public.code.to_owned(),
+        message: public.message.to_owned(),
         reason: refusal.to_string(),
         retry_after_millis: refusal
             .retry_after()

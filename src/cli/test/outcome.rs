@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,7 +18,9 @@ use crate::domain::source::Source;
 use crate::domain::usage::OrganizationUse;
 use crate::pipeline::body::Announced;
 use crate::pipeline::response::{self, DirectAnswer};
+use crate::pipeline::rules::{self, AnswerHead};
 use crate::pipeline::{Chargeable, Passed, Settled, Trace};
+use crate::policy::Snapshot;
 use crate::proxy;
 use crate::stores::limits::memory::MemoryStore;
 
@@ -33,7 +36,9 @@ pub(in crate::cli) struct Outcome {
     /// The limits that were to be charged, even if something refused the request then.
     pub(super) charged: Vec<Arc<str>>,
     /// The kinds of security events that it is.
-    pub(super) events: Vec<&'static str>,
+    pub(super) events: Vec<Arc<str>>,
+    /// The rules that it met.
+    pub(super) rules: Vec<Arc<str>>,
     /// The line that decided.
     pub(super) decided_by: Option<Source>,
     /// The permission that was looked at.
@@ -113,6 +118,7 @@ pub(super) enum Judged {
 /// The request of a case.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'c> {
+    pub(super) snapshot: &'c Snapshot,
     pub(super) case: &'c Case,
     pub(super) headers: &'c HeaderMap,
     pub(super) now: Now,
@@ -147,7 +153,18 @@ pub(super) fn sent(
     let method = &request.case.request.method;
     let headers = proxy::preview(method, request.headers, &passed, None, request.now)?;
     let upstream = passed.upstream();
-    let edits = response::edits(upstream.kind, &passed.route().response, trace);
+    let asked = &request.case.request;
+    let uri = asked.target.parse().map_err(|_| Refusal::Internal("a target that is none"))?;
+    let head = AnswerHead {
+        method: &asked.method,
+        uri: &uri,
+        headers: request.headers,
+        status: request.case.answers,
+        fields: &HeaderMap::new(),
+        took: Duration::ZERO,
+    };
+    let ruled = rules::of_answer(&passed, &head, request.snapshot, trace, request.now);
+    let edits = response::edits(upstream.kind, &passed.route().response, trace, ruled);
     Ok(Sent {
         upstream: Arc::clone(&upstream.name),
         target: passed.target().to_owned(),

@@ -106,7 +106,13 @@ fn differences(expected: &Expected, outcome: &Outcome, snapshot: &Snapshot) -> V
     }
     if let Some(due) = &expected.events {
         let due: Vec<&str> = due.iter().map(AsRef::as_ref).collect();
-        say("the security events", listed(&due), listed(&outcome.events));
+        let events: Vec<&str> = outcome.events.iter().map(AsRef::as_ref).collect();
+        say("the security events", listed(&due), listed(&events));
+    }
+    if let Some(due) = &expected.rules {
+        let due: Vec<&str> = due.iter().map(AsRef::as_ref).collect();
+        let met: Vec<&str> = outcome.rules.iter().map(AsRef::as_ref).collect();
+        say("the rules", listed(&due), listed(&met));
     }
     if let Some(answer) = outcome.ended.answer() {
         fields(&expected.answer, answer, "the answer's field", &mut say);
@@ -230,6 +236,10 @@ fn decides(by: &Deciding, source: Option<&Source>, snapshot: &Snapshot) -> bool 
         Deciding::Limit(name) => {
             snapshot.limits.get(name).is_some_and(|limit| limit.source == *source)
         }
+        Deciding::Rule(name) => {
+            let mut rules = snapshot.rules.all().iter();
+            rules.any(|rule| rule.id == *name && rule.source == *source)
+        }
         Deciding::Line(end) => ends(&source.to_string(), end),
         Deciding::Role(name) => snapshot.roles.role(name).is_some_and(|role| {
             let mut conditions = role.requires.iter();
@@ -249,6 +259,7 @@ fn named(by: &Deciding) -> String {
         Deciding::Gate(name) => format!("gate `{name}`"),
         Deciding::Quota(name) => format!("quota `{name}`"),
         Deciding::Limit(name) => format!("limit `{name}`"),
+        Deciding::Rule(name) => format!("rule `{name}`"),
         Deciding::Role(name) => format!("role `{name}`"),
         Deciding::Line(place) => format!("`{place}`"),
     }

@@ -92,7 +92,8 @@ impl World {
         let mut charged = Vec::new();
         let ended = match self.headers(case, now) {
             Ok(headers) => {
-                let request = outcome::Request { case, headers: &headers, now };
+                let request =
+                    outcome::Request { snapshot: &self.snapshot, case, headers: &headers, now };
                 self.ended(&request, &mut charged, &mut trace)
             }
             Err(reason) => Ended::Untried(reason),
@@ -103,10 +104,14 @@ impl World {
             }
             Ended::Allowed(_) | Ended::Answered { .. } | Ended::Untried(_) => None,
         };
+        let raised = trace.event.as_ref();
+        let raised = raised.map(|event| SecurityEvent::of_rule(event, trace.stage.as_str()));
+        let event = event.or(raised);
         let outcome = Outcome {
             ended,
             charged,
-            events: event.iter().map(SecurityEvent::kind).collect(),
+            events: event.iter().map(|event| Arc::from(event.kind())).collect(),
+            rules: trace.rules.iter().map(|met| Arc::clone(&met.rule.id)).collect(),
             decided_by: trace.decided_by.clone(),
             permission: trace.permission.clone(),
             role: trace.role.as_ref().map(|role| Arc::clone(&role.name)),
@@ -120,7 +125,7 @@ impl World {
         charged: &mut Vec<Arc<str>>,
         trace: &mut Trace,
     ) -> Ended {
-        let outcome::Request { case, headers, now } = *request;
+        let outcome::Request { case, headers, now, .. } = *request;
         let Asked { method, target, .. } = &case.request;
         let arrival = Arrival {
             method,

@@ -15,6 +15,8 @@ pub(in crate::config) const TEST_AT: Preset = Preset::new(
 );
 pub(in crate::config) const TEST_HOST: Preset =
     Preset::new("request", "host", "api.example.com", "a host that is nobody's (RFC 2606)");
+pub(in crate::config) const TEST_ANSWERS: Preset =
+    Preset::new("case", "answers", "200", "what an upstream says when nothing is wrong");
 pub(in crate::config) const ORGANIZATION_STATUS: Preset =
     Preset::new("organization", "status", "active", "that is why it is listed");
 pub(in crate::config) const MEMBER_STATUS: Preset =

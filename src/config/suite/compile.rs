@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::audit;
 use crate::domain::directory::DirectoryData;
 use crate::domain::ids::OrgSlug;
 use crate::domain::known::Outage;
@@ -19,7 +20,7 @@ use crate::policy::quotas::Quota;
 
 use super::super::compile::unknown;
 use super::super::context::{Context, Interpolation};
-use super::super::decode::{At, Decode, Name, Named};
+use super::super::decode::{At, Decode, Name, Named, listed, nearest};
 use super::super::defaults as preset;
 use super::super::directory::{DirectoryFile, Names};
 use super::super::load;
@@ -52,6 +53,8 @@ pub(super) fn read(path: &Path, cx: &mut Context<'_>) -> Option<Parts> {
         quotas: quotas(&snapshot),
         upstreams: snapshot.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
         gates: snapshot.gates.iter().map(|gate| Name::clone(&gate.name)).collect(),
+        rules: snapshot.rules.all().iter().map(|rule| rule.id.clone()).collect(),
+        events: raised(&snapshot),
         cases: Vec::new(),
         cx,
     };
@@ -95,12 +98,19 @@ fn quotas(snapshot: &Snapshot) -> BTreeMap<Name, Arc<Quota>> {
     all.map(|quota| (quota.name.clone(), Arc::clone(quota))).collect()
 }
 
+/// The kinds of security events that rules raise.
+fn raised(snapshot: &Snapshot) -> BTreeSet<Name> {
+    let events = snapshot.rules.all().iter().filter_map(|rule| rule.actions.event.as_ref());
+    events.map(|event| event.kind.clone()).collect()
+}
+
 /// What is left, used and away.
 #[derive(Clone, Default)]
 struct State {
     left: BTreeMap<Name, u32>,
     used: BTreeMap<Name, u64>,
     away: Vec<Outage>,
+    answers: Option<u16>,
 }
 
 struct Reader<'c, 'a> {
@@ -111,6 +121,9 @@ struct Reader<'c, 'a> {
     upstreams: BTreeSet<Name>,
     routes: BTreeSet<Name>,
     gates: BTreeSet<Name>,
+    rules: BTreeSet<Name>,
+    /// Kinds of security events that rules raise.
+    events: BTreeSet<Name>,
     quotas: BTreeMap<Name, Arc<Quota>>,
     cases: Vec<Case>,
     cx: &'c mut Context<'a>,
@@ -124,6 +137,7 @@ impl Reader<'_, '_> {
             left: self.left(&fields.left),
             used: self.used(&fields.used),
             away: fields.away.clone(),
+            answers: fields.answers.as_ref().and_then(|status| self.answers(status)),
         };
         if let Some(expect) = &fields.expect {
             let caller = fields.caller.as_ref().and_then(|at| self.caller(at));
@@ -198,8 +212,33 @@ impl Reader<'_, '_> {
             left: state.left,
             used: state.used,
             away: state.away,
+            answers: state.answers.unwrap_or(200),
             expected,
         });
+    }
+
+    /// The status of an answer that is not the gateway's own.
+    fn answers(&mut self, status: &At<u64>) -> Option<u16> {
+        let fits = u16::try_from(status.value).ok().filter(|status| (200..600).contains(status));
+        if fits.is_none() {
+            self.cx
+                .error(status.span, format!("`{}` is no status of an answer", status.value))
+                .hint("write 200 to 599");
+        }
+        fits
+    }
+
+    fn event(&mut self, event: &At<Name>) {
+        let fixed = audit::EVENTS_OF_REFUSALS.iter().copied();
+        let all: Vec<&str> = fixed.chain(self.events.iter().map(AsRef::as_ref)).collect();
+        if all.contains(&event.value.as_ref()) {
+            return;
+        }
+        let hint = match nearest(&event.value, all.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("write one of {}", listed(&all)),
+        };
+        self.cx.error(event.span, format!("unknown security event `{}`", event.value)).hint(hint);
     }
 
     /// What is left in buckets. Those of accounts are charged by the body of a login, which no test
@@ -334,11 +373,19 @@ impl Reader<'_, '_> {
             (None, None) => Verdict::Allowed(Box::new(self.sent(map))),
         };
         let events = map.events.as_ref();
+        for event in events.into_iter().flatten() {
+            self.event(event);
+        }
+        let rules = map.rules.as_ref();
+        for rule in rules.into_iter().flatten() {
+            self.rule(rule);
+        }
         Expected {
             verdict,
             permission: map.permission.as_ref().map(|of| Arc::from(of.to_string())),
             answer: headers(map.answer.as_ref()),
             events: events.map(|all| all.iter().map(|at| at.value.clone()).collect()),
+            rules: rules.map(|all| all.iter().map(|at| at.value.clone()).collect()),
         }
     }
 
@@ -369,6 +416,12 @@ impl Reader<'_, '_> {
         }
     }
 
+    fn rule(&mut self, rule: &At<Name>) {
+        if !self.rules.contains(&rule.value) {
+            unknown("rule", rule, &self.rules, self.cx);
+        }
+    }
+
     fn by(&mut self, by: &ByFields) -> Deciding {
         match by {
             ByFields::Route(route) => {
@@ -394,6 +447,10 @@ impl Reader<'_, '_> {
                     unknown("limit", limit, self.limits.keys(), self.cx);
                 }
                 Deciding::Limit(limit.value.clone())
+            }
+            ByFields::Rule(rule) => {
+                self.rule(rule);
+                Deciding::Rule(rule.value.clone())
             }
             ByFields::Line(line) => Deciding::Line(Arc::from(line.0.as_str())),
             ByFields::Role(role) => {

@@ -4,11 +4,10 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::audit;
 use crate::domain::permission::PermissionPattern;
 
 use super::super::context::Context;
-use super::super::decode::{At, Decode, Fields, Name, Named, Shapes, Table, listed, nearest};
+use super::super::decode::{At, Decode, Fields, Name, Named, Shapes, Table};
 use super::super::leaf::{Block, Text};
 use super::super::yaml::{Kind, Node};
 
@@ -52,6 +51,7 @@ pub(super) struct VerdictMap {
     pub(super) permission: Option<PermissionPattern>,
     pub(super) answer: Option<HeaderFields>,
     pub(super) events: Option<Vec<At<Name>>>,
+    pub(super) rules: Option<Vec<At<Name>>>,
 }
 
 /// What has a meaning only for what is sent on.
@@ -95,8 +95,13 @@ impl Fields for VerdictMap {
         );
         let events: Option<Vec<At<Name>>> = table.optional(
             "events",
-            "The security events that it is: `tenant_escape`, `revoked_session`, `revoked_key`; \
-             `[]`: none.",
+            "The security events that it is: `tenant_escape`, `revoked_session`, `revoked_key`, or \
+             what rules raise; `[]`: none.",
+        );
+        let rules = table.optional(
+            "rules",
+            "The rules that it meets, in the order in which they are tried, those in shadow \
+             included; `[]`: none.",
         );
         if refuse.is_some() && table.has("answered") {
             let message = "`answered` cannot stand beside `refuse`";
@@ -120,9 +125,6 @@ impl Fields for VerdictMap {
             let message = "`charges` cannot stand beside `limits`";
             table.error(table.key_span("charges"), message, "it says the same and more");
         }
-        for event in events.iter().flatten() {
-            known_event(event, table);
-        }
         let status = ranged(status, 400..600, "a refusal", "write 400 to 599", table);
         let answered = ranged(answered, 200..400, "such an answer", "write 200 to 399", table);
         Some(Self {
@@ -140,6 +142,7 @@ impl Fields for VerdictMap {
             permission,
             answer,
             events,
+            rules,
         })
     }
 }
@@ -157,18 +160,6 @@ fn ranged(
         table.error(span, format!("`{value}` is no status of {of}"), hint);
     }
     fits
-}
-
-fn known_event(event: &At<Name>, table: &mut Table<'_, '_>) {
-    if audit::EVENTS_OF_REFUSALS.contains(&&*event.value) {
-        return;
-    }
-    let message = format!("unknown security event `{}`", event.value);
-    let hint = match nearest(&event.value, audit::EVENTS_OF_REFUSALS.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("write one of {}", listed(audit::EVENTS_OF_REFUSALS)),
-    };
-    table.error(event.span, message, &hint);
 }
 
 /// Header fields, as far as they matter.
@@ -199,6 +190,7 @@ pub(super) enum ByFields {
     Gate(At<Name>),
     Quota(At<Name>),
     Limit(At<Name>),
+    Rule(At<Name>),
     Line(Text),
 }
 
@@ -208,18 +200,20 @@ impl Fields for ByFields {
                                  conditions does.";
 
     fn fields(table: &mut Table<'_, '_>) -> Option<Self> {
-        let which = table.one_of(&["route", "role", "gate", "quota", "limit", "line"]);
+        let which = table.one_of(&["route", "role", "gate", "quota", "limit", "rule", "line"]);
         let route = table.optional("route", "A route.");
         let role = table.optional("role", "A role.");
         let gate = table.optional("gate", "A gate.");
         let quota = table.optional("quota", "A quota.");
         let limit = table.optional("limit", "A limit.");
+        let rule = table.optional("rule", "A rule.");
         let line = table.optional("line", "The end of a place: `base.yaml:41`.");
         match which? {
             "route" => route.map(Self::Route),
             "gate" => gate.map(Self::Gate),
             "quota" => quota.map(Self::Quota),
             "limit" => limit.map(Self::Limit),
+            "rule" => rule.map(Self::Rule),
             "line" => line.map(Self::Line),
             _ => role.map(Self::Role),
         }

@@ -144,6 +144,7 @@ pub(super) struct CaseFields {
     pub(super) left: Named<u64>,
     pub(super) used: Named<u64>,
     pub(super) away: Vec<Outage>,
+    pub(super) answers: Option<At<u64>>,
     pub(super) expect: Option<VerdictFields>,
     pub(super) allow: Vec<At<Name>>,
     pub(super) deny: Vec<At<Name>>,
@@ -178,6 +179,11 @@ impl Fields for CaseFields {
             "What does not answer: `limits` (their shared store), `quotas` (the ledger), \
              `directory`, `sessions`.",
         );
+        let answers = table.or_later::<At<u64>>(
+            "answers",
+            &preset::TEST_ANSWERS,
+            "The status of the upstream's answer, for rules of the phase `response`.",
+        );
         let expect = table.optional(
             "expect",
             "What is to become of it: `allow`, the code of a refusal such as `feature_disabled`, \
@@ -205,6 +211,7 @@ impl Fields for CaseFields {
             left,
             used,
             away,
+            answers,
             expect,
             allow,
             deny,

@@ -10,6 +10,7 @@ use super::*;
 fn policy() -> EdgePolicy {
     EdgePolicy {
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        country_header: Some(HeaderName::from_static("cf-ipcountry")),
         max_header_bytes: 32 * 1024,
         max_header_count: 100,
         max_target_bytes: 8192,

@@ -39,11 +39,21 @@ fn field<'a>(fields: &'a AnswerFields, name: &str) -> Option<&'a str> {
 #[test]
 fn a_listed_origin_may_read_and_another_may_not() {
     let policy = cors(Origins::Listed(vec!["https://app.example.com".into()]), true);
-    let good = edits(UpstreamKind::Http, &policy, &trace("https://app.example.com"));
+    let good = edits(
+        UpstreamKind::Http,
+        &policy,
+        &trace("https://app.example.com"),
+        AnswerRuled::nothing(),
+    );
     assert_eq!(field(&good.set, "access-control-allow-origin"), Some("https://app.example.com"));
     assert_eq!(field(&good.set, "access-control-allow-credentials"), Some("true"));
     assert!(good.vary_origin);
-    let bad = edits(UpstreamKind::Http, &policy, &trace("https://evil.example.com"));
+    let bad = edits(
+        UpstreamKind::Http,
+        &policy,
+        &trace("https://evil.example.com"),
+        AnswerRuled::nothing(),
+    );
     assert_eq!(field(&bad.set, "access-control-allow-origin"), None);
     assert!(bad.remove.contains(&header::ACCESS_CONTROL_ALLOW_ORIGIN));
 }
@@ -64,7 +74,12 @@ fn a_preflight_of_a_foreign_origin_allows_nothing() {
 
 #[test]
 fn postgrest_answers_lose_the_location_that_echoes_the_filter() {
-    let edits = edits(UpstreamKind::Postgrest, &ResponsePolicy::default(), &Trace::new());
+    let edits = edits(
+        UpstreamKind::Postgrest,
+        &ResponsePolicy::default(),
+        &Trace::new(),
+        AnswerRuled::nothing(),
+    );
     assert!(edits.remove.contains(&header::CONTENT_LOCATION));
 }
 
@@ -103,7 +118,8 @@ fn the_fields_of_limits_read_back_as_structured_fields() {
             balance: Balance { remaining, full_in: Duration::from_millis(full_in) },
         });
     }
-    let edits = edits(UpstreamKind::Http, &ResponsePolicy::default(), &trace);
+    let edits =
+        edits(UpstreamKind::Http, &ResponsePolicy::default(), &trace, AnswerRuled::nothing());
     let read = |name: &str| -> Vec<(String, Vec<(String, i64)>)> {
         let text = field(&edits.set, name).expect("a field");
         let list = sfv::Parser::new(text).parse::<sfv::List>().expect("a structured list");

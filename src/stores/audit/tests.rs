@@ -59,6 +59,8 @@ fn record(path: &str) -> AuditRecord {
         penalty: None,
         security: None,
         would: WouldHaves::default(),
+        rules: Vec::new(),
+        tags: Vec::new(),
         permission: None,
         policy: None,
         snapshot: None,

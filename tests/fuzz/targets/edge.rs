@@ -19,6 +19,7 @@ const NOW: Now = Now { unix_micros: 1_800_000_000_000_000, mono_nanos: 1 };
 
 static POLICY: LazyLock<EdgePolicy> = LazyLock::new(|| EdgePolicy {
     trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")],
+    country_header: None,
     max_header_bytes: 32 * 1024,
     max_header_count: 100,
     max_target_bytes: 8192,
