@@ -55,6 +55,8 @@ pub enum Command {
     Roles(Roles),
     /// Show what another configuration would decide differently
     Diff(super::diff::Diff),
+    /// Decide recorded requests again by another configuration, and show which verdicts change
+    Replay(super::replay::Replay),
     /// Show whom policies in shadow would have refused
     #[command(subcommand, after_help = super::shadow::AFTER)]
     Shadow(super::shadow::Shadow),

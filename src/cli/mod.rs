@@ -26,6 +26,7 @@ mod readiness;
 mod readings;
 mod records;
 mod reload;
+mod replay;
 mod roles;
 mod schema;
 mod serve;
@@ -60,6 +61,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Roles(arguments) => roles::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Shadow(arguments) => shadow::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Logins(arguments) => logins::run(&arguments),

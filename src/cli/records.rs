@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -51,13 +52,28 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 pub(super) struct Record {
     pub(super) time: String,
     pub(super) request_id: Option<String>,
+    pub(super) client: Option<IpAddr>,
     pub(super) principal: Option<String>,
     pub(super) user: Option<String>,
+    pub(super) impersonated: Option<String>,
+    pub(super) device: Option<String>,
     pub(super) api_key: Option<String>,
     pub(super) organization: Option<String>,
+    pub(super) plan: Option<String>,
+    pub(super) role: Option<String>,
+    #[serde(default)]
+    pub(super) further_rights: bool,
+    pub(super) team: Option<String>,
+    pub(super) aal: Option<String>,
+    pub(super) factor_at: Option<u64>,
+    pub(super) signed_in_at: Option<u64>,
     pub(super) method: String,
+    pub(super) host: Option<String>,
     pub(super) path: String,
+    pub(super) route: Option<String>,
     pub(super) decision: Verdict,
+    pub(super) status: u16,
+    pub(super) code: Option<String>,
     #[serde(default)]
     pub(super) would: Vec<Would>,
 }

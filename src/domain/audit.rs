@@ -17,6 +17,7 @@ use super::escape::{Resource, TenantEscape};
 use super::ids::{OrgId, RequestId, UserId};
 use super::known::MembershipChange;
 use super::login::{AccountHash, LoginAlarm};
+use super::organization::TeamName;
 use super::principal::PrincipalKind;
 use super::refusal::Refusal;
 use super::rule::{RuleEvent, RuleTold};
@@ -47,12 +48,22 @@ pub struct AuditRecord {
     pub api_key: Option<Arc<str>>,
     /// The organization.
     pub organization: Option<OrgId>,
+    /// The organization's plan.
+    pub plan: Option<Arc<str>>,
     /// The caller's role there.
     pub role: Option<Arc<str>>,
+    /// Whether the member has further roles, grants or denials there.
+    pub further_rights: bool,
+    /// The team that bears the costs.
+    pub team: Option<TeamName>,
+    /// What the user's token says of how they signed in.
+    pub signed_in: Option<SignedIn>,
     /// What it did to the caller's membership, by the word of an identity provider.
     pub membership: Option<MembershipChange>,
     /// The method.
     pub method: Method,
+    /// The host that the client named.
+    pub host: Option<Box<str>>,
     /// The path, without its query: that can hold secrets.
     pub path: Box<str>,
     /// The name of the route.
@@ -83,6 +94,17 @@ pub struct AuditRecord {
     pub upstream: Option<Arc<str>>,
     /// From the arrival of the head to the end of the answer, in microseconds.
     pub duration_micros: u64,
+}
+
+/// How a user has signed in, by their token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedIn {
+    /// Whether a second factor was shown.
+    pub second_factor: bool,
+    /// When the last one was, in seconds since 1970.
+    pub factor_at: Option<u64>,
+    /// When they signed in, in seconds since 1970.
+    pub at: Option<u64>,
 }
 
 /// What was decided.
@@ -272,9 +294,16 @@ impl AuditRecord {
             device: self.device.map(|device| device.to_string()),
             api_key: self.api_key.as_deref(),
             organization: self.organization.map(|organization| *organization.as_uuid()),
+            plan: self.plan.as_deref(),
             role: self.role.as_deref(),
+            further_rights: self.further_rights,
+            team: self.team.as_ref().map(TeamName::as_str),
+            aal: self.signed_in.map(|of| if of.second_factor { "aal2" } else { "aal1" }),
+            factor_at: self.signed_in.and_then(|of| of.factor_at),
+            signed_in_at: self.signed_in.and_then(|of| of.at),
             membership: self.membership.map(MembershipChange::as_str),
             method: self.method.as_str(),
+            host: self.host.as_deref(),
             path: &self.path,
             route: self.route.as_deref(),
             decision: self.decision,
@@ -321,10 +350,24 @@ pub struct AuditLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     organization: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    further_rights: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    team: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aal: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    factor_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_in_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     membership: Option<&'static str>,
     method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
@@ -423,9 +466,14 @@ mod tests {
             device: None,
             api_key: None,
             organization: Some("7b0d3c1e-0000-4000-8000-00000000000a".parse().unwrap()),
+            plan: Some(Arc::from("pro")),
             role: None,
+            further_rights: true,
+            team: None,
+            signed_in: Some(SignedIn { second_factor: true, factor_at: Some(7), at: None }),
             membership: Some(MembershipChange::Created),
             method: Method::PATCH,
+            host: Some(Box::from("api.test")),
             path: Box::from("/rest/v1/\"events\""),
             route: Some(Arc::from("rest")),
             decision: Decision::Refused,
@@ -448,7 +496,9 @@ mod tests {
             "{\"id\":\"00000000-0000-0000-0000-000000000000\",\
              \"time\":\"1970-01-01T00:00:00.000000Z\",\"node\":\"node-1\",\"seq\":42,\
              \"client\":\"2001:db8::1\",\"principal\":\"user\",\"user\":\"ann\",\
-             \"organization\":\"7b0d3c1e-0000-4000-8000-00000000000a\",\"membership\":\"created\",\"method\":\"PATCH\",\
+             \"organization\":\"7b0d3c1e-0000-4000-8000-00000000000a\",\"plan\":\"pro\",\
+             \"further_rights\":true,\"aal\":\"aal2\",\"factor_at\":7,\
+             \"membership\":\"created\",\"method\":\"PATCH\",\"host\":\"api.test\",\
              \"path\":\"/rest/v1/\\\"events\\\"\",\"route\":\"rest\",\"decision\":\"refused\",\
              \"status\":403,\"code\":\"permission_denied\",\"permission\":\"events:write\",\
              \"policy\":\"policies/base.yaml:7\",\"duration_micros\":181}"

@@ -206,6 +206,8 @@ pub fn settle<'h>(
     let role = role.cloned();
     let plan = snapshot.plans.get(&organization.plan).ok_or_else(unknown)?;
     trace.role.clone_from(&role);
+    trace.further_rights =
+        matches!(&standing, Standing::Member(membership) if membership.more.is_some());
     let rights = match (&standing, &role) {
         (Standing::Member(membership), _) => {
             let rights = Rights::of_member(membership, team.as_ref(), &snapshot.roles);

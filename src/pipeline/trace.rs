@@ -164,6 +164,8 @@ pub struct Trace {
     pub team: Option<TeamName>,
     /// The caller's role there.
     pub role: Option<Arc<Role>>,
+    /// Whether the caller has further roles, grants or denials there, whichever count here.
+    pub further_rights: bool,
     /// What the request did to its caller's membership, by the word of an identity provider.
     pub membership: Option<MembershipChange>,
     /// The permission that was looked at, `resource:action`.
@@ -214,6 +216,7 @@ impl Trace {
             organization: None,
             team: None,
             role: None,
+            further_rights: false,
             membership: None,
             permission: None,
             cost: 1,

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use pingora::Error;
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use crate::domain::audit::{AuditRecord, Decision, SecurityEvent};
+use crate::domain::audit::{AuditRecord, Decision, SecurityEvent, SignedIn};
 use crate::domain::principal::Principal;
 use crate::domain::refusal::Refusal;
 use crate::domain::usage::{Consumer, Payer, Used};
@@ -211,9 +212,14 @@ fn audit(
         device: trace.device.map(|device| device.id),
         api_key: trace.api_key.clone(),
         organization: trace.organization.as_ref().map(|organization| organization.id),
+        plan: trace.organization.as_ref().map(|organization| Arc::clone(&organization.plan)),
         role: trace.role.as_ref().map(|role| Arc::clone(&role.name)),
+        further_rights: trace.further_rights,
+        team: trace.team.clone(),
+        signed_in: signed_in(trace),
         membership: trace.membership,
         method: request.method.clone(),
+        host: host(request),
         path: request.uri.path().into(),
         route: route.map(|route| Arc::clone(&route.name)),
         decision: if refused { Decision::Refused } else { Decision::Allowed },
@@ -233,6 +239,22 @@ fn audit(
         upstream: ctx.passed.as_ref().map(|passed| Arc::clone(&passed.upstream().name)),
         duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
     });
+}
+
+/// The host that the client named, as it will be looked for when the decision is replayed.
+fn host(request: &RequestHeader) -> Option<Box<str>> {
+    let field = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = field.or(request.uri.authority().map(|authority| authority.as_str()))?;
+    (host.len() <= LONGEST_HOST).then(|| host.into())
+}
+
+/// Names are of 253 characters at most (RFC 1035 section 2.3.4); with a port.
+const LONGEST_HOST: usize = 260;
+
+fn signed_in(trace: &Trace) -> Option<SignedIn> {
+    let Some(Principal::User { token, .. }) = &trace.principal else { return None };
+    let (second_factor, factor_at) = (token.second_factor, token.factor_at);
+    Some(SignedIn { second_factor, factor_at, at: token.signed_in_at })
 }
 
 /// The upstream's kind, as metrics name it.

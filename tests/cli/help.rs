@@ -22,6 +22,7 @@ fn every_command_explains_itself_with_examples() {
         "roles matrix",
         "roles who-can",
         "diff",
+        "replay",
         "shadow",
         "shadow report",
         "sessions",

@@ -30,6 +30,7 @@ mod operations;
 mod packs;
 mod policy_tests;
 mod reload;
+mod replay;
 mod reports;
 mod roles;
 mod schema;

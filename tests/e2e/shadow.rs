@@ -64,6 +64,17 @@ async fn who_a_limit_and_a_condition_in_shadow_would_hit_is_reported_and_nobody_
         })
         .collect();
     assert_eq!(counted, [("route rest", 6, 2), ("tight", 2, 1)], "{told:#}");
+    let again = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["replay", "-c", "gateway.yaml", "--json"])
+        .current_dir(gateway.dir())
+        .output()
+        .unwrap();
+    let again: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(
+        (&again["same"], &again["changed"]),
+        (&6.into(), &Value::Array(Vec::new())),
+        "{again:#}"
+    );
     let metrics = http::get(gateway.admin(), "/metrics", &[]).await.unwrap().text();
     for counted in [
         "tollgate_would_refuse_total{code=\"rate_limited\",policy=\"limit\"} 2",

@@ -1,0 +1,322 @@
+//! One recorded decision, and the same request decided by another policy, as far as the record goes.
+//!
+//! What is compared is the way to the end of stage 5: route, caller, organization, permission and
+//! conditions. What came after that (isolation, limits, quotas, bodies, upstreams) depends on what no
+//! record holds, and counts as passed on both sides.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use jiff::Timestamp;
+
+use crate::domain::clock::Now;
+use crate::domain::head::Arrival;
+use crate::domain::refusal::Refusal;
+use crate::pipeline::{Stage, Stop, Trace, decide};
+use crate::policy::Snapshot;
+use crate::stores::directory::FileDirectory;
+
+use super::super::records::{Record, Verdict};
+use super::known::{Recorded, TOKEN};
+
+/// What decides again.
+pub(in crate::cli) struct Policy {
+    pub(in crate::cli) snapshot: Snapshot,
+    pub(in crate::cli) directory: Option<FileDirectory>,
+}
+
+/// What became of a request, or becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::cli) struct Outcome {
+    pub(in crate::cli) route: Option<String>,
+    pub(in crate::cli) end: End,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::cli) enum End {
+    /// It got to isolation, limits and what comes after.
+    Passed,
+    /// Who called was not recorded, and the request gets to where it is asked.
+    Reached,
+    /// It was refused.
+    Refused { code: String, status: u16 },
+}
+
+/// A record beside what is decided now.
+#[derive(Debug)]
+pub(in crate::cli) enum Compared {
+    Same,
+    Changed {
+        from: Outcome,
+        to: Outcome,
+        /// The line that decides now.
+        by: Option<String>,
+    },
+    /// It cannot be told, for this reason.
+    Unknown(&'static str),
+}
+
+/// What deciding again came to.
+#[derive(Debug)]
+pub(in crate::cli) struct Again {
+    pub(in crate::cli) compared: Compared,
+    /// What becomes of it now, where that can be told.
+    pub(in crate::cli) to: Option<Outcome>,
+    /// Why it is refused now.
+    pub(in crate::cli) refusal: Option<Refusal>,
+    /// The time of the record.
+    pub(in crate::cli) now: Option<Now>,
+}
+
+/// Codes of refusals by the route: nobody was asked who calls.
+const BY_ROUTE: [&str; 3] = ["route_not_found", "method_not_allowed", "route_closed"];
+
+/// Codes of refusals by stage 5.
+const BY_RIGHT: [&str; 13] = [
+    "permission_denied",
+    "feature_disabled",
+    "plan_required",
+    "mfa_required",
+    "mfa_expired",
+    "session_expired",
+    "session_idle",
+    "address_not_allowed",
+    "outside_hours",
+    "stage_not_reached",
+    "table_not_found",
+    "function_not_found",
+    "bad_trust_device",
+];
+
+/// Codes of refusals before anybody was asked for a right.
+const BEFORE: [&str; 36] = [
+    "bad_framing",
+    "bad_host",
+    "bad_path",
+    "bad_characters",
+    "headers_too_large",
+    "uri_too_long",
+    "expectation_failed",
+    "no_credentials",
+    "no_api_key",
+    "invalid_api_key",
+    "token_expired",
+    "wrong_credentials",
+    "conflicting_credentials",
+    "session_revoked",
+    "invalid_token",
+    "org_conflict",
+    "bad_organization",
+    "org_required",
+    "not_a_member",
+    "issuer_not_accepted",
+    "no_role",
+    "member_suspended",
+    "member_invited",
+    "org_suspended",
+    "bad_team",
+    "duties_conflict",
+    "role_unknown",
+    "impersonation_not_allowed",
+    "bad_impersonation",
+    "impersonation_reason",
+    "impersonation_read_only",
+    "impersonation_not_here",
+    "directory_unavailable",
+    "keys_unavailable",
+    "sessions_unavailable",
+    "internal_error",
+];
+
+/// What organizations may ask of their members by themselves.
+const DEMANDS: [&str; 4] =
+    ["mfa_required", "mfa_expired", "session_expired", "address_not_allowed"];
+
+impl Policy {
+    /// Decides a recorded request again.
+    pub(in crate::cli) fn compare(&self, record: &Record) -> Compared {
+        self.again(record, &mut Trace::new()).compared
+    }
+
+    /// The same, with what the stages found in the trace.
+    pub(in crate::cli) fn again(&self, record: &Record, trace: &mut Trace) -> Again {
+        let unknown = |reason| Again {
+            compared: Compared::Unknown(reason),
+            to: None,
+            refusal: None,
+            now: None,
+        };
+        let from = match recorded(record) {
+            Ok(from) => from,
+            Err(reason) => return unknown(reason),
+        };
+        let (to, refusal, now) = match self.decide(record, &from, trace) {
+            Ok(decided) => decided,
+            Err(reason) => return unknown(reason),
+        };
+        let compared = if to == from {
+            Compared::Same
+        } else {
+            let by = trace.decided_by.as_ref();
+            let by = by.or(trace.route.as_ref().map(|route| &route.source));
+            Compared::Changed { from, to: to.clone(), by: by.map(ToString::to_string) }
+        };
+        Again { compared, to: Some(to), refusal, now: Some(now) }
+    }
+
+    fn decide(
+        &self,
+        record: &Record,
+        from: &Outcome,
+        trace: &mut Trace,
+    ) -> Result<(Outcome, Option<Refusal>, Now), &'static str> {
+        let at: Timestamp = record.time.parse().map_err(|_| "its time cannot be read")?;
+        let micros = u64::try_from(at.as_microsecond()).map_err(|_| "its time cannot be read")?;
+        let now = Now { unix_micros: micros, mono_nanos: 0 };
+        let identity = &self.snapshot.identity;
+        let world = Recorded::of(record, identity, self.directory.as_ref(), now.unix_secs());
+        let headers = headers(record, &world).ok_or("its host or team cannot be sent again")?;
+        let method: Method = record.method.parse().map_err(|_| "its method cannot be read")?;
+        let arrival = Arrival {
+            method: &method,
+            target: record.path.as_bytes(),
+            authority: None,
+            version: Version::HTTP_11,
+            headers: &headers,
+            peer: record.client.ok_or("the client's address is not recorded")?,
+            secure: true,
+            entropy: 0,
+        };
+        let decided = decide(&arrival, &self.snapshot, &world, trace, now);
+        let route = trace.route.as_ref().map(|route| route.name.to_string());
+        let by_route =
+            matches!(&from.end, End::Refused { code, .. } if BY_ROUTE.contains(&code.as_str()));
+        let (end, refusal) = match decided {
+            Ok(_) | Err(Stop::Answered(_)) => (End::Passed, None),
+            Err(Stop::Ask(_)) => return Err("somebody else would have to be asked"),
+            Err(Stop::Refused(refusal)) => {
+                let end = refused(&refusal, trace.stage, !by_route, record, &world)?;
+                let refusal = matches!(end, End::Refused { .. }).then_some(refusal);
+                (end, refusal)
+            }
+        };
+        unclear(from, &end, &world)?;
+        Ok((Outcome { route, end }, refusal, now))
+    }
+}
+
+/// What became of the request then.
+fn recorded(record: &Record) -> Result<Outcome, &'static str> {
+    if record.impersonated.is_some() {
+        return Err("somebody acted as somebody else");
+    }
+    if record.principal.as_deref() == Some("machine") {
+        return Err("the scopes of machines' keys are not recorded");
+    }
+    if record.host.is_none() {
+        return Err("the host is not recorded (by an older version, or none was sent)");
+    }
+    let route = record.route.clone();
+    let code = match (record.decision, record.code.as_deref()) {
+        (Verdict::Allowed, _) | (Verdict::Refused, None) => {
+            return Ok(Outcome { route, end: End::Passed });
+        }
+        (Verdict::Refused, Some(code)) => code,
+    };
+    let refused = End::Refused { code: code.to_owned(), status: record.status };
+    if BY_ROUTE.contains(&code) {
+        return Ok(Outcome { route, end: refused });
+    }
+    if record.principal.is_none() || BEFORE.contains(&code) {
+        return Err("it was refused before caller and organization were known");
+    }
+    if BY_RIGHT.contains(&code) {
+        return Ok(Outcome { route, end: refused });
+    }
+    Ok(Outcome { route, end: End::Passed })
+}
+
+/// The request as it was sent, as far as the stages read it.
+fn headers(record: &Record, world: &Recorded) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::HOST, HeaderValue::from_str(record.host.as_deref()?).ok()?);
+    if world.token.is_some() {
+        let value = HeaderValue::from_str(&format!("Bearer {TOKEN}")).ok()?;
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    if let Some(organization) = &world.organization {
+        let value = HeaderValue::from_str(&organization.id.to_string()).ok()?;
+        headers.insert(crate::pipeline::tenant::ORGANIZATION_HEADER, value);
+    }
+    if let Some(team) = &record.team {
+        headers.insert(HeaderName::from_static("x-team-id"), HeaderValue::from_str(team).ok()?);
+    }
+    Some(headers)
+}
+
+/// What a refusal comes to, or why it says nothing.
+fn refused(
+    refusal: &Refusal,
+    stage: Stage,
+    asked: bool,
+    record: &Record,
+    world: &Recorded,
+) -> Result<End, &'static str> {
+    let public = refusal.public();
+    let end = End::Refused { code: public.code.to_owned(), status: public.status.as_u16() };
+    if stage == Stage::Route {
+        return Ok(end);
+    }
+    if stage == Stage::Edge {
+        return Err("what the edge looks at is not recorded in full");
+    }
+    if !asked {
+        return Ok(End::Reached);
+    }
+    if stage == Stage::Isolate {
+        // Of queries nothing is recorded, and without one the request would be another.
+        return Ok(End::Passed);
+    }
+    if stage == Stage::Authenticate {
+        return match (public.code, record.principal.as_deref()) {
+            ("wrong_credentials", Some("user" | "service")) if world.token.is_some() => Ok(end),
+            _ => Err("the credentials are not recorded"),
+        };
+    }
+    if stage == Stage::Tenant {
+        return match public.code {
+            "role_unknown" if world.organization.is_some() => Ok(end),
+            _ => Err("how the organization was named, and by which issuer, is not recorded"),
+        };
+    }
+    if stage != Stage::Authorize {
+        return Err("a stage looked at what is not recorded");
+    }
+    match public.code {
+        "feature_disabled" | "stage_not_reached" if !world.organization_known => {
+            Err("features and stages are not recorded, and no directory file has the organization")
+        }
+        "session_idle" => Err("uses of sessions are not recorded"),
+        "mfa_required" | "mfa_expired" if record.device.is_some() => {
+            Err("when a device was trusted is not recorded")
+        }
+        "permission_denied" if !world.rights_known => Err(FURTHER),
+        _ => Ok(end),
+    }
+}
+
+const FURTHER: &str = "further roles, grants and denials of the member are not recorded";
+
+/// Whether a recorded refusal may have had a reason that is not recorded.
+fn unclear(from: &Outcome, to: &End, world: &Recorded) -> Result<(), &'static str> {
+    let End::Refused { code, .. } = &from.end else { return Ok(()) };
+    if from.end == *to {
+        return Ok(());
+    }
+    match code.as_str() {
+        "session_idle" => Err("uses of sessions are not recorded"),
+        "permission_denied" if !world.rights_known => Err(FURTHER),
+        code if DEMANDS.contains(&code) && !world.organization_known => {
+            Err("whether the organization itself asked for it is not recorded")
+        }
+        _ => Ok(()),
+    }
+}
