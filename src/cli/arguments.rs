@@ -236,13 +236,25 @@ Examples:
   tollgate explain POST /rest/v1/projects --as alice --body '{\"name\":\"x\"}'
   tollgate explain DELETE '/rest/v1/projects?id=eq.1' -H 'x-organization-id: acme' --as bob --json
   tollgate explain GET /rest/v1/projects --as-key tgk_4fTz81QmUe0x --from 10.0.0.7
+  tollgate explain --request 0199f2c4-6f0a-7a51-9d3e-4b1f6f1a2c77
 
 Exit status: 0 decided (whatever the verdict), 1 failed, 2 wrong arguments or configuration.")]
 pub struct Explain {
     /// The request's method
-    pub method: String,
+    #[arg(required_unless_present = "past")]
+    pub method: Option<String>,
     /// The request's URL, or its path and query alone
-    pub url: String,
+    #[arg(required_unless_present = "past")]
+    pub url: Option<String>,
+    /// A request that was decided, by its id: what the audit log says of it, and what the present
+    /// policy makes of it
+    #[arg(long = "request", value_name = "ID", conflicts_with_all = ["method", "url", "headers", "token",
+          "as_user", "as_key", "body", "from", "demo"])]
+    pub past: Option<String>,
+    /// With --request: an audit log to look in instead of the configured one, or `-`; can be given
+    /// more than once
+    #[arg(long, value_name = "FILE", requires = "past")]
+    pub audit: Vec<PathBuf>,
     /// A header field of the request; can be given more than once
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
     pub headers: Vec<String>,

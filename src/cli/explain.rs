@@ -3,6 +3,8 @@
 
 mod compare;
 mod machine;
+mod near;
+mod past;
 mod quotas;
 mod report;
 mod request;
@@ -34,6 +36,9 @@ use report::{LimitReport, Report, RequestLine, StageVerdict, UpstreamReport, Ver
 use request::Request;
 
 pub(super) fn run(arguments: &Explain) -> Result<Done, Failure> {
+    if let Some(id) = &arguments.past {
+        return past::run(arguments, id);
+    }
     let loaded = match arguments.demo {
         true => demo::load_for_explain()?,
         false => config::load(&arguments.config.config, &environment)?,
@@ -116,7 +121,11 @@ async fn explain(
         Err(Stop::Answered(answer)) => End::Answered(answer),
         Err(Stop::Ask(_)) => End::Refused(Refusal::Internal("a question was left open")),
     };
-    Report { limits, quotas, ..report(request, snapshot, &trace, end) }
+    let near_misses = match &end {
+        End::Refused(refusal) => near::misses(refusal, snapshot, &trace, facts.now()),
+        End::Forwarded(_) | End::Answered(_) => Vec::new(),
+    };
+    Report { limits, quotas, near_misses, ..report(request, snapshot, &trace, end) }
 }
 
 /// The core decides, and asks until it knows enough, as it does for live requests.
@@ -202,6 +211,7 @@ fn report(request: &Request, snapshot: &Snapshot, trace: &Trace, end: End) -> Re
         role: report::role(trace),
         permission: trace.permission.as_ref().map(ToString::to_string),
         would: trace.would.iter().cloned().collect(),
+        near_misses: Vec::new(),
         limits: Vec::new(),
         quotas: Vec::new(),
         refusal: None,

@@ -74,8 +74,14 @@ pub(super) struct Record {
     pub(super) decision: Verdict,
     pub(super) status: u16,
     pub(super) code: Option<String>,
+    pub(super) permission: Option<String>,
+    pub(super) policy: Option<String>,
+    pub(super) snapshot: Option<String>,
     #[serde(default)]
     pub(super) would: Vec<Would>,
+    /// All of it, as the log has it.
+    #[serde(skip)]
+    pub(super) raw: serde_json::Value,
 }
 
 /// What was decided.
@@ -179,7 +185,7 @@ fn lines(
             told.unreadable += u64::from(value.get("event").is_none());
             continue;
         }
-        let record = Record::deserialize(value).ok();
+        let record = Record::deserialize(&value).ok().map(|record| Record { raw: value, ..record });
         let at = record.as_ref().and_then(|record| record.time.parse::<Timestamp>().ok());
         let (Some(record), Some(at)) = (record, at) else {
             told.unreadable += 1;

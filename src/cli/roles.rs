@@ -274,7 +274,8 @@ impl Holders {
     }
 }
 
-fn conditions(requires: &[Requirement]) -> Vec<String> {
+/// What all of them ask for.
+pub(super) fn conditions(requires: &[Requirement]) -> Vec<String> {
     requires
         .iter()
         .map(|requirement| match requirement.mode {

@@ -235,3 +235,89 @@ fn a_quota_of_which_nobody_knows_says_so_and_what_becomes_of_the_request() {
         assert!(called.out.contains(line), "{line}: {}", called.out);
     }
 }
+
+/// The log of a node with one refused and one passed request, and one of somebody unknown.
+fn log() -> String {
+    let line = |id: &str, user: &str, role: &str, method: &str, rest: &str| {
+        format!(
+            "{{\"time\":\"2026-11-21T10:00:00.000000Z\",\"request_id\":\"{id}\",\"client\":\"192.0.2.1\",\
+             \"principal\":\"user\",\"user\":\"{user}\",\
+             \"organization\":\"a0000000-0000-4000-8000-000000000001\",\"plan\":\"free\",\
+             \"role\":\"{role}\",\"aal\":\"aal1\",\"method\":\"{method}\",\"host\":\"api.test\",\
+             \"path\":\"/rest/v1/events\",\"route\":\"rest\",{rest},\"duration_micros\":1}}\n"
+        )
+    };
+    [
+        line(
+            "refused",
+            "bob",
+            "viewer",
+            "POST",
+            "\"decision\":\"refused\",\"status\":403,\"code\":\"permission_denied\",\
+             \"permission\":\"events:write\",\"policy\":\"policy.yaml:6\",\"snapshot\":\"0000\"",
+        ),
+        line(
+            "passed",
+            "dave",
+            "member",
+            "POST",
+            "\"decision\":\"allowed\",\"status\":201,\"would\":[{\"policy\":\"limit\",\"name\":\"tight\",\
+             \"source\":\"policy.yaml:9\",\"stage\":\"limit\",\"code\":\"rate_limited\",\"status\":429}]",
+        ),
+        "{\"time\":\"2026-11-21T10:00:01.000000Z\",\"request_id\":\"nobody\",\"method\":\"GET\",\
+         \"host\":\"api.test\",\"path\":\"/rest/v1/events\",\"route\":\"rest\",\"decision\":\"refused\",\
+         \"status\":401,\"code\":\"invalid_token\",\"duration_micros\":1}\n"
+            .to_owned(),
+    ]
+    .concat()
+}
+
+#[test]
+fn a_request_that_happened_is_found_by_its_id_and_decided_again() {
+    let place = crate::support::place::TempDir::new();
+    let policy = include_str!("world/policy.yaml");
+    // Members must have shown a second factor by now.
+    let tighter = policy.replace(
+        "permissions: [events:write]\n",
+        "permissions: [events:write]\n    require: [{ aal: aal2 }]\n",
+    );
+    assert_ne!(policy, tighter);
+    place.write("gateway.yaml", include_str!("world/gateway.yaml"));
+    place.write("policy.yaml", &tighter);
+    place.write("directory.yaml", include_str!("world/directory.yaml"));
+    place.write("audit.jsonl", &log());
+    let told = |id: &str, more: &[&str]| {
+        let command = ["explain", "-c", "gateway.yaml", "--audit", "audit.jsonl", "--request", id];
+        call_in(place.path(), &[&command, more].concat(), "")
+    };
+    for id in ["refused", "passed", "nobody"] {
+        let called = told(id, &[]);
+        assert_eq!((called.code, called.err.as_str()), (0, ""), "{id}");
+        golden::compare(&format!("explain-request-{id}"), &called.out);
+    }
+    let json = told("passed", &["--json"]).json();
+    assert_eq!(json["present"]["compared"], "differs");
+    assert_eq!(json["present"]["verdict"], "refused with 403 mfa_required");
+    assert_eq!(json["record"]["user"], "dave");
+    let missing = told("absent", &[]);
+    assert_eq!(missing.code, 2);
+    assert!(missing.err.contains("the audit log has no request `absent`"), "{}", missing.err);
+    assert_eq!(told("passed", &["GET", "/rest/v1/events"]).code, 2, "one or the other");
+}
+
+#[test]
+fn a_condition_that_does_not_hold_is_told_beside_what_is_the_case() {
+    let place = crate::support::place::TempDir::new();
+    let policy = include_str!("world/policy.yaml").replace(
+        "    permission: { table: table }\n",
+        "    permission: { table: table }\n    require: [{ plan: pro }]\n",
+    );
+    place.write("gateway.yaml", include_str!("world/gateway.yaml"));
+    place.write("policy.yaml", &policy);
+    place.write("directory.yaml", include_str!("world/directory.yaml"));
+    let asked = ["explain", "-c", "gateway.yaml", "GET", "/rest/v1/events", "--as", "alice"];
+    let called = call_in(place.path(), &asked, "");
+    let near =
+        "near misses:\n  asks for plan `pro` or above; the organization has `free`  [policy.yaml:";
+    assert!(called.out.contains(near), "{}", called.out);
+}

@@ -11,6 +11,7 @@ use crate::pipeline::{Stage, Trace};
 use crate::policy::mode::Mode;
 
 use super::compare::Piece;
+use super::near::NearMiss;
 
 /// The whole explanation.
 #[derive(Debug, Serialize)]
@@ -28,6 +29,8 @@ pub(super) struct Report {
     pub(super) permission: Option<String>,
     /// What policies in shadow would have refused.
     pub(super) would: Vec<WouldHave>,
+    /// What a refused request lacked, and who has it.
+    pub(super) near_misses: Vec<NearMiss>,
     /// What would be charged, all or none.
     pub(super) limits: Vec<LimitReport>,
     /// What the organization has used of the quotas of the route.

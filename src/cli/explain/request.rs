@@ -26,9 +26,10 @@ pub(super) struct Request {
 impl Request {
     /// Reads it from the arguments. `token` is the bearer token, given or made.
     pub(super) fn from(arguments: &Explain, token: Option<&str>) -> Result<Self, Failure> {
-        let method = Method::from_bytes(arguments.method.as_bytes())
-            .map_err(|_| Failure::usage(format!("`{}` is no method", arguments.method)))?;
-        let (secure, host, target) = split(&arguments.url)?;
+        let stated = arguments.method.as_deref().unwrap_or_default();
+        let method = Method::from_bytes(stated.as_bytes())
+            .map_err(|_| Failure::usage(format!("`{stated}` is no method")))?;
+        let (secure, host, target) = split(arguments.url.as_deref().unwrap_or_default())?;
         let mut headers = HeaderMap::new();
         for field in &arguments.headers {
             let (name, value) = parse_field(field)?;

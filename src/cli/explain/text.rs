@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use super::near::NearMiss;
 use super::report::{LimitReport, QuotaReport, Report, StageVerdict, Verdict};
 use super::sides::sides;
 
@@ -22,6 +23,13 @@ fn write_all(report: &Report, out: &mut String) -> fmt::Result {
     stages(report, out)?;
     if let Some(by) = &report.decided_by {
         writeln!(out, "\ndecided by {by}")?;
+    }
+    if !report.near_misses.is_empty() {
+        writeln!(out, "\nnear misses:")?;
+        for NearMiss { text, source } in &report.near_misses {
+            let source = source.as_ref().map(|of| format!("  [{of}]")).unwrap_or_default();
+            writeln!(out, "  {text}{source}")?;
+        }
     }
     if !report.would.is_empty() {
         writeln!(out, "\npolicies in shadow would have refused it:")?;
