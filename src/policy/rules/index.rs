@@ -12,7 +12,21 @@ use super::super::expression::HeadFilter;
 use super::super::expression::head::PathTest;
 
 /// Places of rules, in their order.
-pub(super) type Places = SmallVec<[u16; 16]>;
+pub(super) enum Places<'i> {
+    /// Those that any path can meet.
+    Kept(&'i [u16]),
+    /// Those and others.
+    Found(SmallVec<[u16; 16]>),
+}
+
+impl Places<'_> {
+    pub(super) fn get(&self, index: usize) -> Option<u16> {
+        match self {
+            Self::Kept(places) => places.get(index).copied(),
+            Self::Found(places) => places.get(index).copied(),
+        }
+    }
+}
 
 /// The index of one phase.
 #[derive(Debug, Default)]
@@ -61,8 +75,9 @@ impl Index {
     }
 
     /// The places of all rules that a request can meet, ascending.
-    pub(super) fn candidates(&self, method: &Method, path: &str) -> Places {
-        self.methods.get(slot(method)).map(|paths| paths.candidates(path)).unwrap_or_default()
+    pub(super) fn candidates(&self, method: &Method, path: &str) -> Places<'_> {
+        let paths = self.methods.get(slot(method));
+        paths.map_or(Places::Kept(&[]), |paths| paths.candidates(path))
     }
 }
 
@@ -85,8 +100,8 @@ struct Node {
 }
 
 impl Paths {
-    fn candidates(&self, path: &str) -> Places {
-        let mut out = Places::new();
+    fn candidates(&self, path: &str) -> Places<'_> {
+        let mut out: SmallVec<[u16; 16]> = SmallVec::new();
         let after = self.nodes.partition_point(|node| *node.text <= *path);
         // Whatever the path begins with is this node or above it: texts that begin alike stand
         // side by side.
@@ -100,13 +115,13 @@ impl Paths {
             }
             at = node.parent.and_then(|parent| self.nodes.get(usize::from(parent)));
         }
-        let hung = !out.is_empty();
-        out.extend_from_slice(&self.any);
-        if hung {
-            out.sort_unstable();
-            out.dedup();
+        if out.is_empty() {
+            return Places::Kept(&self.any);
         }
-        out
+        out.extend_from_slice(&self.any);
+        out.sort_unstable();
+        out.dedup();
+        Places::Found(out)
     }
 }
 
@@ -168,7 +183,8 @@ mod tests {
     use super::*;
 
     fn found(index: &Index, method: Method, path: &str) -> Vec<u16> {
-        index.candidates(&method, path).to_vec()
+        let places = index.candidates(&method, path);
+        (0..).map_while(|at| places.get(at)).collect()
     }
 
     fn head(methods: MethodSet, paths: Option<&[PathTest]>) -> HeadFilter {
