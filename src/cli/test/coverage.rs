@@ -2,7 +2,7 @@
 //!
 //! A part is reached by a case that was decided with it: a route by a request that it fits, a role by
 //! a caller who has it or one that inherits it, a limit by a charge, a quota or a condition by being
-//! judged, a table by a request for its rows.
+//! judged, a table by a request for its rows, a rule by a request that meets it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -28,11 +28,19 @@ enum Kind {
     Table,
     Limit,
     Quota,
+    Rule,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Route, Self::Role, Self::Condition, Self::Table, Self::Limit, Self::Quota];
+    const ALL: [Self; 7] = [
+        Self::Route,
+        Self::Role,
+        Self::Condition,
+        Self::Table,
+        Self::Limit,
+        Self::Quota,
+        Self::Rule,
+    ];
 
     fn plural(self) -> &'static str {
         match self {
@@ -42,6 +50,7 @@ impl Kind {
             Self::Table => "tables",
             Self::Limit => "limits",
             Self::Quota => "quotas",
+            Self::Rule => "rules",
         }
     }
 
@@ -84,6 +93,7 @@ impl Coverage {
                 Kind::Route => trace.route.as_ref().is_some_and(|of| of.source == part.source),
                 Kind::Role => roles.iter().any(|role| role.is_or_inherits(&part.name)),
                 Kind::Condition | Kind::Quota => sources.contains(&part.source),
+                Kind::Rule => trace.rules.iter().any(|met| met.rule.source == part.source),
                 Kind::Table => {
                     let own = snapshot.catalog.table(&part.name);
                     let own = own.is_some_and(|own| own.source == part.source);
@@ -179,6 +189,8 @@ fn parts(snapshot: &Snapshot) -> Vec<Part> {
     // Those of accounts are charged by bodies of logins, which no test signs in with.
     let limits = snapshot.limits.values().filter(|of| of.scope != Scope::Account);
     out.extend(limits.map(|of| part(Kind::Limit, &of.name, &of.source)));
+    let rules = snapshot.rules.all().iter();
+    out.extend(rules.map(|rule| part(Kind::Rule, &rule.id, &rule.source)));
     out
 }
 
