@@ -30,6 +30,7 @@ mod penalties;
 mod refusals;
 mod rotation;
 mod row_security;
+mod rules;
 mod sessions;
 mod shadow;
 mod sign_on;
