@@ -1,6 +1,7 @@
 //! `tollgate explain`: one request through the code of the live path, up to where it would be sent
 //! on; nothing is sent, nothing is charged.
 
+mod balances;
 mod compare;
 mod machine;
 mod near;
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 
 use http::Version;
 
+use crate::config::settings::Settings;
 use crate::config::{self, Loaded};
 use crate::domain::head::Arrival;
 use crate::domain::known::Question;
@@ -109,6 +111,7 @@ async fn explain(
     let end = match decided.await {
         Ok(chargeable) => {
             limits = charged(&chargeable, &trace);
+            balanced(&mut limits, &chargeable, &loaded.settings).await;
             let known = quotas::known(&chargeable, &loaded.settings, &trace, facts.now()).await;
             quotas = quotas::reports(&chargeable, &known, &trace);
             match settle(chargeable, known.ok().map(|told| told.used).as_ref(), parts, &mut trace) {
@@ -185,6 +188,16 @@ fn charged(chargeable: &Chargeable, trace: &Trace) -> Vec<LimitReport> {
         })
         .chain(tried)
         .collect()
+}
+
+/// Says of each limit what its bucket holds now, where that can be read.
+async fn balanced(limits: &mut [LimitReport], chargeable: &Chargeable, settings: &Settings) {
+    let tried = chargeable.shadow().iter().flat_map(|limit| &limit.charge().buckets);
+    let buckets: Vec<_> = chargeable.charge().buckets.iter().chain(tried).collect();
+    let balances = balances::of(&buckets, settings).await;
+    for (limit, balance) in limits.iter_mut().zip(balances.into_iter().flatten()) {
+        limit.balance = Some(balance);
+    }
 }
 
 fn report(request: &Request, snapshot: &Snapshot, trace: &Trace, end: End) -> Report {

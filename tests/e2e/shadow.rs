@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::support::fixture::{ALICE, BOB};
 use crate::support::recorder::Recorder;
+use crate::support::redis::Redis;
 use crate::support::stack::{Options, drafted, policy_yaml, token};
 use crate::support::{eventually, http};
 
@@ -83,4 +84,53 @@ async fn who_a_limit_and_a_condition_in_shadow_would_hit_is_reported_and_nobody_
     ] {
         assert!(metrics.contains(counted), "{counted}\n{metrics}");
     }
+}
+
+/// A store that has to be asked: nobody waits for it, and what it says too late is counted.
+#[tokio::test]
+async fn a_limit_in_shadow_on_a_shared_store_is_told_or_counted_as_unknown() {
+    let mut redis = Redis::start().await;
+    let upstream = Recorder::start().await;
+    let store = format!("{{ redis: {{ url: '{}', timeout: 1s }} }}", redis.url());
+    let options = Options { limits_store: store, ..Options::default() };
+    let draft = drafted(upstream.addr(), &options);
+    let stated = policy_yaml(&options)
+        .replace("tables:\n", "  tight: { scope: user, rate: 3/h, mode: shadow }\ntables:\n")
+        .replace("limits: [per_user]", "limits: [tight]");
+    draft.write("policy.yaml", &stated);
+    let gateway = draft.start().await;
+    let get = async || {
+        let bearer = format!("Bearer {}", token(ALICE));
+        http::get(gateway.listen(), EVENTS, &[("Authorization", bearer.as_str())]).await.unwrap()
+    };
+    for _ in 0..8 {
+        assert_eq!(get().await.status, 200);
+    }
+    let (told, unknown) = eventually("eight requests on record", async || {
+        let audit = std::fs::read_to_string(gateway.dir().join("audit.jsonl")).ok()?;
+        let told = audit.matches("\"name\":\"tight\"").count();
+        let metrics = http::get(gateway.admin(), "/metrics", &[]).await.ok()?.text();
+        let name = "tollgate_shadow_limits_unknown_total ";
+        let line = metrics.lines().find(|line| line.starts_with(name))?;
+        let unknown: usize = line.trim_start_matches(name).parse().ok()?;
+        (audit.lines().count() == 8).then_some((told, unknown))
+    })
+    .await;
+    assert!(told <= 5, "three of eight fit: {told}");
+    assert!(told + unknown >= 5, "{told} told, {unknown} unknown");
+    let explained = || {
+        let told = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["explain", "-c", "gateway.yaml", "--json", "GET", EVENTS, "--as", ALICE])
+            .current_dir(gateway.dir())
+            .output()
+            .unwrap();
+        let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+        told["limits"][0].clone()
+    };
+    let limit = explained();
+    assert_eq!((&limit["limit"], &limit["mode"]), (&"tight".into(), &"shadow".into()));
+    assert!(limit["balance"]["left"].as_i64().unwrap() <= 3, "{limit}");
+    redis.kill();
+    assert_eq!(get().await.status, 200, "an outage of its store is nothing");
+    assert!(explained()["balance"]["unknown"].is_string());
 }

@@ -112,7 +112,21 @@ pub(super) struct LimitReport {
     pub(super) burst: u32,
     pub(super) when_away: &'static str,
     pub(super) mode: &'static str,
+    /// What the bucket holds now; `None` where it is in the memory of each gateway.
+    pub(super) balance: Option<BalanceReport>,
     pub(super) source: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct BalanceReport {
+    /// Tokens; less than none where it owes some.
+    pub(super) left: Option<i64>,
+    /// Tokens that nodes have taken in advance; they are missing from `left`.
+    pub(super) leased: Option<u64>,
+    /// For how much longer a penalty refuses everything.
+    pub(super) blocked_millis: Option<u64>,
+    /// Why nobody knows.
+    pub(super) unknown: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -237,6 +251,7 @@ pub(super) fn limit(bucket: &BucketCharge, mode: Mode, source: Option<String>) -
             WhenAway::Open => "open",
         },
         mode: mode.as_str(),
+        balance: None,
         source,
     }
 }

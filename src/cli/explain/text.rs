@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::near::NearMiss;
-use super::report::{LimitReport, QuotaReport, Report, StageVerdict, Verdict};
+use super::report::{BalanceReport, LimitReport, QuotaReport, Report, StageVerdict, Verdict};
 use super::sides::sides;
 
 /// The whole text.
@@ -101,9 +101,10 @@ fn stages(report: &Report, out: &mut String) -> fmt::Result {
 fn write_limit(limit: &LimitReport, out: &mut String) -> fmt::Result {
     let source = limit.source.as_ref().map(|source| format!("  [{source}]")).unwrap_or_default();
     let tried = if limit.mode == "shadow" { ", in shadow: by itself, refusing nobody" } else { "" };
+    let balance = limit.balance.as_ref().map(balance).unwrap_or_default();
     writeln!(
         out,
-        "  {}: {} of {}, for {} ({}/{}; {} when the store is away{tried}){source}",
+        "  {}: {} of {}{balance}, for {} ({}/{}; {} when the store is away{tried}){source}",
         limit.limit,
         limit.cost,
         limit.burst,
@@ -112,6 +113,21 @@ fn write_limit(limit: &LimitReport, out: &mut String) -> fmt::Result {
         period(limit.period_millis),
         limit.when_away,
     )
+}
+
+fn balance(balance: &BalanceReport) -> String {
+    let BalanceReport { left, leased, blocked_millis, unknown } = balance;
+    match (left, unknown) {
+        (Some(left), _) => {
+            let leased = leased.filter(|leased| *leased > 0);
+            let leased = leased.map(|of| format!(" and {of} leased")).unwrap_or_default();
+            let blocked = blocked_millis.filter(|millis| *millis > 0);
+            let blocked = blocked.map(|of| format!(", blocked for {of} ms")).unwrap_or_default();
+            format!(" ({left} left{leased}{blocked})")
+        }
+        (None, Some(why)) => format!(" (nobody knows what is left: {why})"),
+        (None, None) => String::new(),
+    }
 }
 
 fn write_quota(quota: &QuotaReport, out: &mut String) -> fmt::Result {
