@@ -8,6 +8,7 @@ mod gates;
 mod gateway;
 mod rights;
 mod routes;
+mod rules;
 
 use std::path::{Path, PathBuf};
 
@@ -23,9 +24,9 @@ use change::Changes;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Both configurations are compiled, with the environment of this process, and what requests would meet is
-compared: routes, what roles may do (inherited rights included), conditions, gates, limits and quotas by
-plan, the catalogue, issuers and upstreams. What opens something comes first. Secrets, keys, the
-directory and how answers are decorated in detail are not compared.
+compared: routes, what roles may do (inherited rights included), conditions, gates, limits and
+quotas by plan, rules, the catalogue, issuers and upstreams. What opens something comes first.
+Secrets, keys, the directory and how answers are decorated in detail are not compared.
 
 Examples:
   tollgate diff config/production.yaml config/next.yaml
@@ -72,6 +73,7 @@ fn compared(before: &Snapshot, after: &Snapshot) -> Changes {
     amounts::limits(&before.limits, &after.limits, &mut changes);
     amounts::quotas(before, after, &mut changes);
     amounts::plans(&before.plans, &after.plans, &mut changes);
+    rules::compare(&before.rules, &after.rules, &mut changes);
     catalog::compare(&before.catalog, &after.catalog, &mut changes);
     gateway::compare(before, after, &mut changes);
     changes.sort();

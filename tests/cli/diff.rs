@@ -108,3 +108,42 @@ fn comments_lines_and_order_are_no_difference() {
     let wrong = diff(&[], &[("permission: member", "permission: membre")], &[]);
     assert_eq!(wrong.code, 2, "{}", wrong.err);
 }
+
+const RULES: &str = "rules:
+  - id: old-clients
+    when: request.headers.get('x-client-version', '').startsWith('1.')
+    then: { deny: { status: 403, code: client_too_old, message: install the present version } }
+  - id: crawlers
+    when: \"request.headers.get('user-agent', '').contains('crawler')\"
+    then: { tag: crawler, cost: 4, audit: 10% }
+  - id: removals
+    phase: authenticated
+    mode: shadow
+    when: request.method == 'DELETE'
+    then: { require: { aal: aal2, within: 15m } }
+";
+
+#[test]
+fn rules_are_compared_by_what_they_do() {
+    let rules = |text: &str| {
+        let place = TempDir::new();
+        for (side, rules) in [("a", RULES), ("b", text)] {
+            std::fs::create_dir_all(place.path().join(side)).unwrap();
+            place
+                .write(&format!("{side}/gateway.yaml"), &format!("{GATEWAY}rules: [rules.yaml]\n"));
+            place.write(&format!("{side}/policy.yaml"), POLICY);
+            place.write(&format!("{side}/directory.yaml"), DIRECTORY);
+            place.write(&format!("{side}/rules.yaml"), rules);
+        }
+        call_in(place.path(), &["diff", "a", "b"], "")
+    };
+    assert_eq!(rules(RULES).out, "nothing that is decided differs\n");
+    let changed = RULES
+        .replace("startsWith('1.')", "startsWith('2.')")
+        .replace("cost: 4, audit: 10%", "cost: 2, audit: 0.5%")
+        .replace("    mode: shadow\n", "");
+    let gone = changed.replace("  - id: crawlers", "  - id: robots");
+    let told = rules(&gone);
+    assert_eq!((told.code, told.err.as_str()), (3, ""));
+    golden::compare("diff-rules", &told.out);
+}

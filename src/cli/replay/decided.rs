@@ -190,6 +190,11 @@ impl Policy {
         let by_route =
             matches!(&from.end, End::Refused { code, .. } if BY_ROUTE.contains(&code.as_str()));
         let (end, refusal) = match decided {
+            Err(Stop::Answered(_))
+                if matches!(trace.stage, Stage::RequestRules | Stage::CallerRules) =>
+            {
+                return Err("rules look at header fields and queries, which are not recorded");
+            }
             Ok(_) | Err(Stop::Answered(_)) => (End::Passed, None),
             Err(Stop::Ask(_)) => return Err("somebody else would have to be asked"),
             Err(Stop::Refused(refusal)) => {
@@ -267,6 +272,9 @@ fn refused(
     }
     if stage == Stage::Edge {
         return Err("what the edge looks at is not recorded in full");
+    }
+    if matches!(stage, Stage::RequestRules | Stage::CallerRules) {
+        return Err("rules look at header fields and queries, which are not recorded");
     }
     if !asked {
         return Ok(End::Reached);

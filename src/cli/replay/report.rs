@@ -13,8 +13,8 @@ use super::decided::{Compared, End, Outcome};
 /// Requests that are shown of a group.
 const MOST_SAMPLES: usize = 3;
 /// What the text says in every case.
-const NOT_REPLAYED: &str = "not replayed, because no record holds it: queries, bodies, header fields, isolation, \
-                            limits and quotas";
+const NOT_REPLAYED: &str = "not replayed, because no record holds it: queries, bodies, header fields, rules on them, \
+                            isolation, limits and quotas";
 
 type Key = (Outcome, Outcome, Option<String>);
 

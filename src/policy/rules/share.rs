@@ -25,6 +25,18 @@ impl Share {
     }
 }
 
+impl std::fmt::Display for Share {
+    /// As rules write it: `10%`, `0.5%`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (whole, rest) = (self.0 / 100, self.0 % 100);
+        match (rest, rest % 10) {
+            (0, _) => write!(f, "{whole}%"),
+            (_, 0) => write!(f, "{whole}.{}%", rest / 10),
+            (_, _) => write!(f, "{whole}.{rest:02}%"),
+        }
+    }
+}
+
 const WHOLE: u16 = 10_000;
 
 /// A number below [`WHOLE`]: FNV-1a, mixed as in MurmurHash3's `fmix64`, since the last bytes would
