@@ -72,6 +72,9 @@ pub enum Command {
     /// Show how much of their limits organizations and users have left, fill buckets or set them
     #[command(subcommand, after_help = super::limits::AFTER)]
     Limits(super::limits::Limits),
+    /// Show the versions of the configuration that a gateway keeps, and go back to one
+    #[command(subcommand, after_help = super::snapshots::AFTER)]
+    Snapshots(super::snapshots::Snapshots),
     /// Show what organizations used, for bills
     Usage(super::usage::Usage),
     /// Print the JSON Schema of a configuration file, for editors
@@ -96,7 +99,8 @@ pub struct ConfigFile {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The configuration is read again on SIGHUP and when one of its files changes. A configuration with
-errors changes nothing: the log says what is wrong, and the policy in force stays.
+errors, or whose tests do not pass (`tests` in the gateway file), changes nothing: the log says what is
+wrong, and the policy in force stays. SIGUSR1 goes back to the version before the one in force.
 
 SIGTERM stops accepting, lets requests in flight end (server.drain) and exits. SIGINT exits at once.
 To replace the program without a refused connection, set server.upgrade_socket, start the new one
@@ -104,7 +108,8 @@ with --upgrade, and send SIGQUIT to the old one.
 
 Examples:
   tollgate serve --config config/gateway.yaml
-  kill -HUP $(pidof tollgate)                    read the configuration again")]
+  kill -HUP $(pidof tollgate)                    read the configuration again
+  kill -USR1 $(pidof tollgate)                   go back by one version")]
 pub struct Serve {
     /// The configuration.
     #[command(flatten)]

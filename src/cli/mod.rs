@@ -13,8 +13,10 @@ use crate::config::problem::Problems;
 mod again;
 pub mod arguments;
 mod assembly;
+mod candidate;
 mod catalog;
 mod check;
+mod control;
 mod demo;
 mod diff;
 mod explain;
@@ -32,12 +34,15 @@ mod schema;
 mod serve;
 mod sessions;
 mod shadow;
+mod snapshots;
 mod test;
+mod text_diff;
 mod token;
 mod usage;
 mod watch;
 
 use arguments::{Arguments, Command};
+use candidate::Unfit;
 
 /// Reads the arguments and does what they say.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -67,6 +72,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Logins(arguments) => logins::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Limits(arguments) => limits::run(&arguments),
+        Command::Snapshots(arguments) => snapshots::run(&arguments),
         Command::Usage(arguments) => usage::run(&arguments),
     };
     match outcome {
@@ -103,6 +109,11 @@ enum Failure {
     /// The configuration has errors.
     #[error("{0}")]
     Config(#[from] Problems),
+    /// The tests of the configuration do not pass.
+    #[error(
+        "error: the tests of the configuration do not pass (`tests.run: never` starts without them)\n{0}"
+    )]
+    Tests(String),
     /// Something went wrong.
     #[error("error: {0:#}")]
     Failed(#[from] anyhow::Error),
@@ -115,8 +126,17 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Usage(_) | Self::Config(_) | Self::Tests(_) => 2,
             Self::Failed(_) => 1,
+        }
+    }
+}
+
+impl From<Unfit> for Failure {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Errors(problems) => Self::Config(problems),
+            Unfit::Tests { report, .. } => Self::Tests(report),
         }
     }
 }

@@ -1,29 +1,36 @@
 //! `tollgate serve`: the gateway, until a signal ends it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
+use crate::config::Loaded;
 use crate::config::settings::{LogFormat, LogSettings};
-use crate::config::{self, Loaded};
 use crate::proxy;
+use crate::telemetry::clock::SystemClock;
 use crate::telemetry::log::{self, Shape};
 
 use super::arguments::Serve;
 use super::assembly::{self, Assembled};
 use super::reload::{self, Reloader, Running};
-use super::{Done, Failure, environment};
+use super::{Done, Failure, candidate, control};
 
 /// How long the end of the process waits for the audit log, and for the ledger of usage.
 const FLUSH: std::time::Duration = std::time::Duration::from_secs(5);
 
 pub(super) fn run(arguments: &Serve) -> Result<Done, Failure> {
     let path = &arguments.config.config;
-    let loaded = config::load(path, &environment)?;
+    let (loaded, read) = candidate::read(path)?;
     start_log(&loaded.settings.log)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
+    }
+    let passed = candidate::tested(&loaded, &read, path, &SystemClock::new())?;
+    if passed > 0 {
+        tracing::info!(tests.passed = passed, "the tests of the configuration pass");
     }
     let (files, version) = (loaded.files.clone(), Arc::clone(&loaded.snapshot.version.0));
     let runtime = runtime()?;
@@ -34,16 +41,30 @@ pub(super) fn run(arguments: &Serve) -> Result<Done, Failure> {
         Box::new(move |loaded: Loaded| assembly::install(&gateway, &canary, &parts, loaded));
     let reloader = Reloader::new(
         path.clone(),
-        Running { settings: assembled.settings.clone(), version, files },
+        Running { settings: assembled.settings.clone(), version, files, texts: read.texts() },
         apply,
         Arc::clone(&assembled.parts.clock),
         Arc::clone(&assembled.parts.metrics),
     );
-    let hangups = {
+    let reloader = reloader.context("cannot open the directory of snapshots")?;
+    // Questions wait here while the one before them is answered.
+    let (questions, asked) = mpsc::channel(1);
+    let (signals, socket) = {
         let _entered = runtime.enter();
-        reload::hangups()?
+        let socket = assembled.settings.snapshots.socket.as_deref();
+        let open = |path: &Path| {
+            control::open(path).with_context(|| format!("cannot open `{}`", path.display()))
+        };
+        (reload::signals()?, socket.map(open).transpose()?)
     };
-    runtime.spawn(reloader.keep(hangups));
+    if let Some(socket) = socket {
+        runtime.spawn(control::serve(socket, questions.clone()));
+    }
+    runtime.spawn(async move {
+        // Without a socket nobody asks, and the channel stays open.
+        let _questions = questions;
+        reloader.keep(signals, asked).await;
+    });
     serve(assembled, runtime, arguments.upgrade)
 }
 

@@ -7,6 +7,7 @@
 mod coverage;
 mod diff;
 mod files;
+pub(super) mod gate;
 mod junit;
 mod known;
 mod outcome;

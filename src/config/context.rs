@@ -141,17 +141,34 @@ impl<'a> Context<'a> {
         Some(node)
     }
 
-    /// The text of any file that the configuration names.
-    pub(super) fn contents(&mut self, path: &Path) -> std::io::Result<String> {
+    /// The text of a YAML file that the configuration names.
+    fn contents(&mut self, path: &Path) -> std::io::Result<String> {
         self.remember(path);
         let text = self.files.read(path)?;
+        self.hash(path, &text);
+        Ok(text)
+    }
+
+    /// The text of a file with secrets or keys, which is never kept.
+    pub(super) fn secret(&mut self, path: &Path) -> std::io::Result<String> {
+        self.remember(path);
+        let text = self.files.read_secret(path)?;
+        self.hash(path, &text);
+        Ok(text)
+    }
+
+    fn hash(&mut self, path: &Path, text: &str) {
         // Lengths keep apart what would otherwise run together.
         let name = path.to_string_lossy();
         for part in [name.as_bytes(), text.as_bytes()] {
             self.hasher.update(&(part.len() as u64).to_le_bytes());
             self.hasher.update(part);
         }
-        Ok(text)
+    }
+
+    /// A change of this file is worth a reload, though the version does not depend on it.
+    pub(super) fn involve(&mut self, path: &Path) {
+        self.remember(path);
     }
 
     fn remember(&mut self, path: &Path) {
@@ -162,16 +179,24 @@ impl<'a> Context<'a> {
 
     /// The files that a pattern names.
     pub(super) fn matching(&mut self, pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
-        let directory = pattern.parent().filter(|_| files::is_pattern(pattern));
-        if let Some(directory) = directory {
-            // A new file in it changes what is in force.
-            let directory = match directory.as_os_str().is_empty() {
+        self.look_into(pattern);
+        files::matching(self.files, pattern)
+    }
+
+    /// The test files that a pattern names.
+    pub(super) fn matching_tests(&mut self, pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
+        self.look_into(pattern);
+        files::matching_tests(self.files, pattern)
+    }
+
+    /// A new file in the directory of a pattern changes what is in force.
+    fn look_into(&mut self, pattern: &Path) {
+        if let Some(directory) = pattern.parent().filter(|_| files::is_pattern(pattern)) {
+            self.remember(match directory.as_os_str().is_empty() {
                 true => Path::new("."),
                 false => directory,
-            };
-            self.remember(directory);
+            });
         }
-        files::matching(self.files, pattern)
     }
 
     /// A path as seen from the file that states it.

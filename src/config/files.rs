@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// No configuration file is larger; one that is was named by mistake.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -16,6 +17,10 @@ pub const TEST_SUFFIX: &str = ".test.yaml";
 pub trait Files {
     /// The whole text of a file.
     fn read(&self, path: &Path) -> io::Result<String>;
+    /// The same, for a file of which nothing is kept: a secret, a set of keys.
+    fn read_secret(&self, path: &Path) -> io::Result<String> {
+        self.read(path)
+    }
     /// The names of the files in a directory, sorted.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 }
@@ -84,6 +89,68 @@ impl Files for Memory {
     }
 }
 
+/// Files of a disk, each read once: what was read is what was used, whatever is written meanwhile.
+#[derive(Debug, Default)]
+pub struct Reading(Mutex<BTreeMap<PathBuf, String>>);
+
+impl Reading {
+    /// Nothing was read yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everything that was read. Secret files are not among it.
+    pub fn texts(&self) -> BTreeMap<PathBuf, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Files for Reading {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        if let Some(text) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
+            return Ok(text.clone());
+        }
+        let text = Disk.read(path)?;
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        read.insert(path.to_owned(), text.clone());
+        Ok(text)
+    }
+
+    fn read_secret(&self, path: &Path) -> io::Result<String> {
+        Disk.read_secret(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        Disk.list(directory)
+    }
+}
+
+/// Files as they once were. Secrets are those of today: they were never kept.
+#[derive(Debug)]
+pub struct Past(BTreeMap<PathBuf, String>);
+
+impl Past {
+    /// These files, and no others.
+    pub fn new(texts: BTreeMap<PathBuf, String>) -> Self {
+        Self(texts)
+    }
+}
+
+impl Files for Past {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        self.0.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    fn read_secret(&self, path: &Path) -> io::Result<String> {
+        Disk.read_secret(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let inside = self.0.keys().filter(|path| path.parent() == Some(directory));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+}
+
 /// `path` as seen from the directory of a file, without `.` and `..` where they can be resolved by
 /// the text alone.
 pub(super) fn beside(directory: &Path, path: &str) -> PathBuf {
@@ -110,6 +177,19 @@ pub(super) fn beside(directory: &Path, path: &str) -> PathBuf {
 /// The files that a pattern names: `*` stands for any text inside the last part of the path.
 /// Sorted by name; hidden files only where the pattern begins with a dot, test files never.
 pub(super) fn matching(files: &dyn Files, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+    fitting(files, pattern, |name| !name.ends_with(TEST_SUFFIX))
+}
+
+/// The test files that a pattern names, likewise.
+pub(super) fn matching_tests(files: &dyn Files, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+    fitting(files, pattern, |name| name.ends_with(TEST_SUFFIX))
+}
+
+fn fitting(
+    files: &dyn Files,
+    pattern: &Path,
+    wanted: impl Fn(&str) -> bool,
+) -> io::Result<Vec<PathBuf>> {
     if !is_pattern(pattern) {
         return Ok(vec![pattern.to_owned()]);
     }
@@ -118,7 +198,7 @@ pub(super) fn matching(files: &dyn Files, pattern: &Path) -> io::Result<Vec<Path
     let names = files.list(directory)?;
     Ok(names
         .iter()
-        .filter(|name| !name.ends_with(TEST_SUFFIX))
+        .filter(|name| wanted(name))
         .filter(|name| name.starts_with('.') == last.starts_with('.') && fits(last, name))
         .map(|name| directory.join(name))
         .collect())

@@ -22,11 +22,12 @@ use super::decode::{At, Decode, Fields, Filled, Named, Shapes, Table, expected};
 use super::defaults as preset;
 use super::identity::IdentityFields;
 use super::leaf::{Block, FilePath, SmallSize, Text, arc, refuse, text, word, words};
+use super::publish::TestsFields;
 use super::redis_place::place;
 use super::settings::{
     AuditSettings, DirectoryQueries, LEASE, LimitStoreSettings, Listener, ListenerTls, LogFormat,
     LogSettings, MeteringSettings, OnFailover, PostgresDirectory, RedisSettings, ServerSettings,
-    SessionSettings,
+    SessionSettings, SnapshotSettings,
 };
 use super::upstreams::UpstreamFields;
 use super::yaml::{Kind, Node};
@@ -45,6 +46,8 @@ pub(super) struct Gateway {
     pub(super) audit: Option<AuditSettings>,
     pub(super) metering: Option<MeteringSettings>,
     pub(super) log: Option<LogSettings>,
+    pub(super) tests: Option<TestsFields>,
+    pub(super) snapshots: Option<SnapshotSettings>,
     pub(super) policies: Vec<At<FilePath>>,
     pub(super) rules: Vec<At<FilePath>>,
 }
@@ -81,6 +84,12 @@ impl Fields for Gateway {
                 "Where it is counted what organizations use; nowhere if not stated.",
             ),
             log: table.section("log", "How the process logs, to standard error."),
+            tests: table.optional(
+                "tests",
+                "What it has to pass before it comes into force; nothing if not stated.",
+            ),
+            snapshots: table
+                .section("snapshots", "Versions that are kept, to look at and to go back to."),
             policies: table
                 .required::<Filled<_>>(
                     "policies",

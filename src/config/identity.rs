@@ -455,7 +455,7 @@ impl Fields for KeyFields {
             }
             "file" => {
                 let (file, algorithms) = (file?, algorithms?);
-                let text = match table.context()?.contents(&file.value.0) {
+                let text = match table.context()?.secret(&file.value.0) {
                     Ok(text) => text,
                     Err(error) => {
                         let shown = file.value.0.display();

@@ -120,6 +120,7 @@ pub(super) fn read(
         let node = cx.open(&path, Some(span), Interpolation::Off);
         rule_files.extend(node.and_then(|node| RuleFile::decode(&node, cx)));
     }
+    let tests = gateway.tests.map(|tests| tests.found(cx));
     let directory = match gateway.directory {
         Some(DirectoryFields::File(At { value, span })) => cx
             .open(&value, Some(span), Interpolation::Off)
@@ -181,6 +182,8 @@ pub(super) fn read(
         audit: gateway.audit,
         metering: gateway.metering,
         log: gateway.log?,
+        tests,
+        snapshots: gateway.snapshots?,
     };
     Some((settings, snapshot?, names))
 }

@@ -28,6 +28,7 @@ mod mode;
 mod penalty;
 mod policies;
 pub mod problem;
+mod publish;
 mod queries;
 mod quotas;
 mod redis_place;
@@ -45,7 +46,7 @@ mod yaml;
 
 pub use context::Environment;
 pub use decode::nearest;
-pub use files::{Disk, Files, Memory, TEST_SUFFIX};
+pub use files::{Disk, Files, Memory, Past, Reading, TEST_SUFFIX};
 pub use load::{Loaded, embedded, load, load_embedded, load_from};
 pub use problem::{Problem, Problems};
 pub use units::stated_rate;

@@ -32,6 +32,43 @@ pub struct Settings {
     pub metering: Option<MeteringSettings>,
     /// How the process logs.
     pub log: LogSettings,
+    /// What a configuration has to pass before it comes into force.
+    pub tests: Option<TestSettings>,
+    /// Versions that are kept.
+    pub snapshots: SnapshotSettings,
+}
+
+/// What a configuration has to pass before it comes into force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestSettings {
+    /// The test files.
+    pub files: Vec<PathBuf>,
+    /// When they are run.
+    pub run: TestRun,
+    /// They take no longer than this, or count as failed.
+    pub within: Duration,
+}
+
+/// When tests of a configuration are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TestRun {
+    /// At start and before a reload: what fails does not come into force.
+    BeforePublish,
+    /// By nobody but people.
+    Never,
+}
+
+/// Versions of the configuration that are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    /// How many.
+    pub keep: NonZeroU32,
+    /// How many bytes of files together.
+    pub max_bytes: u64,
+    /// Where, so that they outlive the process; in memory where `None`.
+    pub directory: Option<PathBuf>,
+    /// The Unix socket over which they are looked at and gone back to.
+    pub socket: Option<PathBuf>,
 }
 
 /// One listening address.

@@ -255,8 +255,31 @@ pub fn load_from(
     path: &Path,
     environment: Environment<'_>,
 ) -> Result<Suite, Problems> {
+    read(files, path, None, environment)
+}
+
+/// Reads a test file, for the cases that it has, and the configuration that they are to be run on,
+/// whichever the file names.
+///
+/// # Errors
+/// Everything that is wrong in them, at once.
+pub fn load_about(
+    files: &dyn Files,
+    path: &Path,
+    config: &Path,
+    environment: Environment<'_>,
+) -> Result<Suite, Problems> {
+    read(files, path, Some(config), environment)
+}
+
+fn read(
+    files: &dyn Files,
+    path: &Path,
+    config: Option<&Path>,
+    environment: Environment<'_>,
+) -> Result<Suite, Problems> {
     let mut cx = Context::new(files, environment);
-    let suite = compile::read(path, &mut cx);
+    let suite = compile::read(path, config, &mut cx);
     let (parts, rest) = match suite {
         Some((settings, snapshot, directory, cases)) => {
             (Some((settings, snapshot)), Some((directory, cases)))

@@ -9,6 +9,7 @@ pub mod audit;
 mod cluster;
 pub mod directory;
 pub mod guards;
+pub mod history;
 pub mod introspect;
 pub mod keys;
 pub mod limits;

@@ -55,6 +55,8 @@ pub struct Metrics {
     /// Rules.
     pub rules: RuleMetrics,
     reloads: Counters<Outcome>,
+    tests_failed: IntCounter,
+    rollbacks: IntCounter,
     snapshot: Mutex<IntGaugeVec>,
     snapshot_loaded: IntGauge,
 }
@@ -88,6 +90,16 @@ impl Metrics {
                 &registry,
                 "tollgate_reloads_total",
                 "Reloads of the configuration; a failed one leaves the old policy in force.",
+            )?,
+            tests_failed: counter(
+                &registry,
+                "tollgate_reloads_refused_by_tests_total",
+                "Reloads that came into force nowhere because tests did not pass.",
+            )?,
+            rollbacks: counter(
+                &registry,
+                "tollgate_rollbacks_total",
+                "Versions of the policy that were gone back to.",
             )?,
             snapshot: Mutex::new(snapshot),
             snapshot_loaded: gauge(
@@ -140,6 +152,16 @@ impl Metrics {
     /// A reload ended.
     pub fn reloaded(&self, outcome: Outcome) {
         self.reloads.inc(outcome);
+    }
+
+    /// A reload was refused because its tests did not pass.
+    pub fn tests_failed(&self) {
+        self.tests_failed.inc();
+    }
+
+    /// A version was gone back to.
+    pub fn rolled_back(&self) {
+        self.rollbacks.inc();
     }
 
     /// All metrics in Prometheus' text format (version 0.0.4).

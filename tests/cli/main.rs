@@ -29,6 +29,7 @@ mod migrate;
 mod operations;
 mod packs;
 mod policy_tests;
+mod publishing;
 mod reload;
 mod replay;
 mod reports;

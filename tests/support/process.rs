@@ -16,6 +16,7 @@ pub(crate) enum Signal {
     Int,
     Quit,
     Hup,
+    Usr1,
     Stop,
     Cont,
 }
@@ -28,6 +29,7 @@ impl Signal {
             Self::Int => "INT",
             Self::Quit => "QUIT",
             Self::Hup => "HUP",
+            Self::Usr1 => "USR1",
             Self::Stop => "STOP",
             Self::Cont => "CONT",
         }

@@ -2,18 +2,8 @@
 
 use serde_json::Value;
 
+use super::super::text_diff::{Line, compared};
 use super::verdict::Difference;
-
-/// Above this many comparisons, what differs is shown as a whole.
-const MOST_STEPS: usize = 1_000_000;
-
-/// One line of a comparison.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Line {
-    Both(String),
-    Expected(String),
-    Actual(String),
-}
 
 /// The lines of a difference, where it is worth to see it line by line: a target with its parameters,
 /// JSON, a text of several lines.
@@ -52,56 +42,6 @@ fn parameters(target: &str) -> Vec<String> {
     }
     out.push(rest.to_owned());
     out
-}
-
-/// The longest common lines stay, the others are of one side.
-fn compared(expected: &[String], actual: &[String]) -> Vec<Line> {
-    let ours = |line: &String| Line::Expected(line.clone());
-    let theirs = |line: &String| Line::Actual(line.clone());
-    if expected.len().saturating_mul(actual.len()) > MOST_STEPS {
-        return expected.iter().map(ours).chain(actual.iter().map(theirs)).collect();
-    }
-    let table = common(expected, actual);
-    let at = |i: usize, j: usize| table.get(i).and_then(|row| row.get(j)).copied().unwrap_or(0);
-    let (mut i, mut j, mut out) = (0, 0, Vec::new());
-    loop {
-        match (expected.get(i), actual.get(j)) {
-            (Some(a), Some(b)) if a == b => {
-                out.push(Line::Both(a.clone()));
-                (i, j) = (i + 1, j + 1);
-            }
-            (Some(a), Some(_)) if at(i + 1, j) >= at(i, j + 1) => {
-                out.push(ours(a));
-                i += 1;
-            }
-            (_, Some(b)) => {
-                out.push(theirs(b));
-                j += 1;
-            }
-            (Some(a), None) => {
-                out.push(ours(a));
-                i += 1;
-            }
-            (None, None) => return out,
-        }
-    }
-}
-
-/// How many lines are common to what is left on both sides, from each pair of places on.
-fn common(expected: &[String], actual: &[String]) -> Vec<Vec<u32>> {
-    let mut table = vec![vec![0; actual.len() + 1]; expected.len() + 1];
-    for (i, a) in expected.iter().enumerate().rev() {
-        for (j, b) in actual.iter().enumerate().rev() {
-            let of = |i: usize, j: usize| {
-                table.get(i).and_then(|row: &Vec<u32>| row.get(j)).copied().unwrap_or(0)
-            };
-            let most = if a == b { of(i + 1, j + 1) + 1 } else { of(i + 1, j).max(of(i, j + 1)) };
-            if let Some(cell) = table.get_mut(i).and_then(|row| row.get_mut(j)) {
-                *cell = most;
-            }
-        }
-    }
-    table
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::io::IsTerminal;
 
 use serde_json::{Value, json};
 
+use super::super::text_diff::Line;
 use super::coverage::Coverage;
-use super::diff::{self, Line};
+use super::diff;
 use super::verdict::Mismatch;
 use super::{Report, Tried};
 

@@ -66,7 +66,7 @@ impl Context<'_> {
     fn value_of(&mut self, inside: &str, span: Span) -> Option<String> {
         if let Some(path) = inside.strip_prefix("file:") {
             let path = self.beside(span, path);
-            return match self.contents(&path) {
+            return match self.secret(&path) {
                 Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
                 Err(error) => {
                     let shown = path.display();

@@ -151,3 +151,15 @@ pub(in crate::config) const LOG_FORMAT: Preset =
     Preset::new("log", "format", "json", "machines read logs more often than people");
 pub(in crate::config) const LOG_FILTER: Preset =
     Preset::new("log", "filter", "info", "what an operator wants to know, and no more");
+pub(in crate::config) const TESTS_RUN: Preset =
+    Preset::new("tests", "run", "before_publish", "whoever names tests wants them to count");
+pub(in crate::config) const TESTS_WITHIN: Preset =
+    Preset::new("tests", "within", "10s", "10,000 cases take about a second");
+pub(in crate::config) const SNAPSHOTS_KEEP: Preset =
+    Preset::new("snapshots", "keep", "10", "the changes of a day, or of an incident");
+pub(in crate::config) const SNAPSHOTS_BYTES: Preset = Preset::new(
+    "snapshots",
+    "max_bytes",
+    "64MiB",
+    "far above what ten versions of large policies take",
+);

@@ -37,12 +37,13 @@ use super::{
 
 type Parts = (Settings, Snapshot, Arc<DirectoryData>, Vec<Case>);
 
-/// Reads everything. The result counts only if no error was reported.
-pub(super) fn read(path: &Path, cx: &mut Context<'_>) -> Option<Parts> {
+/// Reads everything, on another configuration than the file names if one is given. The result counts
+/// only if no error was reported.
+pub(super) fn read(path: &Path, about: Option<&Path>, cx: &mut Context<'_>) -> Option<Parts> {
     let root = cx.open(path, None, Interpolation::Off)?;
     let fields = SuiteFields::decode(&root, cx)?;
     let At { value: config, span } = &fields.config;
-    let (settings, snapshot, names) = load::read(&config.0, Some(*span), cx)?;
+    let (settings, snapshot, names) = load::read(about.unwrap_or(&config.0), Some(*span), cx)?;
     let directory = directory(fields.organizations, &settings, *span, &names, cx)?;
     let mut reader = Reader {
         scene: fields.scene,
