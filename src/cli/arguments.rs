@@ -77,6 +77,8 @@ pub enum Command {
     Snapshots(super::snapshots::Snapshots),
     /// Show what organizations used, for bills
     Usage(super::usage::Usage),
+    /// Format configuration files; comments and the order of keys stay
+    Fmt(super::fmt::Fmt),
     /// Print the JSON Schema of a configuration file, for editors
     Schema(Schema),
 }
@@ -99,8 +101,8 @@ pub struct ConfigFile {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The configuration is read again on SIGHUP and when one of its files changes. A configuration with
-errors, or whose tests do not pass (`tests` in the gateway file), changes nothing: the log says what is
-wrong, and the policy in force stays. SIGUSR1 goes back to the version before the one in force.
+errors, or whose tests do not pass (`tests` in the gateway file), changes nothing: the log says what
+is wrong, and the policy in force stays. SIGUSR1 goes back to the version before the one in force.
 
 SIGTERM stops accepting, lets requests in flight end (server.drain) and exits. SIGINT exits at once.
 To replace the program without a refused connection, set server.upgrade_socket, start the new one
@@ -204,7 +206,7 @@ pub struct Test {
     /// Run only the cases that have this in their names
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
-    /// Show which routes, roles, conditions, tables, limits and quotas no case reached
+    /// Show which routes, roles, conditions, tables, limits, quotas and rules no case reached
     #[arg(long)]
     pub coverage: bool,
     /// Fail if less than this is reached

@@ -20,6 +20,7 @@ mod control;
 mod demo;
 mod diff;
 mod explain;
+mod fmt;
 mod keys;
 mod limits;
 mod logins;
@@ -58,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Fmt(arguments) => fmt::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),

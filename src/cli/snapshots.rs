@@ -19,10 +19,10 @@ use super::text_diff::{self, Line};
 use super::{Done, Failure, environment, print};
 
 pub(super) const AFTER: &str = "\
-A gateway keeps the versions that were in force (`snapshots` in the gateway file), and is reached over
-the Unix socket that `snapshots.socket` names, by its own user. What it went back to stays in force
-until a file of the configuration changes, a SIGHUP comes, or it is started anew. SIGUSR1 to the gateway
-goes back by one version.
+A gateway keeps the versions that were in force (`snapshots` in the gateway file), and is reached
+over the Unix socket that `snapshots.socket` names, by its own user. What it went back to stays in
+force until a file of the configuration changes, a SIGHUP comes, or it is started anew. SIGUSR1 to
+the gateway goes back by one version.
 
 Examples:
   tollgate snapshots list

@@ -18,6 +18,7 @@ mod directory;
 pub mod expression;
 mod files;
 mod foreign;
+pub mod format;
 mod gateway;
 mod identity;
 mod leaf;

@@ -40,7 +40,9 @@ fn every_command_explains_itself_with_examples() {
         "keys list",
         "keys rotate",
         "keys revoke",
+        "snapshots",
         "usage",
+        "fmt",
         "schema",
     ];
     for command in commands {

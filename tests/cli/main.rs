@@ -22,6 +22,7 @@ mod demo;
 mod diff;
 mod expectations;
 mod explain;
+mod format;
 mod golden;
 mod help;
 mod keys;
