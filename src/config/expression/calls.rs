@@ -4,17 +4,21 @@
 
 use cel::IdedExpr;
 use cel::common::ast::{Expr, operators};
-use ipnet::IpNet;
+use jiff::tz::TimeZone;
 use regex::RegexBuilder;
 
-use crate::config::decode::nearest;
+use crate::config::decode::{nearest, shown};
+use crate::policy::expression::Fault;
+use crate::policy::expression::arithmetic::Sum;
 use crate::policy::expression::call::Call;
+use crate::policy::expression::evaluate;
+use crate::policy::expression::moment::{Part, Unit};
 use crate::policy::expression::tree::{Node, Test, TextRelation, TextTest};
 use crate::policy::expression::value::Constant;
-use crate::policy::path::PathPattern;
 
 use super::check::{Checker, Typed, comparison, present, text_test};
 use super::types::Type;
+use super::{functions, gateway};
 
 /// Bytes of a compiled pattern.
 const MAX_PATTERN: usize = 1 << 20;
@@ -59,21 +63,71 @@ impl<'c> Checker<'c> {
                 Typed::new(kind, Node::Choose(Box::new((test, this.node, that.node))))
             }
             (operators::INDEX, [of, at]) => self.index(of, at),
-            ("size", [of]) => self.size(of),
-            ("version", [of]) => {
-                let of = self.wanted(of, &Type::Text);
-                Typed::new(Type::Version, Node::Call(Call::Version, Box::new([of])))
-            }
-            ("cidr", [address, networks]) => self.cidr(address, networks),
-            ("pathMatch", [path, pattern]) => {
-                let path = self.wanted(path, &Type::Text);
-                let Some(stated) = self.literal(pattern, "a path pattern") else {
-                    return Typed::unknown();
-                };
-                match PathPattern::parse(stated) {
-                    Ok(pattern) => Typed::test(Test::Fits(Box::new(path), pattern)),
-                    Err(error) => self.wrong(pattern, error.to_string(), None),
+            (operators::NEGATE, [of]) => {
+                let typed = self.node(of);
+                match typed.kind.present().clone() {
+                    kind @ (Type::Int | Type::Double | Type::Unknown) => {
+                        let node = Node::Call(Call::Negate, Box::new([present(typed)]));
+                        Typed::new(kind, folded(node))
+                    }
+                    kind => self.wrong(of, format!("{kind} has no negative"), None),
                 }
+            }
+            ("size", [of]) => self.size(of),
+            ("int", [of]) => self.conversion(
+                expr,
+                Call::Int,
+                Type::Int,
+                of,
+                &[Type::Int, Type::Uint, Type::Double, Type::Text, Type::Moment],
+            ),
+            ("uint", [of]) => self.conversion(
+                expr,
+                Call::Uint,
+                Type::Uint,
+                of,
+                &[Type::Uint, Type::Int, Type::Double, Type::Text],
+            ),
+            ("double", [of]) => self.conversion(
+                expr,
+                Call::Double,
+                Type::Double,
+                of,
+                &[Type::Double, Type::Int, Type::Uint, Type::Text],
+            ),
+            ("string", [of]) => self.conversion(
+                expr,
+                Call::Text,
+                Type::Text,
+                of,
+                &[
+                    Type::Text,
+                    Type::Bool,
+                    Type::Int,
+                    Type::Uint,
+                    Type::Double,
+                    Type::Bytes,
+                    Type::Moment,
+                    Type::Span,
+                    Type::Address,
+                    Type::Version,
+                ],
+            ),
+            ("bytes", [of]) => {
+                self.conversion(expr, Call::Bytes, Type::Bytes, of, &[Type::Bytes, Type::Text])
+            }
+            ("bool", [of]) => {
+                self.conversion(expr, Call::Bool, Type::Bool, of, &[Type::Bool, Type::Text])
+            }
+            ("timestamp", [of]) => self.conversion(
+                expr,
+                Call::Moment,
+                Type::Moment,
+                of,
+                &[Type::Moment, Type::Text, Type::Int],
+            ),
+            ("duration", [of]) => {
+                self.conversion(expr, Call::Span, Type::Span, of, &[Type::Span, Type::Text])
             }
             _ => match (comparison(name), arguments) {
                 (Some(comparison), [a, b]) => {
@@ -98,7 +152,13 @@ impl<'c> Checker<'c> {
                         _ => self.mismatch(expr, "are not compared", &left.kind, &right.kind),
                     }
                 }
-                _ => self.no_function(expr, name, arguments, false),
+                _ => match (sum_of(name), arguments) {
+                    (Some(sum), [a, b]) => self.sum(expr, sum, a, b),
+                    _ => match self.gateway(expr, name, arguments) {
+                        Some(typed) => typed,
+                        None => self.no_function(expr, name, arguments, false),
+                    },
+                },
             },
         }
     }
@@ -131,6 +191,15 @@ impl<'c> Checker<'c> {
                 }
             }
             ("size", []) => self.size(target),
+            ("lower", []) => self.of_text(Call::Lower, Type::Text, target),
+            ("trim", []) => self.of_text(Call::Trim, Type::Text, target),
+            ("urlDecode", []) => self.of_text(Call::UrlDecode, Type::Text, target),
+            ("split", [between]) => {
+                let (text, between) =
+                    (self.wanted(target, &Type::Text), self.wanted(between, &Type::Text));
+                let node = Node::Call(Call::Split, Box::new([text, between]));
+                Typed::new(Type::list(Type::Text), node)
+            }
             ("get", [key, default]) => {
                 let map = self.node(target);
                 let Type::Map(from, to) = map.kind else {
@@ -148,7 +217,10 @@ impl<'c> Checker<'c> {
                 };
                 Typed::new(kind, Node::Call(Call::Get, Box::new([map.node, key, other.node])))
             }
-            _ => self.no_function(expr, name, arguments, true),
+            _ => match (Unit::named(name), arguments) {
+                (Some(unit), [] | [_]) => self.part(target, unit, arguments.first()),
+                _ => self.no_function(expr, name, arguments, true),
+            },
         }
     }
 
@@ -251,33 +323,91 @@ impl<'c> Checker<'c> {
         }
     }
 
-    fn cidr(&mut self, address: &'c IdedExpr, networks: &'c IdedExpr) -> Typed {
-        let typed = self.node(address);
-        match typed.kind.present() {
-            Type::Address | Type::Text | Type::Unknown => {}
-            kind => {
-                let message = format!("this is {kind}, and must be address or string");
-                self.mistake(address, message, None);
-            }
+    /// A function that takes one value of these types. What is written out is converted now.
+    pub(super) fn conversion(
+        &mut self,
+        expr: &'c IdedExpr,
+        call: Call,
+        kind: Type,
+        of: &'c IdedExpr,
+        takes: &[Type],
+    ) -> Typed {
+        let typed = self.node(of);
+        let from = typed.kind.present();
+        if !takes.iter().any(|wanted| from.is(wanted)) {
+            let takes: Vec<String> = takes.iter().map(Type::to_string).collect();
+            let hint = format!("it takes {}", takes.join(", "));
+            return self.wrong(of, format!("{from} cannot become {kind}"), Some(hint));
         }
-        let stated: Vec<&IdedExpr> = match &networks.expr {
-            Expr::List(list) => list.elements.iter().collect(),
-            _ => vec![networks],
+        let constant = matches!(typed.node, Node::Constant(Constant::Text(_)));
+        let node = Node::Call(call, Box::new([present(typed)]));
+        match evaluate::folded(&node) {
+            Err(fault @ Fault::Conversion(_)) if constant => {
+                let text = self.literal(of, "it").unwrap_or_default();
+                let fault = fault.to_string().replace("a text is", "is");
+                self.wrong(expr, format!("`{}` {fault}", shown(text)), None)
+            }
+            _ => Typed::new(kind, folded(node)),
+        }
+    }
+
+    fn sum(&mut self, expr: &'c IdedExpr, sum: Sum, a: &'c IdedExpr, b: &'c IdedExpr) -> Typed {
+        let (left, right) = (self.node(a), self.node(b));
+        let kind = match (left.kind.present(), sum, right.kind.present()) {
+            (Type::Unknown, _, _) | (_, _, Type::Unknown) => Some(Type::Unknown),
+            (Type::Int, _, Type::Int) => Some(Type::Int),
+            (Type::Uint, _, Type::Uint) => Some(Type::Uint),
+            (
+                Type::Double,
+                Sum::Add | Sum::Subtract | Sum::Multiply | Sum::Divide,
+                Type::Double,
+            ) => Some(Type::Double),
+            (Type::Text, Sum::Add, Type::Text) => Some(Type::Text),
+            (Type::Bytes, Sum::Add, Type::Bytes) => Some(Type::Bytes),
+            (Type::List(a), Sum::Add, Type::List(b)) => a.join(b).map(Type::list),
+            (Type::Moment, Sum::Add | Sum::Subtract, Type::Span)
+            | (Type::Span, Sum::Add, Type::Moment) => Some(Type::Moment),
+            (Type::Moment, Sum::Subtract, Type::Moment)
+            | (Type::Span, Sum::Add | Sum::Subtract, Type::Span) => Some(Type::Span),
+            _ => None,
         };
-        let mut parsed: Vec<IpNet> = Vec::new();
-        for network in stated {
-            let Some(text) = self.literal(network, "a network") else { continue };
-            let single = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
-            match text.parse().ok().or_else(single) {
-                Some(network) => parsed.push(network),
+        let Some(kind) = kind else {
+            let why = match sum {
+                Sum::Add => "are not added",
+                Sum::Subtract => "are not subtracted",
+                Sum::Multiply => "are not multiplied",
+                Sum::Divide | Sum::Remainder => "are not divided",
+            };
+            return self.mismatch(expr, why, &left.kind, &right.kind);
+        };
+        let node = Node::Call(Call::Sum(sum), Box::new([present(left), present(right)]));
+        Typed::new(kind, folded(node))
+    }
+
+    fn part(&mut self, of: &'c IdedExpr, unit: Unit, place: Option<&'c IdedExpr>) -> Typed {
+        let typed = self.node(of);
+        let fits = match typed.kind.present() {
+            Type::Moment | Type::Unknown => true,
+            Type::Span => unit.of_durations() && place.is_none(),
+            _ => false,
+        };
+        if !fits {
+            return self.wrong(of, format!("{} has no such part", typed.kind), None);
+        }
+        let mut zone = TimeZone::UTC;
+        if let Some(place) = place {
+            let Some(text) = self.literal(place, "a time zone") else { return Typed::unknown() };
+            match gateway::zone(text) {
+                Some(known) => zone = known,
                 None => {
-                    let message = format!("`{text}` is not a network");
-                    let hint = "write it as `10.0.0.0/8`, `2001:db8::/32` or one address";
-                    self.mistake(network, message, Some(hint.into()));
+                    let hint = "write its name in the IANA database, or an offset as `+02:00`";
+                    let message = format!("`{text}` is not a time zone");
+                    return self.wrong(place, message, Some(hint.into()));
                 }
             }
         }
-        Typed::test(Test::InNetwork(Box::new(present(typed)), parsed.into()))
+        let part = Part { of: present(typed), unit, zone };
+        Typed::new(Type::Int, Node::Part(Box::new(part)))
     }
 
     pub(super) fn mismatch(
@@ -297,26 +427,44 @@ impl<'c> Checker<'c> {
         arguments: &'c [IdedExpr],
         member: bool,
     ) -> Typed {
-        let _ = (arguments, member);
-        let near = nearest(
-            name,
-            [
-                "size",
-                "cidr",
-                "pathMatch",
-                "startsWith",
-                "endsWith",
-                "contains",
-                "matches",
-                "get",
-                "has",
-                "all",
-                "exists",
-            ],
-        );
-        let hint = near.map(|near| format!("did you mean `{near}`?"));
-        self.wrong(expr, format!("unknown function `{name}`"), hint)
+        // What is wrong with the arguments is said as well.
+        arguments.iter().for_each(|argument| drop(self.node(argument)));
+        let Some(known) = functions::named(name) else {
+            let near = nearest(name, functions::FUNCTIONS.iter().map(|function| function.name));
+            let hint = near.map(|near| format!("did you mean `{near}`?"));
+            return self.wrong(expr, format!("unknown function `{name}`"), hint);
+        };
+        let message = match known.member == member {
+            true => format!("`{name}` does not take {} arguments", arguments.len()),
+            false => format!("`{name}` is not called like that"),
+        };
+        self.wrong(expr, message, Some(format!("it is `{}`", known.signature)))
     }
+}
+
+/// An operation on what is written out, done once.
+fn folded(node: Node) -> Node {
+    let fixed = match &node {
+        Node::Call(_, arguments) => {
+            arguments.iter().all(|argument| matches!(argument, Node::Constant(_)))
+        }
+        _ => false,
+    };
+    match fixed.then(|| evaluate::folded(&node)) {
+        Some(Ok(constant)) => Node::Constant(constant),
+        Some(Err(_)) | None => node,
+    }
+}
+
+fn sum_of(operator: &str) -> Option<Sum> {
+    Some(match operator {
+        operators::ADD => Sum::Add,
+        operators::SUBSTRACT => Sum::Subtract,
+        operators::MULTIPLY => Sum::Multiply,
+        operators::DIVIDE => Sum::Divide,
+        operators::MODULO => Sum::Remainder,
+        _ => return None,
+    })
 }
 
 fn contains(item: Node, within: Node) -> Test {

@@ -12,6 +12,10 @@ use crate::policy::expression::{Expression, Phase};
 
 mod calls;
 mod check;
+#[cfg(test)]
+mod differential;
+mod functions;
+mod gateway;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -51,12 +55,17 @@ pub fn compile(text: &str, phase: Phase) -> Result<Expression, Vec<Mistake>> {
     })
 }
 
-/// The variables, as a table in Markdown.
+/// The variables and the functions, as tables in Markdown.
 pub fn reference() -> String {
     let mut out = String::from("| variable | type | from phase | meaning |\n|---|---|---|---|\n");
     for known in variables::VARIABLES {
         let (name, kind) = (known.variable.name(), known.kind.of());
         out += &format!("| `{name}` | {kind} | `{}` | {} |\n", known.since, known.about);
+    }
+    out += "\n| function | meaning | example |\n|---|---|---|\n";
+    for function in functions::FUNCTIONS {
+        let (signature, about, example) = (function.signature, function.about, function.example);
+        out += &format!("| `{signature}` | {about} | `{example}` |\n");
     }
     out
 }

@@ -116,6 +116,79 @@ fn expressions_say_what_the_request_is() {
 }
 
 #[test]
+fn functions_say_what_their_reference_says() {
+    for (text, holds) in [
+        ("1 + 2 * 3 - 4 / 2 == 5 && 7 % 3 == 1 && -(-1) == 1", true),
+        ("1.5 + 0.5 == 2.0 && 'a' + 'b' == 'ab' && [1] + [2] == [1, 2]", true),
+        ("2u * 3u == 6u && b'a' + b'b' == b'ab'", true),
+        ("int('42') == 42 && int(2.9) == 2 && uint('5') == 5u && double('0.5') == 0.5", true),
+        ("int(timestamp('1970-01-01T00:01:00Z')) == 60", true),
+        ("string(1) + string(true) + string(2u) == '1true2'", true),
+        ("string(duration('1h30m')) == '5400s'", true),
+        ("string(timestamp('2026-01-31T13:00:00+01:00')) == '2026-01-31T12:00:00Z'", true),
+        ("bool('t') && size(bytes('ü')) == 2 && size('ü') == 1", true),
+        ("now == timestamp(1767607200) && now.getDayOfWeek() == 1", true),
+        ("now.getHours() == 10 && now.getHours('Europe/Berlin') == 11", true),
+        ("now - duration('10h') == timestamp('2026-01-05T00:00:00Z')", true),
+        ("duration('90m').getHours() == 1 && duration('90m').getMinutes() == 90", true),
+        ("hours(now, 'mon-fri 08:00-18:00 UTC')", true),
+        ("hours(now, 'mon-fri 08:00-11:00 Europe/Berlin')", false),
+        ("client.address == address('::ffff:203.0.113.7')", true),
+        ("string(client.address) == '203.0.113.7'", true),
+        ("headerList(request.headers.accept) == ['text/html', 'application/json;q=0.5']", true),
+        ("isVersion('1.2') && !isVersion('one')", true),
+        ("version('1.10.0') > version('1.9.9')", true),
+        ("sqli(\"1' OR '1'='1\") && !sqli('hello world')", true),
+        ("xss('<script>alert(1)</script>') && !xss('a < b')", true),
+        ("xss(request.params) == xss('<b>')", true),
+        ("sqli(request.params)", false),
+        ("entropy('abcd') == 2.0", true),
+        ("agentFamily(request.headers['user-agent']) == 'curl'", true),
+        ("agentKind(request.headers['user-agent']) == 'tool'", true),
+        ("' A '.trim().lower() == 'a' && 'a,b'.split(',') == ['a', 'b']", true),
+        ("'%3Cb%3e'.urlDecode() == '<b>'", true),
+        ("[1, 2, 3].map(n, n > 1, n * 2) == [4, 6]", true),
+        ("{'a': 1}.a == 1 && {1: 'x'}[1] == 'x' && !(2 in {1: 'x'})", true),
+    ] {
+        assert_eq!(says(text), Ok(holds), "{text}");
+    }
+}
+
+#[test]
+fn numbers_that_do_not_fit_are_faults() {
+    for (text, fault) in [
+        ("size(request.path) * 9223372036854775807 > 0", Fault::Overflow),
+        ("1 / (size(request.path) - size(request.path)) > 0", Fault::DivisionByZero),
+        ("int(request.headers['user-agent']) > 0", Fault::Conversion("a whole number")),
+        ("uint(-size(request.path)) > 0u", Fault::Overflow),
+        ("{request.path: 1, request.path: 2}.size() > 0", Fault::DuplicateKey),
+        ("now + duration('87600000h') > now", Fault::Overflow),
+        ("version(request.path) > version('1')", Fault::Conversion("a version")),
+    ] {
+        assert_eq!(says(text), Err(fault), "{text}");
+    }
+}
+
+#[test]
+fn every_function_of_the_reference_has_an_example_that_compiles() {
+    for function in super::functions::FUNCTIONS {
+        let example = compiled(function.example);
+        assert!(function.example.contains(function.name), "{}", function.name);
+        // Whatever it says, it says it of any request.
+        let _ = example.holds(&Asked::default().scene());
+    }
+}
+
+#[test]
+fn texts_that_are_too_large_for_the_budget_are_a_fault() {
+    let double = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]";
+    let long = "x".repeat(2_000);
+    let text =
+        format!("{double}.all(a, {double}.all(b, size(string(a) + '{long}' + string(b)) > 1))");
+    assert_eq!(says(&text), Err(Fault::Size));
+}
+
+#[test]
 fn what_is_absent_faults_where_it_is_used() {
     assert_eq!(says("client.country.startsWith('D')"), Err(Fault::Absent("client.country")));
     assert_eq!(says("request.headers['x-none'] == ''"), Err(Fault::MissingKey));

@@ -1,15 +1,27 @@
 //! Operators and functions over values.
 //!
-//! May import `domain` and `policy`.
+//! What they read and make is paid for. May import `domain` and `policy`.
 
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use super::agent;
+use super::arithmetic::{self, Sum};
+use super::convert;
 use super::evaluate::Frame;
 use super::fault::Fault;
+use super::scene::percent_decoded;
+use super::text;
 use super::tree::Node;
-use super::value::Value;
+use super::value::{List, Value};
 
 /// An operator or a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
+    /// `a + b`, `a - b`, `a * b`, `a / b`, `a % b`.
+    Sum(Sum),
+    /// `-a`.
+    Negate,
     /// `size(x)`: characters of a text, bytes, elements, keys.
     Size,
     /// `list[at]`.
@@ -18,8 +30,42 @@ pub enum Call {
     Key,
     /// `map.get(key, default)`.
     Get,
+    /// `int(x)`.
+    Int,
+    /// `uint(x)`.
+    Uint,
+    /// `double(x)`.
+    Double,
+    /// `string(x)`.
+    Text,
+    /// `bytes(text)`.
+    Bytes,
+    /// `bool(text)`.
+    Bool,
+    /// `timestamp(x)`.
+    Moment,
+    /// `duration(text)`.
+    Span,
+    /// `address(text)`.
+    Address,
     /// `version(text)`.
     Version,
+    /// `text.lower()`.
+    Lower,
+    /// `text.trim()`.
+    Trim,
+    /// `text.split(between)`.
+    Split,
+    /// `text.urlDecode()`.
+    UrlDecode,
+    /// `headerList(text)`.
+    HeaderList,
+    /// `entropy(text)`.
+    Entropy,
+    /// `agentFamily(text)`.
+    AgentFamily,
+    /// `agentKind(text)`.
+    AgentKind,
 }
 
 impl Call {
@@ -29,76 +75,140 @@ impl Call {
         arguments: &'v [Node],
         frame: &mut Frame<'v>,
     ) -> Result<Value<'v>, Fault> {
-        let mut arguments = arguments.iter();
-        let mut next = |frame: &mut Frame<'v>| {
-            arguments.next().ok_or(Fault::WrongType("a call"))?.value(frame)
-        };
+        match arguments {
+            [of] => {
+                let of = of.value(frame)?;
+                self.of_one(of, frame)
+            }
+            [a, b] => {
+                let (a, b) = (a.value(frame)?, b.value(frame)?);
+                self.of_two(a, b, frame)
+            }
+            [map, key, default] if self == Self::Get => {
+                let (map, key) = (map.value(frame)?, key.value(frame)?);
+                let Value::Map(map) = map else { return Err(Fault::WrongType("a map")) };
+                frame.pay(map.cost())?;
+                map.get(&key).map_or_else(|| default.value(frame), Ok)
+            }
+            _ => Err(Fault::WrongType("a call")),
+        }
+    }
+
+    fn of_one<'v>(self, of: Value<'v>, frame: &mut Frame<'v>) -> Result<Value<'v>, Fault> {
+        frame.pay(of.cost())?;
         match self {
+            Self::Negate => arithmetic::negate(&of),
             Self::Size => {
-                let of = next(frame)?;
                 let size = match &of {
-                    Value::Text(text) => {
-                        frame.pay(text.len())?;
-                        text.chars().count()
-                    }
+                    Value::Text(text) => text.chars().count(),
                     Value::Bytes(bytes) => bytes.len(),
                     Value::List(list) => list.len(),
-                    Value::Map(map) => {
-                        frame.pay(map.size())?;
-                        map.len()
-                    }
+                    Value::Map(map) => map.len(),
                     _ => return Err(Fault::WrongType("a text, a list or a map")),
                 };
                 Ok(Value::Int(i64::try_from(size).map_err(|_| Fault::Overflow)?))
             }
-            Self::Element => match (next(frame)?, next(frame)?) {
-                (Value::List(list), Value::Int(at)) => {
-                    let at = usize::try_from(at).map_err(|_| Fault::OutOfBounds)?;
-                    list.get(at).ok_or(Fault::OutOfBounds)
-                }
-                _ => Err(Fault::WrongType("a list")),
-            },
-            Self::Key => match (next(frame)?, next(frame)?) {
-                (Value::Map(map), key) => {
-                    frame.pay(map.size())?;
-                    map.get(&key).ok_or(Fault::MissingKey)
-                }
-                _ => Err(Fault::WrongType("a map")),
-            },
-            Self::Version => match next(frame)? {
+            Self::Int => convert::int(&of),
+            Self::Uint => convert::uint(&of),
+            Self::Double => convert::double(&of),
+            Self::Text => convert::text(of),
+            Self::Bytes => Ok(Value::Bytes(match of {
+                Value::Text(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+                Value::Text(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+                Value::Bytes(bytes) => bytes,
+                _ => return Err(Fault::WrongType("a text")),
+            })),
+            Self::Bool => convert::bool(&of),
+            Self::Moment => convert::moment(&of),
+            Self::Span => convert::span(&of),
+            Self::Address => match of {
                 Value::Text(text) => {
-                    frame.pay(text.len())?;
-                    let version = version(&text).ok_or(Fault::Conversion("a version"))?;
-                    Ok(Value::Version(Box::new(version)))
+                    text.parse().map(Value::Address).map_err(|_| Fault::Conversion("an address"))
                 }
                 _ => Err(Fault::WrongType("a text")),
             },
-            Self::Get => match (next(frame)?, next(frame)?) {
-                (Value::Map(map), key) => {
-                    frame.pay(map.size())?;
-                    match map.get(&key) {
-                        Some(value) => Ok(value),
-                        None => next(frame),
-                    }
-                }
-                _ => Err(Fault::WrongType("a map")),
-            },
+            Self::Version => {
+                let Value::Text(text) = of else { return Err(Fault::WrongType("a text")) };
+                let version = convert::version(&text).ok_or(Fault::Conversion("a version"))?;
+                Ok(Value::Version(Box::new(version)))
+            }
+            Self::Lower
+            | Self::Trim
+            | Self::UrlDecode
+            | Self::HeaderList
+            | Self::Entropy
+            | Self::AgentFamily
+            | Self::AgentKind => {
+                let Value::Text(text) = of else { return Err(Fault::WrongType("a text")) };
+                Ok(self.of_text(&text, frame)?.unwrap_or(Value::Text(text)))
+            }
+            Self::Sum(_) | Self::Element | Self::Key | Self::Get | Self::Split => {
+                Err(Fault::WrongType("a call"))
+            }
         }
     }
-}
 
-/// A semantic version (SemVer 2.0.0), also with a `v` before it, and with `.0` left out at its end.
-pub fn version(text: &str) -> Option<semver::Version> {
-    let text = text.strip_prefix('v').unwrap_or(text);
-    if let Ok(version) = semver::Version::parse(text) {
-        return Some(version);
+    /// What it makes of a text; `None` where that is the text itself.
+    fn of_text<'v>(self, of: &str, frame: &mut Frame<'v>) -> Result<Option<Value<'v>>, Fault> {
+        let owned = |text: String| Some(Value::Text(Cow::Owned(text)));
+        Ok(match self {
+            Self::Lower => {
+                // Some letters have a longer small form.
+                frame.pay(of.len())?;
+                of.chars().any(char::is_uppercase).then(|| of.to_lowercase()).and_then(owned)
+            }
+            Self::Trim => {
+                let trimmed = of.trim();
+                if trimmed.len() == of.len() { None } else { owned(trimmed.to_owned()) }
+            }
+            Self::UrlDecode => match percent_decoded(of) {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(text) => owned(text),
+            },
+            Self::HeaderList => {
+                let items = text::header_list(of);
+                frame.pay(items.len() * size_of::<Value<'_>>())?;
+                let items: Rc<[Value<'v>]> =
+                    items.into_iter().map(|item| Value::Text(Cow::Owned(item))).collect();
+                Some(Value::List(List::Made(items)))
+            }
+            Self::Entropy => Some(Value::Double(text::entropy(of))),
+            Self::AgentFamily => Some(Value::text(agent::of(of).family)),
+            Self::AgentKind => Some(Value::text(agent::of(of).kind.as_str())),
+            _ => return Err(Fault::WrongType("a function of a text")),
+        })
     }
-    let core = text.find(['-', '+']).unwrap_or(text.len());
-    let (numbers, rest) = text.split_at_checked(core)?;
-    let missing = match numbers.matches('.').count() {
-        0 => ".0.0",
-        1 => ".0",
-        _ => return None,
-    };
-    semver::Version::parse(&format!("{numbers}{missing}{rest}")).ok()
+
+    fn of_two<'v>(
+        self,
+        a: Value<'v>,
+        b: Value<'v>,
+        frame: &mut Frame<'v>,
+    ) -> Result<Value<'v>, Fault> {
+        match (self, a, b) {
+            (Self::Sum(sum), a, b) => {
+                frame.pay(a.cost() + b.cost())?;
+                arithmetic::sum(sum, &a, &b)
+            }
+            (Self::Element, Value::List(list), Value::Int(at)) => {
+                let at = usize::try_from(at).map_err(|_| Fault::OutOfBounds)?;
+                list.get(at).ok_or(Fault::OutOfBounds)
+            }
+            (Self::Key, Value::Map(map), key) => {
+                frame.pay(map.cost())?;
+                map.get(&key).ok_or(Fault::MissingKey)
+            }
+            (Self::Split, Value::Text(text), Value::Text(between)) => {
+                frame.pay(text.len() + between.len())?;
+                let parts: Vec<&str> = match between.is_empty() {
+                    true => vec![&text],
+                    false => text.split(between.as_ref()).collect(),
+                };
+                frame.pay(parts.len() * size_of::<Value<'_>>())?;
+                let own = |part: &str| Value::Text(Cow::Owned(part.to_owned()));
+                Ok(Value::List(List::Made(parts.into_iter().map(own).collect())))
+            }
+            _ => Err(Fault::WrongType("a call")),
+        }
+    }
 }

@@ -8,10 +8,13 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
+use crate::domain::clock::Now;
+
+use super::convert;
 use super::fault::Fault;
-use super::scene::Scene;
+use super::scene::{ClientView, RequestView, Scene};
 use super::tree::{Comparison, Each, Node, Quantity, Test, TextRelation, TextTest};
-use super::value::{List, Map, Value};
+use super::value::{Constant, List, Map, Value};
 
 /// Steps that one evaluation may take: about a tenth of a millisecond.
 pub const STEP_BUDGET: u32 = 10_000;
@@ -55,7 +58,7 @@ impl<'v> Frame<'v> {
         let list = match over {
             Value::List(list) => list,
             Value::Map(map) => {
-                self.pay(map.size())?;
+                self.pay(map.cost() + map.len() * size_of::<Value<'_>>())?;
                 map.keys()
             }
             _ => return Err(Fault::WrongType("a list")),
@@ -114,13 +117,13 @@ impl<'v> Frame<'v> {
     }
 
     fn equal_maps(&mut self, a: &Map<'v>, b: &Map<'v>) -> Result<bool, Fault> {
-        self.pay(a.size())?;
-        self.pay(b.size())?;
+        self.pay(a.cost())?;
+        self.pay(b.cost())?;
         if a.len() != b.len() {
             return Ok(false);
         }
         for key in a.keys().iter() {
-            self.pay(b.size())?;
+            self.pay(b.cost())?;
             match (a.get(&key), b.get(&key)) {
                 (Some(a), Some(b)) => {
                     if !self.equal(&a, &b)? {
@@ -144,7 +147,7 @@ impl<'v> Frame<'v> {
                 Ok(false)
             }
             Value::Map(map) => {
-                self.pay(map.size())?;
+                self.pay(map.cost())?;
                 Ok(map.get(item).is_some())
             }
             _ => Err(Fault::WrongType("a list or a map")),
@@ -198,11 +201,25 @@ impl<'v> Frame<'v> {
     }
 }
 
-impl Map<'_> {
-    /// Bytes that a search through it looks at, at most.
-    pub(super) fn size(&self) -> usize {
-        self.len() * 2 * size_of::<Value<'_>>()
-    }
+/// The value of an operation on what is written out, which no request has a part in.
+///
+/// # Errors
+/// [`Fault`] if it has none.
+pub fn folded(node: &Node) -> Result<Constant, Fault> {
+    let (method, headers) = (http::Method::GET, http::HeaderMap::new());
+    let request = RequestView {
+        id: None,
+        method: &method,
+        secure: false,
+        host: "",
+        path: "/",
+        query: "",
+        headers: &headers,
+        size: None,
+    };
+    let client = ClientView { address: std::net::Ipv4Addr::UNSPECIFIED.into(), country: None };
+    let scene = Scene::new(request, client, Now { unix_micros: 0, mono_nanos: 0 });
+    node.value(&mut Frame::new(&scene)).map(|value| Constant::of(&value))
 }
 
 impl Test {
@@ -236,7 +253,7 @@ impl Test {
             Self::Ordered(sides, comparison) => {
                 let [a, b] = sides.as_ref();
                 let (a, b) = (a.value(frame)?, b.value(frame)?);
-                frame.pay(a.size().min(b.size()))?;
+                frame.pay(a.cost().min(b.cost()))?;
                 let order = a.order(&b)?;
                 Ok(order.is_some_and(|order| match comparison {
                     Comparison::Less => order.is_lt(),
@@ -283,6 +300,13 @@ impl Test {
                 Value::Text(path) => Ok(pattern.matches(&path).is_some()),
                 _ => Err(Fault::WrongType("a text")),
             },
+            Self::IsVersion(node) => match node.value(frame)? {
+                Value::Text(text) => {
+                    frame.pay(text.len())?;
+                    Ok(convert::version(&text).is_some())
+                }
+                _ => Err(Fault::WrongType("a text")),
+            },
             Self::During(node, hours) => match node.value(frame)? {
                 Value::Moment(moment) => {
                     // Hours before 1970 are of no moment.
@@ -291,6 +315,10 @@ impl Test {
                 }
                 _ => Err(Fault::WrongType("a timestamp")),
             },
+            Self::Injected(node, injection) => {
+                let of = node.value(frame)?;
+                injection.is_in(&of, frame)
+            }
             Self::Each(each) => frame.quantity(each),
             Self::Node(node) => match node.value(frame)? {
                 Value::Bool(holds) => Ok(holds),
@@ -366,6 +394,10 @@ impl Node {
                     Ok(true)
                 })?;
                 Ok(Value::List(List::Made(out.into())))
+            }
+            Self::Part(part) => {
+                let of = part.of.value(frame)?;
+                part.unit.of(&of, &part.zone)
             }
             Self::Call(call, arguments) => call.value(arguments, frame),
         }

@@ -29,6 +29,9 @@ pub enum Fault {
     /// A value has another type than the one that was checked.
     #[error("a value is not {0}")]
     WrongType(&'static str),
+    /// The detector of injections gave up on a text.
+    #[error("the detector of injections gave up on a text")]
+    Detector,
     /// More steps than an evaluation may take.
     #[error("the expression takes more than {} steps", super::STEP_BUDGET)]
     Steps,
@@ -49,7 +52,8 @@ impl Fault {
             | Self::Overflow
             | Self::DivisionByZero
             | Self::Conversion(_)
-            | Self::WrongType(_) => false,
+            | Self::WrongType(_)
+            | Self::Detector => false,
         }
     }
 
@@ -64,6 +68,7 @@ impl Fault {
             Self::DivisionByZero => "division_by_zero",
             Self::Conversion(_) => "conversion",
             Self::WrongType(_) => "wrong_type",
+            Self::Detector => "detector",
             Self::Steps => "step_budget",
             Self::Size => "size_budget",
         }

@@ -205,7 +205,9 @@ fn required(test: &Test, wanted: bool) -> HeadFilter {
             | Test::Texts(_, _)
             | Test::InNetwork(_, _)
             | Test::Fits(_, _)
+            | Test::IsVersion(_)
             | Test::During(_, _)
+            | Test::Injected(_, _)
             | Test::Each(_)
             | Test::Node(_),
             _,

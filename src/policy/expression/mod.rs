@@ -9,11 +9,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub mod agent;
+pub mod arithmetic;
 pub mod call;
+mod convert;
 pub mod evaluate;
 pub mod fault;
 pub mod head;
+pub mod moment;
 pub mod scene;
+pub mod text;
 pub mod tree;
 pub mod value;
 mod variable;

@@ -164,6 +164,11 @@ impl Params {
         names
     }
 
+    /// How many names with a value.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The values of a name.
     pub(super) fn values(&self, wanted: &str) -> impl Iterator<Item = &str> {
         self.0

@@ -11,6 +11,8 @@ use crate::policy::condition::Hours;
 use crate::policy::path::PathPattern;
 
 use super::call::Call;
+use super::moment::Part;
+use super::text::Injection;
 use super::value::Constant;
 
 /// Something that holds or does not.
@@ -49,8 +51,12 @@ pub enum Test {
     InNetwork(Box<Node>, Box<[IpNet]>),
     /// A path fits a pattern.
     Fits(Box<Node>, PathPattern),
+    /// A text is a version.
+    IsVersion(Box<Node>),
     /// A moment is in these hours.
     During(Box<Node>, Box<Hours>),
+    /// A text, or any in a list or a map, looks like an injection.
+    Injected(Box<Node>, Injection),
     /// `all`, `exists`, `exists_one` over a list, or the keys of a map.
     Each(Box<Each>),
     /// A node whose value is a truth value.
@@ -141,6 +147,8 @@ pub enum Node {
     Map(Box<[(Node, Node)]>),
     /// `filter`, `map`.
     Made(Box<Made>),
+    /// A part of a moment.
+    Part(Box<Part>),
     /// An operator or a function.
     Call(Call, Box<[Node]>),
 }

@@ -166,12 +166,12 @@ impl<'v> Value<'v> {
     }
 
     /// Bytes that looking at it costs.
-    pub(super) fn size(&self) -> usize {
+    pub(super) fn cost(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
             Self::List(list) => list.len() * size_of::<Value<'_>>(),
-            Self::Map(map) => map.len() * 2 * size_of::<Value<'_>>(),
+            Self::Map(map) => map.cost(),
             Self::Null
             | Self::Bool(_)
             | Self::Int(_)
@@ -241,6 +241,18 @@ impl<'v> Map<'v> {
             Self::Params(params) => params.names().len(),
             Self::Features(features) => features.len(),
             Self::Settings(settings) => settings.len(),
+        }
+    }
+
+    /// Bytes that a search through it looks at.
+    pub(super) fn cost(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            // Looked up by hash, or in order.
+            Self::Headers(_) | Self::Features(_) | Self::Settings(_) => size_of::<Value<'_>>(),
+            Self::Params(params) => params.count() * 2 * size_of::<&str>(),
+            Self::Constant(entries) => entries.len() * 2 * size_of::<Constant>(),
+            Self::Made(entries) => entries.len() * 2 * size_of::<Value<'_>>(),
         }
     }
 
