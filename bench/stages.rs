@@ -5,6 +5,7 @@
 //! the comparison; their tokens have been verified before.
 
 mod bodies;
+mod expressions;
 mod gateway;
 mod known;
 mod requests;
@@ -52,6 +53,7 @@ fn main() -> Result<()> {
     requests::measure(&mut criterion)?;
     ruled::measure(&mut criterion)?;
     usage::measure(&mut criterion)?;
+    expressions::measure(&mut criterion, clock.as_ref())?;
     criterion.final_summary();
     Ok(())
 }

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use tollgate::config::{self, Memory, defaults, schema, suite};
+use tollgate::config::{self, Memory, defaults, expression, schema, suite};
+use tollgate::policy::expression::Phase;
 
 use crate::golden::environment;
 
@@ -125,11 +126,25 @@ fn its_tables_are_what_the_program_describes() {
         due = filled(&due, mark, &tables(&schema));
     }
     due = filled(&due, "defaults", &reasons());
+    due = filled(&due, "expressions", &expression::reference());
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(document(), &due).unwrap();
         return;
     }
     assert!(stated == due, "docs/POLICIES.md is out of date: run with UPDATE_GOLDEN=1");
+}
+
+#[test]
+fn its_expressions_compile() {
+    let document = fs::read_to_string(document()).unwrap();
+    let blocks = document.split("```cel\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut count = 0;
+    for block in blocks {
+        count += 1;
+        let compiled = expression::compile(block, Phase::Response);
+        assert!(compiled.is_ok(), "{block}{compiled:?}");
+    }
+    assert!(count > 3, "{count}");
 }
 
 #[test]

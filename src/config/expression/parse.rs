@@ -1,7 +1,7 @@
 //! From the text of an expression to its syntax tree. The only file that runs the parser.
 //!
-//! The parser recurses as deep as the text is nested; it gets a text of bounded length, and a thread
-//! with room for the deepest, so that no file can end the process. May import nothing of
+//! The parser recurses as deep as the text is nested; it gets a text of bounded length, and where that
+//! is long a thread with room for the deepest, so that no file can end the process. May import nothing of
 //! other rooms.
 
 use cel::common::ast::SourceInfo;
@@ -13,6 +13,9 @@ use super::Mistake;
 pub(super) const MAX_BYTES: usize = 8_192;
 /// Brackets in brackets.
 const MAX_NESTED: u16 = 32;
+/// Bytes of an expression that nests no deeper than any thread has room for. Almost all are as short,
+/// and a thread of its own costs as much as reading one.
+const SHORT: usize = 512;
 /// Far more than the deepest tree of so many bytes takes. Only what is used of it costs memory.
 const STACK: usize = 64 << 20;
 
@@ -26,16 +29,17 @@ pub(super) fn parsed<T: Send>(
         Ok((tree, places)) => then(tree, places),
         Err(errors) => Err(syntax(text, errors)),
     };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
-        let outcome = thread.map(std::thread::ScopedJoinHandle::join);
-        match outcome {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => {
-                Err(vec![Mistake::new(0..text.len(), "the expression cannot be read")])
-            }
-        }
-    })
+    // A panic of the parser is a text that cannot be read.
+    let outcome = if text.len() <= SHORT {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
+    } else {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+            thread.ok().and_then(|thread| thread.join().ok())
+        })
+    };
+    outcome
+        .unwrap_or_else(|| Err(vec![Mistake::new(0..text.len(), "the expression cannot be read")]))
 }
 
 fn parser() -> cel::parser::Parser {
@@ -66,7 +70,12 @@ fn syntax(text: &str, errors: ParseErrors) -> Vec<Mistake> {
         let end =
             text.get(at..).and_then(|rest| rest.chars().next()).map_or(at, |c| at + c.len_utf8());
         let said: String = said.chars().take(200).collect();
-        mistakes.push(Mistake::new(at..end, format!("not an expression: {said}")));
+        let mistake = match said.strip_prefix("invalid argument to has() macro") {
+            Some(_) => Mistake::new(at..end, "`has` takes a field, as in `has(client.country)`")
+                .hint("of a map ask `key in map`"),
+            None => Mistake::new(at..end, format!("not an expression: {said}")),
+        };
+        mistakes.push(mistake);
         if mistakes.len() == 4 {
             break;
         }

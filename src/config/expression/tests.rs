@@ -288,6 +288,8 @@ fn mistakes_have_a_place_and_a_hint() {
 
 #[test]
 fn what_is_no_expression_is_placed() {
+    let has = wrong("has(request.headers['origin'])", Phase::Request);
+    assert_eq!(has[0].1, "`has` takes a field, as in `has(client.country)`");
     for (text, part) in [("request.method ==", ""), ("a b", "b"), ("", ""), ("(1", "")] {
         let wrong = wrong(text, Phase::Request);
         assert_eq!(wrong[0].0, part, "{wrong:?}");

@@ -7,6 +7,7 @@
 mod body;
 mod catalog;
 mod edge;
+mod expression;
 mod request;
 mod rows;
 mod text;
@@ -47,4 +48,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "cells", run: body::cells },
     Target { name: "arguments", run: body::arguments },
     Target { name: "edge", run: edge::head },
+    Target { name: "expression", run: expression::expression },
 ];
