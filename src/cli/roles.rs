@@ -304,6 +304,7 @@ pub(super) fn condition(requirement: &Requirement) -> String {
         }
         Condition::Hours(_) => "certain hours".to_owned(),
         Condition::Stage { name, .. } => format!("stage `{name}` or later"),
+        Condition::When(expression) => format!("`{}`", expression.text().trim()),
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::domain::session::NOTED_EVERY_SECS;
 use crate::domain::zone::Zone;
 use crate::policy::condition::{Condition, Hours, Requirement};
+use crate::policy::expression::Phase;
 use crate::policy::mode::Mode;
 
 use super::compile::{Joined, unknown};
@@ -20,6 +21,8 @@ use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table};
 use super::defaults as preset;
 use super::devices::Trusting;
 use super::leaf::{Seconds, Text, refuse, text, word, words};
+use super::rules::When;
+use super::rules::compile as rules;
 use super::yaml::Node;
 
 /// One condition.
@@ -37,6 +40,7 @@ enum What {
     Addresses(Vec<IpNet>),
     Hours(Box<Hours>),
     Stage(At<Name>),
+    When(At<When>),
 }
 
 impl Fields for ConditionFields {
@@ -53,6 +57,7 @@ impl Fields for ConditionFields {
             "addresses",
             "hours",
             "stage",
+            "when",
         ];
         let which = table.one_of(KINDS);
         let mode = table.or(
@@ -92,6 +97,10 @@ impl Fields for ConditionFields {
             "stage",
             "The organization or the member has reached this of the `stages`, or a later one.",
         );
+        let when = table.optional::<At<When>>(
+            "when",
+            "The expression holds, in phase `authenticated`; where it has no answer, it does not.",
+        );
         for (key, beside) in [("settings", "feature"), ("within", "aal"), ("device", "aal")] {
             if table.has(key) && which.is_some_and(|which| which != beside) {
                 let message = format!("`{key}` has a meaning beside `{beside}` only");
@@ -113,7 +122,8 @@ impl Fields for ConditionFields {
             "session_idle" => session_idle.map(|most| What::SessionIdle(most.0)),
             "addresses" => addresses.map(|networks| What::Addresses(networks.0)),
             "hours" => hours.map(|hours| What::Hours(Box::new(hours.0))),
-            _ => stage.map(What::Stage),
+            "stage" => stage.map(What::Stage),
+            _ => when.map(What::When),
         };
         Some(Self { what: what?, mode: mode? })
     }
@@ -313,6 +323,10 @@ pub(super) fn requirements(
                 let reached_by = joined.stages.iter().skip(at).cloned().collect();
                 Condition::Stage { name: stage.value.clone(), reached_by }
             }
+            What::When(when) => match rules::condition(when, Phase::Authenticated, cx) {
+                Some(expression) => Condition::When(Box::new(expression)),
+                None => continue,
+            },
         };
         if *mode != Mode::Off {
             let (of, source) = (of.clone(), cx.source(*span));

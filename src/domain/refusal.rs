@@ -341,6 +341,12 @@ pub enum ConditionRefusal {
     /// Neither organization nor member has reached the stage.
     #[error("stage `{0}` is not reached")]
     Stage(Arc<str>),
+    /// The expression does not hold.
+    #[error("the expression does not hold")]
+    Expression,
+    /// The expression has no answer, for this reason.
+    #[error("the expression has no answer: {0}")]
+    Fault(&'static str),
 }
 
 /// What went wrong behind the gateway.
@@ -448,6 +454,9 @@ impl Refusal {
             }
             Self::Condition(ConditionRefusal::Hours) => {
                 (403, "outside_hours", "this is not allowed at this time")
+            }
+            Self::Condition(ConditionRefusal::Expression | ConditionRefusal::Fault(_)) => {
+                (403, "condition_not_met", "this is not allowed for this request")
             }
             Self::Condition(ConditionRefusal::Stage(_)) => {
                 (403, "stage_not_reached", "a later stage has to be reached for this")

@@ -319,6 +319,7 @@ fn note(requirement: &Requirement, trace: &mut Trace) {
         Condition::Addresses(_) => "the address is in an allowed network".into(),
         Condition::Hours(_) => "it is within the hours".into(),
         Condition::Stage { name, .. } => format!("stage `{name}` is reached"),
+        Condition::When(expression) => format!("`{}` holds", expression.text().trim()),
     });
 }
 

@@ -21,6 +21,7 @@ use crate::policy::rights::Right;
 use crate::policy::roles::PermissionId;
 
 use super::authenticate::Authenticated;
+use super::rules;
 use super::tenant::Tenancy;
 
 /// What conditions are about.
@@ -31,6 +32,7 @@ pub(super) struct Circumstances<'t> {
     /// What the caller's device was proven to be.
     device: Option<TrustedDevice>,
     client: IpAddr,
+    authenticated: &'t Authenticated<'t>,
     known: &'t dyn Known,
     now: Now,
 }
@@ -47,7 +49,8 @@ impl<'t> Circumstances<'t> {
             Principal::User { token, .. } => Some(token),
             Principal::Service { .. } | Principal::Machine { .. } | Principal::Anonymous => None,
         };
-        Self { tenancy, token, device, client: authenticated.routed().client(), known, now }
+        let client = authenticated.routed().client();
+        Self { tenancy, token, device, client, authenticated, known, now }
     }
 
     /// The organization, and the caller's place in it.
@@ -144,6 +147,14 @@ impl<'t> Circumstances<'t> {
                 let reached = [organization.stage.as_ref(), self.tenancy.rights().stage()];
                 let reached = reached.into_iter().flatten().any(|stage| reached_by.contains(stage));
                 reached.then_some(()).ok_or_else(|| ConditionRefusal::Stage(Arc::clone(name)))
+            }
+            Condition::When(expression) => {
+                let scene = rules::scene_of_caller(self.authenticated, self.tenancy, self.now);
+                match expression.holds(&scene) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(ConditionRefusal::Expression),
+                    Err(fault) => Err(ConditionRefusal::Fault(fault.as_str())),
+                }
             }
         }
     }

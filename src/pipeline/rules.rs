@@ -23,6 +23,7 @@ use crate::policy::rules::{Actions, Ending, FieldEdits, Judgement, Rule, Togethe
 use crate::policy::upstream::Upstream;
 
 use super::Stop;
+use super::authenticate::Authenticated;
 use super::authorize::Authorized;
 use super::conditions::factor_shown;
 use super::edge::Edged;
@@ -415,6 +416,21 @@ fn scene<'r>(edged: &'r Edged<'_>, id: Option<&'r str>, now: Now) -> Scene<'r> {
         size: announced(edged.headers()),
     };
     Scene::new(request, ClientView { address: edged.client(), country: edged.country() }, now)
+}
+
+/// What an expression of a condition sees of who calls, for which organization.
+pub(super) fn scene_of_caller<'r>(
+    authenticated: &'r Authenticated<'_>,
+    of: &'r Tenancy,
+    now: Now,
+) -> Scene<'r> {
+    let (routed, changes) = (authenticated.routed(), &authenticated.screened().changes);
+    let mut scene = scene(routed.edged(), None, now);
+    scene.route = Some(&routed.route().name);
+    scene.principal = Some(authenticated.principal());
+    scene.tenancy = Some(tenancy(of));
+    changes.tags().iter().for_each(|tag| scene.tag(Arc::clone(tag)));
+    scene
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {

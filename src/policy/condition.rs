@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::domain::source::Source;
 
+use super::expression::Expression;
 use super::mode::Mode;
 
 /// A condition, and where it was written.
@@ -67,6 +68,8 @@ pub enum Condition {
         /// This stage and those that follow it.
         reached_by: Vec<Arc<str>>,
     },
+    /// The expression holds; where it has no answer, it does not.
+    When(Box<Expression>),
 }
 
 /// Hours of the week, in a time zone.

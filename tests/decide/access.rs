@@ -104,7 +104,7 @@ fn a_gate_closes_a_permission_on_every_way_to_it() {
     assert_eq!(code(&world, &asked), "mfa_required");
     assert_eq!(code(&world, &aal2(asked)), "passed");
     let refused = world.decide(&request("GET", "/rest/v1/contracts").user("viewer")).to_string();
-    assert_eq!(refused, "403 feature_disabled policy.yaml:114");
+    assert_eq!(refused, "403 feature_disabled policy.yaml:124");
 }
 
 /// Rows that a write has come back are read: by whoever may write only, and past gates of `read`.
@@ -208,6 +208,10 @@ fn conditions_of_a_route_hold_or_refuse_with_a_code_of_their_own() {
         ("age", get("/young").claim("auth_time", json!(ago(30))), "passed"),
         ("hours", get("/office"), "passed"),
         ("hours", get("/evening"), "outside_hours"),
+        ("expression", get("/expressed").field("x-mode", "open"), "passed"),
+        ("expression", get("/expressed").field("x-mode", "shut"), "condition_not_met"),
+        // Without the field the expression has no answer, and does not hold.
+        ("expression", get("/expressed"), "condition_not_met"),
         ("stage of the organization", get("/launched"), "passed"),
         ("stage of the member", careful("/launched"), "passed"),
         ("settings", get("/gold"), "passed"),

@@ -26,6 +26,7 @@ const ADVICE: &[(&str, &str)] = &[
     ("bad_team", "send names of letters, digits, `_` and `-`, joined by dots"),
     ("bad_trust_device", "repair the client"),
     ("body_too_large", "send less, or raise the route's cap of bodies"),
+    ("condition_not_met", "see the expression (`when`) of the condition that the audit log names"),
     ("conflicting_credentials", "send one credential, or two of the same caller"),
     (
         "directory_unavailable",

@@ -147,6 +147,8 @@ fn present(refusal: &ConditionRefusal, trace: &Trace, now: Now) -> String {
             None => "the client is unknown".to_owned(),
         },
         ConditionRefusal::Hours => "it is another time there".to_owned(),
+        ConditionRefusal::Expression => "what it asks for is not so".to_owned(),
+        ConditionRefusal::Fault(why) => format!("it has no answer: {}", why.replace('_', " ")),
         ConditionRefusal::Stage(_) => {
             match organization.and_then(|organization| organization.stage.as_ref()) {
                 Some(stage) => format!("the organization has reached `{stage}`"),

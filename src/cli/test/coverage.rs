@@ -204,5 +204,6 @@ fn condition(condition: &Condition) -> String {
         Condition::Addresses(_) => "the addresses".into(),
         Condition::Hours(_) => "the hours".into(),
         Condition::Stage { name, .. } => format!("the stage `{name}`"),
+        Condition::When(_) => "the expression".into(),
     }
 }

@@ -69,6 +69,12 @@ fn syntax(text: &str, errors: ParseErrors) -> Vec<Mistake> {
         let said = said.lines().next().unwrap_or_default().to_owned();
         let end =
             text.get(at..).and_then(|rest| rest.chars().next()).map_or(at, |c| at + c.len_utf8());
+        // Every token that could follow is no help.
+        let said = ["mismatched input ", "extraneous input ", "no viable alternative at input "]
+            .iter()
+            .find_map(|start| said.strip_prefix(start))
+            .and_then(|rest| rest.split(" expecting ").next())
+            .map_or(said.clone(), |token| format!("unexpected {token}"));
         let said: String = said.chars().take(200).collect();
         let mistake = match said.strip_prefix("invalid argument to has() macro") {
             Some(_) => Mistake::new(at..end, "`has` takes a field, as in `has(client.country)`")

@@ -93,7 +93,8 @@ pub(in crate::config) fn names(stated: &[At<RuleFields>]) -> impl Iterator<Item 
     })
 }
 
-fn condition(
+/// The expression of a condition.
+pub(in crate::config) fn condition(
     At { value: When(text), span }: &At<When>,
     phase: Phase,
     cx: &mut Context<'_>,

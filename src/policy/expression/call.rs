@@ -88,7 +88,9 @@ impl Call {
                 let (map, key) = (map.value(frame)?, key.value(frame)?);
                 let Value::Map(map) = map else { return Err(Fault::WrongType("a map")) };
                 frame.pay(map.cost())?;
-                map.get(&key).map_or_else(|| default.value(frame), Ok)
+                let Some(value) = map.get(&key) else { return default.value(frame) };
+                frame.pay(value.copied())?;
+                Ok(value)
             }
             _ => Err(Fault::WrongType("a call")),
         }
@@ -192,11 +194,15 @@ impl Call {
             }
             (Self::Element, Value::List(list), Value::Int(at)) => {
                 let at = usize::try_from(at).map_err(|_| Fault::OutOfBounds)?;
-                list.get(at).ok_or(Fault::OutOfBounds)
+                let value = list.get(at).ok_or(Fault::OutOfBounds)?;
+                frame.pay(value.copied())?;
+                Ok(value)
             }
             (Self::Key, Value::Map(map), key) => {
                 frame.pay(map.cost())?;
-                map.get(&key).ok_or(Fault::MissingKey)
+                let value = map.get(&key).ok_or(Fault::MissingKey)?;
+                frame.pay(value.copied())?;
+                Ok(value)
             }
             (Self::Split, Value::Text(text), Value::Text(between)) => {
                 frame.pay(text.len() + between.len())?;

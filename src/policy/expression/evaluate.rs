@@ -67,6 +67,7 @@ impl<'v> Frame<'v> {
         for at in 0..list.len() {
             self.step()?;
             let Some(item) = list.get(at) else { break };
+            self.pay(item.copied())?;
             self.locals.push(item);
             let more = visit(self);
             self.locals.truncate(depth);
@@ -98,6 +99,7 @@ impl<'v> Frame<'v> {
                     return Ok(false);
                 }
                 for (a, b) in a.iter().zip(b.iter()) {
+                    self.pay(a.copied() + b.copied())?;
                     if !self.equal(&a, &b)? {
                         return Ok(false);
                     }
@@ -140,6 +142,7 @@ impl<'v> Frame<'v> {
         match within {
             Value::List(list) => {
                 for other in list.iter() {
+                    self.pay(other.copied())?;
                     if self.equal(item, &other)? {
                         return Ok(true);
                     }
@@ -269,7 +272,7 @@ impl Test {
             Self::Has(variable) => Ok(match variable.value(frame.scene)? {
                 Value::Null => false,
                 Value::List(list) => list.len() != 0,
-                Value::Map(map) => map.len() != 0,
+                Value::Map(map) => !map.is_empty(),
                 _ => true,
             }),
             Self::Texts(sides, relation) => {
@@ -355,7 +358,11 @@ impl Node {
                 value => Ok(value),
             },
             Self::Test(test) => test.holds(frame).map(Value::Bool),
-            Self::Local(at) => frame.local(*at),
+            Self::Local(at) => {
+                let value = frame.local(*at)?;
+                frame.pay(value.copied())?;
+                Ok(value)
+            }
             Self::Choose(parts) => {
                 let (test, this, that) = parts.as_ref();
                 if test.holds(frame)? { this.value(frame) } else { that.value(frame) }

@@ -165,6 +165,15 @@ impl<'v> Value<'v> {
         Self::Text(Cow::Borrowed(text))
     }
 
+    /// Bytes that copying it costs.
+    pub(super) fn copied(&self) -> usize {
+        match self {
+            Self::Text(Cow::Owned(text)) => text.len(),
+            Self::Bytes(Cow::Owned(bytes)) => bytes.len(),
+            _ => 0,
+        }
+    }
+
     /// Bytes that looking at it costs.
     pub(super) fn cost(&self) -> usize {
         match self {
@@ -241,6 +250,20 @@ impl<'v> Map<'v> {
             Self::Params(params) => params.names().len(),
             Self::Features(features) => features.len(),
             Self::Settings(settings) => settings.len(),
+        }
+    }
+
+    /// Whether it has no keys.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            // Telling the names of parameters apart takes longer than to see that there is one.
+            Self::Params(params) => params.count() == 0,
+            Self::Empty
+            | Self::Constant(_)
+            | Self::Made(_)
+            | Self::Headers(_)
+            | Self::Features(_)
+            | Self::Settings(_) => self.len() == 0,
         }
     }
 
