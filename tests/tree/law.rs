@@ -1,6 +1,6 @@
 //! The law itself, as tables, and the judge of one file.
 
-use crate::lexer::{Token, tokens};
+use crate::lexer::{Placed, Token, tokens};
 use crate::paths::{Named, Target, named_paths};
 
 /// Each room and the rooms it may import besides itself. `cli` alone may import everything.
@@ -147,6 +147,12 @@ fn clock(file: &str, named: &Named) -> Option<String> {
     })
 }
 
+/// Whether the token at this place comes right behind `#[`.
+fn begins_attribute(tokens: &[Placed], at: usize) -> bool {
+    let back = |by: usize| at.checked_sub(by).and_then(|at| tokens.get(at)).map(|of| &of.token);
+    back(1) == Some(&Token::Mark('[')) && back(2) == Some(&Token::Mark('#'))
+}
+
 /// Rules that are about words and not about paths.
 fn words(file: &str, room: Option<&str>, source: &str) -> Vec<String> {
     let pure = room.filter(|room| PURE.contains(room));
@@ -161,7 +167,7 @@ fn words(file: &str, room: Option<&str>, source: &str) -> Vec<String> {
             ("include", _) if after == Some(&Token::Mark('!')) => {
                 "`include!` hides imports".to_owned()
             }
-            ("path", _) if before == Some(&Token::Mark('[')) => {
+            ("path", _) if begins_attribute(&tokens, at) => {
                 "`#[path]` hides imports".to_owned()
             }
             ("async" | "await", Some(room)) => format!("`{room}` may not wait: `{word}`"),
