@@ -167,9 +167,7 @@ fn words(file: &str, room: Option<&str>, source: &str) -> Vec<String> {
             ("include", _) if after == Some(&Token::Mark('!')) => {
                 "`include!` hides imports".to_owned()
             }
-            ("path", _) if begins_attribute(&tokens, at) => {
-                "`#[path]` hides imports".to_owned()
-            }
+            ("path", _) if begins_attribute(&tokens, at) => "`#[path]` hides imports".to_owned(),
             ("async" | "await", Some(room)) => format!("`{room}` may not wait: `{word}`"),
             ("elapsed", Some(room)) if before == Some(&Token::Mark('.')) => {
                 format!("`{room}` may not read a clock: `.elapsed`")
