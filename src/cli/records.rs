@@ -73,6 +73,7 @@ pub(super) struct Record {
     pub(super) route: Option<String>,
     pub(super) decision: Verdict,
     pub(super) status: u16,
+    pub(super) stage: Option<String>,
     pub(super) code: Option<String>,
     pub(super) permission: Option<String>,
     pub(super) policy: Option<String>,

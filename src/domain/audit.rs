@@ -72,6 +72,8 @@ pub struct AuditRecord {
     pub decision: Decision,
     /// What the client was answered.
     pub status: StatusCode,
+    /// The stage that refused.
+    pub stage: Option<&'static str>,
     /// The code of the refusal.
     pub code: Option<Cow<'static, str>>,
     /// The level of the penalty that refused, if one did.
@@ -308,6 +310,7 @@ impl AuditRecord {
             route: self.route.as_deref(),
             decision: self.decision,
             status: self.status.as_u16(),
+            stage: self.stage,
             code: self.code.as_deref(),
             penalty: self.penalty,
             security: self.security.as_ref(),
@@ -373,6 +376,8 @@ pub struct AuditLine<'a> {
     route: Option<&'a str>,
     decision: Decision,
     status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -478,6 +483,7 @@ mod tests {
             route: Some(Arc::from("rest")),
             decision: Decision::Refused,
             status: StatusCode::FORBIDDEN,
+            stage: Some("authorize"),
             code: Some("permission_denied".into()),
             penalty: None,
             security: None,
@@ -500,7 +506,7 @@ mod tests {
              \"further_rights\":true,\"aal\":\"aal2\",\"factor_at\":7,\
              \"membership\":\"created\",\"method\":\"PATCH\",\"host\":\"api.test\",\
              \"path\":\"/rest/v1/\\\"events\\\"\",\"route\":\"rest\",\"decision\":\"refused\",\
-             \"status\":403,\"code\":\"permission_denied\",\"permission\":\"events:write\",\
+             \"status\":403,\"stage\":\"authorize\",\"code\":\"permission_denied\",\"permission\":\"events:write\",\
              \"policy\":\"policies/base.yaml:7\",\"duration_micros\":181}"
         );
     }

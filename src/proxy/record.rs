@@ -224,6 +224,7 @@ fn audit(
         route: route.map(|route| Arc::clone(&route.name)),
         decision: if refused { Decision::Refused } else { Decision::Allowed },
         status: status.unwrap_or_else(gone),
+        stage: ctx.refusal.as_ref().map(|_| trace.stage.as_str()),
         code: ctx.refusal.as_ref().map(Refusal::code),
         penalty: match &ctx.refusal {
             Some(Refusal::Penalized { level, .. }) => Some(*level),

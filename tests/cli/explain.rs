@@ -253,7 +253,7 @@ fn log() -> String {
             "bob",
             "viewer",
             "POST",
-            "\"decision\":\"refused\",\"status\":403,\"code\":\"permission_denied\",\
+            "\"decision\":\"refused\",\"status\":403,\"stage\":\"authorize\",\"code\":\"permission_denied\",\
              \"permission\":\"events:write\",\"policy\":\"policy.yaml:6\",\"snapshot\":\"0000\"",
         ),
         line(
@@ -266,7 +266,7 @@ fn log() -> String {
         ),
         "{\"time\":\"2026-11-21T10:00:01.000000Z\",\"request_id\":\"nobody\",\"method\":\"GET\",\
          \"host\":\"api.test\",\"path\":\"/rest/v1/events\",\"route\":\"rest\",\"decision\":\"refused\",\
-         \"status\":401,\"code\":\"invalid_token\",\"duration_micros\":1}\n"
+         \"status\":401,\"stage\":\"authenticate\",\"code\":\"invalid_token\",\"duration_micros\":1}\n"
             .to_owned(),
     ]
     .concat()

@@ -30,8 +30,8 @@ fn record(second: u32, fields: &Value) -> String {
     format!("{line}\n")
 }
 
-fn refused(code: &str, status: u16) -> Value {
-    json!({ "decision": "refused", "code": code, "status": status })
+fn refused(stage: &str, code: &str, status: u16) -> Value {
+    json!({ "decision": "refused", "stage": stage, "code": code, "status": status })
 }
 
 fn with(mut fields: Value, more: Value) -> Value {
@@ -53,23 +53,29 @@ fn log() -> String {
                            "method": "POST" }),
         ),
         // What came after the decision is not replayed, and was passed.
-        record(5, &with(refused("rate_limited", 429), json!({ "path": "/rest/v1/venues" }))),
-        record(6, &with(refused("permission_denied", 403), json!({ "method": "POST" }))),
+        record(
+            5,
+            &with(refused("limit", "rate_limited", 429), json!({ "path": "/rest/v1/venues" })),
+        ),
+        record(
+            6,
+            &with(refused("authorize", "permission_denied", 403), json!({ "method": "POST" })),
+        ),
         record(
             7,
             &with(
                 json!({ "path": "/internal", "route": "closed" }),
-                with(nobody.clone(), refused("route_closed", 403)),
+                with(nobody.clone(), refused("route", "route_closed", 403)),
             ),
         ),
         record(
             8,
             &with(
                 json!({ "path": "/nowhere", "route": null }),
-                with(nobody.clone(), refused("route_not_found", 404)),
+                with(nobody.clone(), refused("route", "route_not_found", 404)),
             ),
         ),
-        record(9, &with(refused("invalid_token", 401), nobody)),
+        record(9, &with(refused("authenticate", "invalid_token", 401), nobody)),
         record(
             10,
             &json!({ "principal": "machine", "user": null, "api_key": "import", "role": null }),
@@ -81,6 +87,9 @@ fn log() -> String {
             &json!({ "further_rights": true, "organization": "c0000000-0000-4000-8000-000000000003",
                             "path": "/rest/v1/venues" }),
         ),
+        record(15, &refused("caller_rules", "my_own_code", 403)),
+        // As versions wrote it that did not say which stage it was.
+        record(16, &with(refused("authorize", "permission_denied", 403), json!({ "stage": null }))),
         record(14, &json!({ "path": "/files/a", "route": "files" })),
     ]
     .concat()
@@ -88,6 +97,10 @@ fn log() -> String {
 
 /// Replays the log by the world's policy with pieces replaced.
 fn replay(pieces: &[(&str, &str)], arguments: &[&str]) -> Called {
+    replay_of(&log(), pieces, arguments)
+}
+
+fn replay_of(log: &str, pieces: &[(&str, &str)], arguments: &[&str]) -> Called {
     let policy = pieces.iter().fold(POLICY.to_owned(), |policy, (from, to)| {
         assert!(policy.contains(from), "{from}");
         policy.replace(from, to)
@@ -96,7 +109,7 @@ fn replay(pieces: &[(&str, &str)], arguments: &[&str]) -> Called {
     place.write("gateway.yaml", GATEWAY);
     place.write("policy.yaml", &policy);
     place.write("directory.yaml", DIRECTORY);
-    place.write("audit.jsonl", &log());
+    place.write("audit.jsonl", log);
     let command = ["replay", "-c", "gateway.yaml", "audit.jsonl"];
     call_in(place.path(), &[&command, arguments].concat(), "")
 }
@@ -132,9 +145,23 @@ fn the_policy_that_decided_decides_the_same_again() {
 }
 
 #[test]
+fn what_a_condition_refused_is_told_apart_by_its_stage() {
+    let log = record(1, &refused("authorize", "condition_not_met", 403));
+    let told = replay_of(&log, &[], &["--json"]).json();
+    let [changed] = told["changed"].as_array().unwrap().as_slice() else { panic!("{told:#}") };
+    assert_eq!(changed["from"]["code"], "condition_not_met", "{told:#}");
+    let asks = (
+        "    permission: { table: table }\n",
+        "    permission: { table: table }\n    require: [{ when: request.method == 'PUT' }]\n",
+    );
+    let told = replay_of(&log, &[asks], &["--json"]).json();
+    assert_eq!((&told["changed"], &told["same"]), (&json!([]), &json!(1)), "{told:#}");
+}
+
+#[test]
 fn only_the_last_records_are_replayed_where_that_is_stated() {
     let told = replay(&TIGHTER, &["--last", "1", "--json"]).json();
-    assert_eq!((&told["records"], &told["same"]), (&json!(14), &json!(1)), "{told:#}");
+    assert_eq!((&told["records"], &told["same"]), (&json!(16), &json!(1)), "{told:#}");
     assert_eq!(replay(&[], &["--last", "0"]).code, 2);
 }
 

@@ -66,66 +66,6 @@ pub(in crate::cli) struct Again {
     pub(in crate::cli) now: Option<Now>,
 }
 
-/// Codes of refusals by the route: nobody was asked who calls.
-const BY_ROUTE: [&str; 3] = ["route_not_found", "method_not_allowed", "route_closed"];
-
-/// Codes of refusals by stage 5.
-const BY_RIGHT: [&str; 13] = [
-    "permission_denied",
-    "feature_disabled",
-    "plan_required",
-    "mfa_required",
-    "mfa_expired",
-    "session_expired",
-    "session_idle",
-    "address_not_allowed",
-    "outside_hours",
-    "stage_not_reached",
-    "table_not_found",
-    "function_not_found",
-    "bad_trust_device",
-];
-
-/// Codes of refusals before anybody was asked for a right.
-const BEFORE: [&str; 36] = [
-    "bad_framing",
-    "bad_host",
-    "bad_path",
-    "bad_characters",
-    "headers_too_large",
-    "uri_too_long",
-    "expectation_failed",
-    "no_credentials",
-    "no_api_key",
-    "invalid_api_key",
-    "token_expired",
-    "wrong_credentials",
-    "conflicting_credentials",
-    "session_revoked",
-    "invalid_token",
-    "org_conflict",
-    "bad_organization",
-    "org_required",
-    "not_a_member",
-    "issuer_not_accepted",
-    "no_role",
-    "member_suspended",
-    "member_invited",
-    "org_suspended",
-    "bad_team",
-    "duties_conflict",
-    "role_unknown",
-    "impersonation_not_allowed",
-    "bad_impersonation",
-    "impersonation_reason",
-    "impersonation_read_only",
-    "impersonation_not_here",
-    "directory_unavailable",
-    "keys_unavailable",
-    "sessions_unavailable",
-    "internal_error",
-];
-
 /// What organizations may ask of their members by themselves.
 const DEMANDS: [&str; 4] =
     ["mfa_required", "mfa_expired", "session_expired", "address_not_allowed"];
@@ -144,11 +84,11 @@ impl Policy {
             refusal: None,
             now: None,
         };
-        let from = match recorded(record) {
-            Ok(from) => from,
+        let (from, by_route) = match recorded(record) {
+            Ok(recorded) => recorded,
             Err(reason) => return unknown(reason),
         };
-        let (to, refusal, now) = match self.decide(record, &from, trace) {
+        let (to, refusal, now) = match self.decide(record, &from, by_route, trace) {
             Ok(decided) => decided,
             Err(reason) => return unknown(reason),
         };
@@ -166,6 +106,7 @@ impl Policy {
         &self,
         record: &Record,
         from: &Outcome,
+        by_route: bool,
         trace: &mut Trace,
     ) -> Result<(Outcome, Option<Refusal>, Now), &'static str> {
         let at: Timestamp = record.time.parse().map_err(|_| "its time cannot be read")?;
@@ -187,13 +128,11 @@ impl Policy {
         };
         let decided = decide(&arrival, &self.snapshot, &world, trace, now);
         let route = trace.route.as_ref().map(|route| route.name.to_string());
-        let by_route =
-            matches!(&from.end, End::Refused { code, .. } if BY_ROUTE.contains(&code.as_str()));
         let (end, refusal) = match decided {
             Err(Stop::Answered(_))
                 if matches!(trace.stage, Stage::RequestRules | Stage::CallerRules) =>
             {
-                return Err("rules look at header fields and queries, which are not recorded");
+                return Err(RULES);
             }
             Ok(_) | Err(Stop::Answered(_)) => (End::Passed, None),
             Err(Stop::Ask(_)) => return Err("somebody else would have to be asked"),
@@ -208,8 +147,8 @@ impl Policy {
     }
 }
 
-/// What became of the request then.
-fn recorded(record: &Record) -> Result<Outcome, &'static str> {
+/// What became of the request then, and whether its route refused it: nobody was asked who calls.
+fn recorded(record: &Record) -> Result<(Outcome, bool), &'static str> {
     if record.impersonated.is_some() {
         return Err("somebody acted as somebody else");
     }
@@ -219,25 +158,33 @@ fn recorded(record: &Record) -> Result<Outcome, &'static str> {
     if record.host.is_none() {
         return Err("the host is not recorded (by an older version, or none was sent)");
     }
-    let route = record.route.clone();
-    let code = match (record.decision, record.code.as_deref()) {
-        (Verdict::Allowed, _) | (Verdict::Refused, None) => {
-            return Ok(Outcome { route, end: End::Passed });
-        }
-        (Verdict::Refused, Some(code)) => code,
+    let passed = Outcome { route: record.route.clone(), end: End::Passed };
+    let (Verdict::Refused, Some(code)) = (record.decision, record.code.as_deref()) else {
+        return Ok((passed, false));
     };
-    let refused = End::Refused { code: code.to_owned(), status: record.status };
-    if BY_ROUTE.contains(&code) {
-        return Ok(Outcome { route, end: refused });
+    let stage = record.stage.as_deref();
+    let stage = Stage::ALL.into_iter().find(|of| Some(of.as_str()) == stage);
+    let stage = stage.ok_or("the stage that refused is not recorded (by an older version)")?;
+    let refused = Outcome {
+        end: End::Refused { code: code.to_owned(), status: record.status },
+        ..passed.clone()
+    };
+    match stage {
+        Stage::Route => Ok((refused, true)),
+        Stage::Edge | Stage::Authenticate | Stage::Tenant => {
+            Err("it was refused before caller and organization were known")
+        }
+        Stage::RequestRules | Stage::CallerRules => Err(RULES),
+        Stage::Authorize if record.status >= 500 => Err("something was away, or went wrong"),
+        Stage::Authorize => match record.principal {
+            Some(_) => Ok((refused, false)),
+            None => Err("who called is not recorded"),
+        },
+        Stage::Isolate | Stage::Limit | Stage::Upstream | Stage::Response => Ok((passed, false)),
     }
-    if record.principal.is_none() || BEFORE.contains(&code) {
-        return Err("it was refused before caller and organization were known");
-    }
-    if BY_RIGHT.contains(&code) {
-        return Ok(Outcome { route, end: refused });
-    }
-    Ok(Outcome { route, end: End::Passed })
 }
+
+const RULES: &str = "rules look at header fields and queries, which are not recorded";
 
 /// The request as it was sent, as far as the stages read it.
 fn headers(record: &Record, world: &Recorded) -> Option<HeaderMap> {
@@ -274,7 +221,7 @@ fn refused(
         return Err("what the edge looks at is not recorded in full");
     }
     if matches!(stage, Stage::RequestRules | Stage::CallerRules) {
-        return Err("rules look at header fields and queries, which are not recorded");
+        return Err(RULES);
     }
     if !asked {
         return Ok(End::Reached);

@@ -60,6 +60,7 @@ fn record(path: &str) -> AuditRecord {
         route: None,
         decision: Decision::Allowed,
         status: StatusCode::OK,
+        stage: None,
         code: None,
         penalty: None,
         security: None,
