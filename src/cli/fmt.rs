@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::config::format::{NotFormatted, formatted};
 
-use super::text_diff::{self, Line};
+use super::text_diff;
 use super::{Done, Failure, print};
 
 /// No tree of policies is deeper; a link that leads back into it ends here.
@@ -74,7 +74,7 @@ fn one(file: &Path, check: bool, out: &mut String) -> Result<bool, Failure> {
     }
     if check {
         let _ = writeln!(out, "{shown}: not formatted");
-        changes(&text, &new, out);
+        text_diff::unified(&text, &new, out);
         return Ok(false);
     }
     write(file, &new).with_context(|| format!("cannot write `{shown}`"))?;
@@ -86,20 +86,6 @@ fn said(file: &str, why: &NotFormatted) -> String {
     match why {
         NotFormatted::NoYaml { line, message } => format!("{file}:{line}: {message}"),
         NotFormatted::Changed => format!("{file}: {why}"),
-    }
-}
-
-fn changes(before: &str, after: &str, out: &mut String) {
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-    for hunk in text_diff::hunks(&text_diff::compared(&lines(before), &lines(after))) {
-        let _ = writeln!(out, "@@ -{} +{} @@", hunk.from, hunk.to);
-        for line in hunk.lines {
-            let _ = match line {
-                Line::Both(text) => writeln!(out, " {text}"),
-                Line::Expected(text) => writeln!(out, "-{text}"),
-                Line::Actual(text) => writeln!(out, "+{text}"),
-            };
-        }
     }
 }
 

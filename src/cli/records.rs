@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config;
 use crate::domain::clock::Clock;
@@ -83,6 +83,27 @@ pub(super) struct Record {
     /// All of it, as the log has it.
     #[serde(skip)]
     pub(super) raw: serde_json::Value,
+}
+
+/// What reports show of a record.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Sample {
+    pub(super) time: String,
+    pub(super) request_id: Option<String>,
+    pub(super) method: String,
+    pub(super) path: String,
+}
+
+impl Sample {
+    /// Of a record.
+    pub(super) fn of(record: &Record) -> Self {
+        Self {
+            time: record.time.clone(),
+            request_id: record.request_id.clone(),
+            method: record.method.clone(),
+            path: record.path.clone(),
+        }
+    }
 }
 
 /// What was decided.

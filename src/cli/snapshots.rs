@@ -15,7 +15,7 @@ use crate::config;
 
 use super::arguments::ConfigFile;
 use super::control::{Ask, ask};
-use super::text_diff::{self, Line};
+use super::text_diff;
 use super::{Done, Failure, environment, print};
 
 pub(super) const AFTER: &str = "\
@@ -236,21 +236,10 @@ fn diff(from: &Told, to: &Told) -> String {
         if a == b {
             continue;
         }
-        let lines = |text: Option<&String>| -> Vec<String> {
-            text.map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
-        };
         let shown = path.display();
         let _ = writeln!(out, "--- {shown} ({})\n+++ {shown} ({})", from.version, to.version);
-        for hunk in text_diff::hunks(&text_diff::compared(&lines(a), &lines(b))) {
-            let _ = writeln!(out, "@@ -{} +{} @@", hunk.from, hunk.to);
-            for line in hunk.lines {
-                let _ = match line {
-                    Line::Both(text) => writeln!(out, " {text}"),
-                    Line::Expected(text) => writeln!(out, "-{text}"),
-                    Line::Actual(text) => writeln!(out, "+{text}"),
-                };
-            }
-        }
+        let (a, b) = (a.map_or("", String::as_str), b.map_or("", String::as_str));
+        text_diff::unified(a, b, &mut out);
     }
     if out.is_empty() {
         out.push_str("no difference\n");

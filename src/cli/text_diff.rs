@@ -1,5 +1,7 @@
 //! Two texts beside each other, line by line: what tests expect and get, what versions of a file say.
 
+use std::fmt::Write;
+
 /// Above this many comparisons, what differs is shown as a whole.
 const MOST_STEPS: usize = 4_000_000;
 /// So many lines that did not change are shown around those that did.
@@ -45,6 +47,21 @@ pub(super) fn hunks(lines: &[Line]) -> Vec<Hunk<'_>> {
         at = end;
     }
     out
+}
+
+/// What changed from one text to the other, as hunks of a unified diff.
+pub(super) fn unified(before: &str, after: &str, out: &mut String) {
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    for hunk in hunks(&compared(&lines(before), &lines(after))) {
+        let _ = writeln!(out, "@@ -{} +{} @@", hunk.from, hunk.to);
+        for line in hunk.lines {
+            let _ = match line {
+                Line::Both(text) => writeln!(out, " {text}"),
+                Line::Expected(text) => writeln!(out, "-{text}"),
+                Line::Actual(text) => writeln!(out, "+{text}"),
+            };
+        }
+    }
 }
 
 /// The longest common lines stay, the others are of one side.

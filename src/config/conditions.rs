@@ -206,7 +206,8 @@ impl Decode for Day {
     }
 }
 
-const DAYS: &[(&str, Weekday)] = &[
+/// Days, as hours name them.
+pub(super) const DAYS: &[(&str, Weekday)] = &[
     ("mon", Weekday::Monday),
     ("tue", Weekday::Tuesday),
     ("wed", Weekday::Wednesday),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::policy::snapshot::SnapshotVersion;
 
-use super::super::records::{Reading, Record};
+use super::super::records::{Reading, Record, Sample};
 use super::decided::{Compared, End, Outcome};
 
 /// Requests that are shown of a group.
@@ -26,14 +26,6 @@ pub(super) struct Report {
     unknown: BTreeMap<&'static str, u64>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Sample {
-    time: String,
-    request_id: Option<String>,
-    method: String,
-    path: String,
-}
-
 impl Report {
     /// Enters one record.
     pub(super) fn enter(&mut self, record: &Record, compared: &Compared) {
@@ -45,12 +37,7 @@ impl Report {
                 let (count, samples) = self.changed.entry(key).or_default();
                 *count += 1;
                 if samples.len() < MOST_SAMPLES {
-                    samples.push(Sample {
-                        time: record.time.clone(),
-                        request_id: record.request_id.clone(),
-                        method: record.method.clone(),
-                        path: record.path.clone(),
-                    });
+                    samples.push(Sample::of(record));
                 }
             }
         }

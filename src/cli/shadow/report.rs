@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::super::records::{Reading, Record, Verdict, Would};
+use super::super::records::{Reading, Record, Sample, Verdict, Would};
 
 /// Policies that are told apart.
 const MOST_POLICIES: usize = 1_000;
@@ -43,14 +43,6 @@ struct Hit {
     callers: BTreeMap<String, u64>,
     other_callers: u64,
     samples: Vec<Sample>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct Sample {
-    time: String,
-    request_id: Option<String>,
-    method: String,
-    path: String,
 }
 
 impl Report {
@@ -99,12 +91,7 @@ impl Hit {
             self.other_callers += 1;
         }
         if self.samples.len() < MOST_SAMPLES {
-            self.samples.push(Sample {
-                time: record.time.clone(),
-                request_id: record.request_id.clone(),
-                method: record.method.clone(),
-                path: record.path.clone(),
-            });
+            self.samples.push(Sample::of(record));
         }
     }
 }

@@ -15,18 +15,9 @@ use crate::policy::expression::text::Injection;
 use crate::policy::expression::tree::{Node, Test};
 use crate::policy::path::PathPattern;
 
+use super::super::conditions::DAYS;
 use super::check::{Checker, Typed, present};
 use super::types::Type;
-
-const DAYS: [(&str, Weekday); 7] = [
-    ("mon", Weekday::Monday),
-    ("tue", Weekday::Tuesday),
-    ("wed", Weekday::Wednesday),
-    ("thu", Weekday::Thursday),
-    ("fri", Weekday::Friday),
-    ("sat", Weekday::Saturday),
-    ("sun", Weekday::Sunday),
-];
 
 impl<'c> Checker<'c> {
     /// A function of the gateway; `None` if it is none.

@@ -87,35 +87,27 @@ pub(super) fn moment<'v>(moment: Result<Timestamp, jiff::Error>) -> Result<Value
     Ok(Value::Moment(moment))
 }
 
-fn int(sum: Sum, a: i64, b: i64) -> Result<i64, Fault> {
-    let by_zero = matches!(sum, Sum::Divide | Sum::Remainder) && b == 0;
-    if by_zero {
-        return Err(Fault::DivisionByZero);
-    }
-    let made = match sum {
-        Sum::Add => a.checked_add(b),
-        Sum::Subtract => a.checked_sub(b),
-        Sum::Multiply => a.checked_mul(b),
-        Sum::Divide => a.checked_div(b),
-        Sum::Remainder => a.checked_rem(b),
+/// Arithmetic of whole numbers of one type.
+macro_rules! whole {
+    ($name:ident, $number:ty) => {
+        fn $name(sum: Sum, a: $number, b: $number) -> Result<$number, Fault> {
+            if matches!(sum, Sum::Divide | Sum::Remainder) && b == 0 {
+                return Err(Fault::DivisionByZero);
+            }
+            let made = match sum {
+                Sum::Add => a.checked_add(b),
+                Sum::Subtract => a.checked_sub(b),
+                Sum::Multiply => a.checked_mul(b),
+                Sum::Divide => a.checked_div(b),
+                Sum::Remainder => a.checked_rem(b),
+            };
+            made.ok_or(Fault::Overflow)
+        }
     };
-    made.ok_or(Fault::Overflow)
 }
 
-fn uint(sum: Sum, a: u64, b: u64) -> Result<u64, Fault> {
-    let by_zero = matches!(sum, Sum::Divide | Sum::Remainder) && b == 0;
-    if by_zero {
-        return Err(Fault::DivisionByZero);
-    }
-    let made = match sum {
-        Sum::Add => a.checked_add(b),
-        Sum::Subtract => a.checked_sub(b),
-        Sum::Multiply => a.checked_mul(b),
-        Sum::Divide => a.checked_div(b),
-        Sum::Remainder => a.checked_rem(b),
-    };
-    made.ok_or(Fault::Overflow)
-}
+whole!(int, i64);
+whole!(uint, u64);
 
 fn double(sum: Sum, a: f64, b: f64) -> Result<f64, Fault> {
     match sum {

@@ -32,7 +32,7 @@ pub enum PathTest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MethodSet(u8);
 
-const METHODS: [Method; 7] = [
+const KNOWN: [Method; 7] = [
     Method::GET,
     Method::HEAD,
     Method::POST,
@@ -43,27 +43,33 @@ const METHODS: [Method; 7] = [
 ];
 
 impl MethodSet {
+    /// Methods that are told apart.
+    pub const PLACES: usize = KNOWN.len() + 1;
     /// Every method.
     pub const ALL: Self = Self(u8::MAX);
     /// No method.
     pub const NONE: Self = Self(0);
-    const OTHER: Self = Self(1 << 7);
+    const OTHER: Self = Self(1 << KNOWN.len());
 
     /// The set of one.
     pub fn of(method: &str) -> Self {
-        let mut bit = 1;
-        for known in &METHODS {
-            if known.as_str() == method {
-                return Self(bit);
-            }
-            bit <<= 1;
-        }
-        Self::OTHER
+        let place = KNOWN.iter().position(|known| known.as_str() == method);
+        Self(1 << place.unwrap_or(KNOWN.len()))
+    }
+
+    /// The place of a method among those that are told apart.
+    pub fn place(method: &Method) -> usize {
+        KNOWN.iter().position(|known| known == method).unwrap_or(KNOWN.len())
+    }
+
+    /// Whether the method of a place is in it.
+    pub fn has(self, place: usize) -> bool {
+        self.0 & (1 << place) != 0
     }
 
     /// Whether a method is in it.
     pub fn contains(self, method: &Method) -> bool {
-        self.0 & Self::of(method.as_str()).0 != 0
+        self.has(Self::place(method))
     }
 
     fn and(self, other: Self) -> Self {
@@ -225,7 +231,7 @@ fn methods(test: &TextTest, wanted: bool) -> MethodSet {
         TextTest::Has(part) => method.contains(part.as_ref()),
         TextTest::Matches(pattern) => pattern.is_match(method),
     };
-    let known = METHODS.iter().filter(|method| says(method.as_str()) == wanted);
+    let known = KNOWN.iter().filter(|method| says(method.as_str()) == wanted);
     // Of the others there is no telling.
     known.fold(MethodSet::OTHER, |set, method| set.or(MethodSet::of(method.as_str())))
 }

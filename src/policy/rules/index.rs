@@ -9,7 +9,7 @@ use http::Method;
 use smallvec::SmallVec;
 
 use super::super::expression::HeadFilter;
-use super::super::expression::head::PathTest;
+use super::super::expression::head::{MethodSet, PathTest};
 
 /// Places of rules, in their order.
 pub(super) enum Places<'i> {
@@ -31,42 +31,17 @@ impl Places<'_> {
 /// The index of one phase.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// As [`METHODS`].
-    methods: [Paths; METHODS.len()],
-}
-
-/// The methods that the edge admits, and one for all others.
-const METHODS: [Method; 8] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::OPTIONS,
-    Method::TRACE,
-];
-
-fn slot(method: &Method) -> usize {
-    match *method {
-        Method::GET => 0,
-        Method::HEAD => 1,
-        Method::POST => 2,
-        Method::PUT => 3,
-        Method::PATCH => 4,
-        Method::DELETE => 5,
-        Method::OPTIONS => 6,
-        _ => 7,
-    }
+    /// By the place of the method.
+    methods: [Paths; MethodSet::PLACES],
 }
 
 impl Index {
     /// Indexes rules by what their conditions ask of method and path, in their order.
     pub(super) fn new<'f>(heads: impl Iterator<Item = &'f HeadFilter>) -> Self {
-        let mut builders: [Builder; METHODS.len()] = Default::default();
+        let mut builders: [Builder; MethodSet::PLACES] = Default::default();
         for (place, head) in (0..=u16::MAX).zip(heads) {
-            for (method, builder) in METHODS.iter().zip(&mut builders) {
-                if head.methods.contains(method) {
+            for (method, builder) in builders.iter_mut().enumerate() {
+                if head.methods.has(method) {
                     builder.add(place, head.paths.as_deref());
                 }
             }
@@ -76,7 +51,7 @@ impl Index {
 
     /// The places of all rules that a request can meet, ascending.
     pub(super) fn candidates(&self, method: &Method, path: &str) -> Places<'_> {
-        let paths = self.methods.get(slot(method));
+        let paths = self.methods.get(MethodSet::place(method));
         paths.map_or(Places::Kept(&[]), |paths| paths.candidates(path))
     }
 }
@@ -179,7 +154,6 @@ fn parent(nodes: &[Node], text: &str) -> Option<u16> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::expression::head::MethodSet;
     use super::*;
 
     fn found(index: &Index, method: Method, path: &str) -> Vec<u16> {
