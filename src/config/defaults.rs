@@ -9,7 +9,7 @@ mod policy;
 mod rules;
 mod upstreams;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(super) use self::directory::*;
 pub(super) use self::gateway::*;
@@ -18,7 +18,7 @@ pub(super) use self::logins::*;
 pub(super) use self::policy::*;
 pub(super) use self::rules::*;
 pub(super) use self::upstreams::*;
-use super::yaml::{self, Kind, Node};
+use super::yaml;
 
 /// One default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,17 +51,7 @@ impl Preset {
     }
 
     pub(super) fn json(&self) -> Value {
-        yaml::parse(0, self.yaml).0.map_or(Value::Null, |node| value(&node))
-    }
-}
-
-fn value(node: &Node) -> Value {
-    match &node.kind {
-        Kind::Null | Kind::Float | Kind::Map(_) => Value::Null,
-        Kind::Bool(yes) => json!(yes),
-        Kind::Int(number) => i64::try_from(*number).map_or(Value::Null, |number| json!(number)),
-        Kind::Text { text, .. } => json!(text),
-        Kind::List(items) => items.iter().map(value).collect(),
+        yaml::parse(0, self.yaml).0.map_or(Value::Null, |node| node.json())
     }
 }
 

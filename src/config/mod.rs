@@ -15,6 +15,7 @@ mod decode;
 pub mod defaults;
 mod devices;
 mod directory;
+mod examples;
 pub mod expression;
 mod files;
 mod foreign;

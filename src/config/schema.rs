@@ -2,10 +2,11 @@
 //!
 //! May import nothing of other rooms.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::decode::{Decode, Fields, Shapes};
 use super::directory::DirectoryFile;
+use super::examples::Examples;
 use super::gateway::Gateway;
 use super::policies::PolicyFile;
 use super::rules::RuleFile;
@@ -44,14 +45,31 @@ pub fn test() -> Value {
 }
 
 fn schema<T: Fields>() -> Value {
-    let mut shapes = Shapes::default();
-    let root = T::shape(&mut shapes);
+    let mut examples = Examples::default();
+    of_kind::<Gateway>(&mut examples);
+    of_kind::<PolicyFile>(&mut examples);
+    of_kind::<RuleFile>(&mut examples);
+    of_kind::<DirectoryFile>(&mut examples);
+    of_kind::<SuiteFields>(&mut examples);
+    let (root, mut definitions) = described::<T>();
+    examples.add_to(&mut definitions);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": format!("Tollgate: {}", T::NAME),
-        "$ref": root.get("$ref"),
-        "$defs": shapes.0,
+        "$ref": root,
+        "$defs": definitions,
     })
+}
+
+/// A reference to the definition of a file, and all definitions.
+fn described<T: Fields>() -> (Value, Map<String, Value>) {
+    let mut shapes = Shapes::default();
+    let root = T::shape(&mut shapes);
+    (root.get("$ref").cloned().unwrap_or_default(), shapes.0)
+}
+
+fn of_kind<T: Fields>(examples: &mut Examples) {
+    examples.of(T::NAME, &described::<T>().1);
 }
 
 /// Lets a text with `${` stand for any value that is no text of free form.

@@ -6,6 +6,7 @@
 //! are bounded. May import nothing of other rooms.
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Value, json};
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use serde_saphyr::{Location, Spanned};
 
@@ -29,6 +30,22 @@ pub(super) struct Span {
 pub(super) struct Node {
     pub(super) span: Span,
     pub(super) kind: Kind,
+}
+
+impl Node {
+    /// As JSON, for the schema. Numbers that are not whole are nowhere in it.
+    pub(super) fn json(&self) -> Value {
+        match &self.kind {
+            Kind::Null | Kind::Float => Value::Null,
+            Kind::Bool(yes) => json!(yes),
+            Kind::Int(number) => i64::try_from(*number).map_or(Value::Null, |number| json!(number)),
+            Kind::Text { text, .. } => json!(text),
+            Kind::List(items) => items.iter().map(Self::json).collect(),
+            Kind::Map(entries) => {
+                entries.iter().map(|entry| (entry.key.clone(), entry.value.json())).collect()
+            }
+        }
+    }
 }
 
 /// A value.

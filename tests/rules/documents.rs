@@ -78,7 +78,7 @@ fn table(name: &str, definition: &Value) -> String {
         .collect();
     let about = definition["description"].as_str().unwrap();
     let mut out = format!("#### {name} keys\n\n{about}\n\n");
-    out += "| key | type | default | meaning |\n|---|---|---|---|\n";
+    out += "| key | type | default | example | meaning |\n|---|---|---|---|---|\n";
     for (key, property) in definition["properties"].as_object().unwrap() {
         let name = Value::from(key.as_str());
         let default = if required.contains(&name) {
@@ -91,9 +91,60 @@ fn table(name: &str, definition: &Value) -> String {
             format!("`{}`", plain(&property["default"]))
         };
         let meaning = property["description"].as_str().unwrap();
-        out += &format!("| `{key}` | {} | {default} | {meaning} |\n", kind(property));
+        let kind = kind(property);
+        let example = example(property).unwrap_or_else(|| "–".to_owned());
+        out += &format!("| `{key}` | {kind} | {default} | {example} | {meaning} |\n");
     }
     out + "\n"
+}
+
+/// The shortest example of a key, where its type does not say it all, as YAML on one line.
+fn example(shape: &Value) -> Option<String> {
+    let examples = shape["examples"].as_array()?;
+    let shown = examples.iter().map(|example| {
+        let depths = (0..4).rev().map(|depth| flow(example, depth));
+        depths.into_iter().find(|text| text.len() <= 72).unwrap_or_else(|| flow(example, 0))
+    });
+    let shortest = shown.min_by_key(|text| (text.contains('…'), text.len()))?;
+    Some(format!("`{}`", shortest.replace('|', "\\|")))
+}
+
+/// A value as YAML on one line; what lies deeper is `…`.
+fn flow(value: &Value, depth: usize) -> String {
+    match value {
+        Value::Object(entries) if entries.is_empty() => "{}".to_owned(),
+        Value::Array(items) if depth == 0 => match items.as_slice() {
+            [one] => format!("[{}]", flow(one, 0)),
+            [first, ..] => format!("[{}, …]", flow(first, 0)),
+            [] => "[]".to_owned(),
+        },
+        Value::Object(entries) if depth == 0 => {
+            let (key, value) = entries.iter().next().unwrap();
+            let more = if entries.len() > 1 { ", …" } else { "" };
+            format!("{{ {key}: {}{more} }}", flow(value, 0))
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(|item| flow(item, depth - 1)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(entries) => {
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|(key, value)| format!("{key}: {}", flow(value, depth - 1)))
+                .collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        Value::String(text) => {
+            let text = text.trim_end();
+            if text.lines().nth(1).is_some() || text.len() > 64 {
+                let first: String = text.lines().next().unwrap().chars().take(60).collect();
+                return format!("{} …", first.trim_end());
+            }
+            let marked = text.is_empty() || text.contains([':', '#', ',', '{', '[', '*', '"']);
+            if marked { format!("{text:?}") } else { text.to_owned() }
+        }
+        other => other.to_string(),
+    }
 }
 
 fn tables(schema: &Value) -> String {
@@ -135,6 +186,21 @@ fn its_tables_are_what_the_program_describes() {
 }
 
 #[test]
+fn every_key_has_an_example() {
+    let mut without = Vec::new();
+    for (_, schema) in kinds() {
+        for (name, definition) in schema["$defs"].as_object().unwrap() {
+            for (key, property) in definition["properties"].as_object().unwrap() {
+                if property["examples"].is_null() {
+                    without.push(format!("{name}: {key}"));
+                }
+            }
+        }
+    }
+    assert!(without.is_empty(), "put these into an example:\n{}", without.join("\n"));
+}
+
+#[test]
 fn its_expressions_compile() {
     let document = fs::read_to_string(document()).unwrap();
     let blocks = document.split("```cel\n").skip(1).filter_map(|rest| rest.split("```").next());
@@ -149,8 +215,9 @@ fn its_expressions_compile() {
 
 #[test]
 fn every_default_stands_in_the_schema_with_its_part() {
+    let kinds = kinds();
     for preset in defaults::ALL {
-        let found = kinds().iter().any(|(_, schema)| {
+        let found = kinds.iter().any(|(_, schema)| {
             let default = &schema["$defs"][preset.part]["properties"][preset.key]["default"];
             !default.is_null() && plain(default) == preset.yaml.trim_matches('"')
         });
@@ -244,6 +311,10 @@ fn documented(name: &str) -> Option<String> {
         "DATABASE_URL" => "postgres://gateway:password@db/postgres",
         "REDIS_URL" => "redis://redis:6379/0",
         "LOGIN_PEPPER" => "a-pepper-for-accounts-of-32-bytes-and-more",
+        "DEVICE_KEY" | "OLD_DEVICE_KEY" => "a-key-for-devices-of-32-bytes-and-more",
+        "JWT_SECRET_384" | "JWT_SECRET_512" => {
+            "a-secret-that-is-long-enough-for-sha-512-and-so-for-sha-384-as-well"
+        }
         "SUPABASE_PUBLISHABLE_KEY" => "sb_publishable_0123456789abcdef",
         "SUPABASE_SECRET_KEY" => "sb_secret_0123456789abcdef",
         "TOLLGATE_KEY_PEPPER" => "a-pepper-of-thirty-two-bytes-or-more",
