@@ -155,6 +155,7 @@ pub(super) fn assemble(loaded: Loaded, runtime: &Handle) -> anyhow::Result<Assem
     }
     let snapshot = Arc::new(snapshot);
     let node = Arc::new(parts.knowledge(&snapshot, &settings, None));
+    parts.metrics.tables_in_shadow(snapshot.catalog.in_shadow().count());
     parts.metrics.snapshot_in_force(&snapshot.version.0, parts.clock.now().unix_secs());
     let gateway = Gateway::new(proxy::Parts {
         snapshot,

@@ -115,8 +115,10 @@ async fn explain(
             let known = quotas::known(&chargeable, &loaded.settings, &trace, facts.now()).await;
             quotas = quotas::reports(&chargeable, &known, &trace);
             match settle(chargeable, known.ok().map(|told| told.used).as_ref(), parts, &mut trace) {
-                Ok(passed) => upstream::request(passed, request, &trace, node, parts.clock.now())
-                    .map_or_else(End::Refused, End::Forwarded),
+                Ok(passed) => {
+                    upstream::request(passed, request, &mut trace, node, parts.clock.now())
+                        .map_or_else(End::Refused, End::Forwarded)
+                }
                 Err(refusal) => End::Refused(refusal),
             }
         }

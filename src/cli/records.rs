@@ -121,7 +121,23 @@ pub(super) struct Would {
     pub(super) name: String,
     pub(super) source: String,
     pub(super) code: String,
-    pub(super) status: u16,
+    /// Of what would have been answered in place of the upstream.
+    pub(super) status: Option<u16>,
+    /// What else it would have done; nothing where it would have refused.
+    pub(super) effect: Option<String>,
+}
+
+impl std::fmt::Display for Would {
+    /// As the trace of a request says it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { policy, name, code, status, effect, .. } = self;
+        write!(f, "{policy} `{name}`: ")?;
+        match (status, effect.as_deref()) {
+            (Some(status), _) => write!(f, "{status} {code}"),
+            (None, Some("event")) => write!(f, "event {code}"),
+            (None, _) => f.write_str(code),
+        }
+    }
 }
 
 impl Record {

@@ -178,6 +178,7 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         let at_next_start = at_next_start(&self.settings, &loaded.settings);
+        self.metrics.tables_in_shadow(loaded.snapshot.catalog.in_shadow().count());
         (self.apply)(loaded);
         self.version = Arc::clone(version);
         self.metrics.snapshot_in_force(version, self.clock.now().unix_secs());

@@ -6,6 +6,7 @@
 
 pub(super) mod compile;
 pub(super) mod functions;
+pub(super) mod trial;
 
 use serde_json::{Value, json};
 
@@ -13,7 +14,8 @@ use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Name, Named, Shapes, Table, name, shown};
 use super::defaults as preset;
 use super::leaf::{text, word, words};
-use super::yaml::{Kind, Node};
+use super::yaml::{Kind, Node, Span};
+use trial::TableMode;
 
 /// A table behind PostgREST.
 pub(super) struct TableFields {
@@ -25,6 +27,8 @@ pub(super) struct TableFields {
     pub(super) writable: bool,
     pub(super) requires_filter: bool,
     pub(super) ranks: Option<At<Name>>,
+    /// Where it says that its isolation is only tried.
+    pub(super) trial: Option<Span>,
     pub(super) view: bool,
 }
 
@@ -141,12 +145,30 @@ impl Fields for TableFields {
             &preset::WRITABLE,
             "Whether clients may insert, update or delete at all.",
         );
+        let mode = table.or::<At<TableMode>>(
+            "mode",
+            &preset::TABLE_MODE,
+            "Beside `tenant` or `via`: `shadow` sends requests that touch nothing but such tables as \
+             they were written, and records what isolation would have made of them. Only where the \
+             upstream is passed the caller's own token.",
+        );
         if write.is_some() && table.has("writable") {
             let message = "`write` cannot stand beside `writable`";
             table.error(table.key_span("write"), message, "state one of them");
         }
         if let Some(which) = which.filter(|which| *which != "tenant") {
             meaningless(table, &["ranks"], which);
+        }
+        if let Some(which @ ("global" | "deny")) = which {
+            meaningless(table, &["mode"], which);
+        }
+        let trial = mode?.trial().filter(|_| matches!(which, Some("tenant" | "via")));
+        if let (Some(_), Some(ranks)) = (trial, &ranks) {
+            table.error(
+                ranks.span,
+                "`ranks` cannot stand beside `mode: shadow`",
+                "whoever may write would give themselves any role: enforce the table",
+            );
         }
         let rest = ["pk", "unique", "fks", "write", "writable"];
         let (tenancy, columns, requires_filter) = common.tenancy(table, which?, via, &rest)?;
@@ -184,6 +206,7 @@ impl Fields for TableFields {
             writable,
             requires_filter,
             ranks,
+            trial,
             view: false,
         })
     }
@@ -218,6 +241,7 @@ impl Fields for ViewFields {
             writable,
             requires_filter,
             ranks: None,
+            trial: None,
             view: true,
         }))
     }

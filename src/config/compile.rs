@@ -26,6 +26,7 @@ use crate::policy::upstream::Upstream;
 
 use super::catalog::compile::catalog;
 use super::catalog::functions::{CapFields, FunctionFields};
+use super::catalog::trial;
 use super::catalog::{TableFields, TenancyFields};
 use super::conditions::requirements;
 use super::context::Context;
@@ -239,6 +240,7 @@ pub(super) fn snapshot(base: Base, joined: &Joined, cx: &mut Context<'_>) -> Opt
     let named = rules::compile::Whole { upstreams: upstreams.as_deref(), limits: &limits };
     let rules = rules::compile::compile(&joined.rules, &named, cx);
     let upstreams = upstreams?;
+    trial::told(&joined.tables, &upstreams, cx);
     unused(joined, &upstreams, machines, cx);
     if let Some(identity) = &identity {
         passed_on(identity, &joined.routes, &joined.rules, &upstreams, cx);

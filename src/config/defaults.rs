@@ -158,6 +158,7 @@ pub const ALL: &[Preset] = &[
     QUOTA_AFTER_CRASH,
     QUOTA_THRESHOLDS,
     CASTS,
+    TABLE_MODE,
     WRITABLE,
     SHARED_NULL,
     REQUIRE_FILTER,

@@ -26,6 +26,8 @@ pub struct Catalog {
     pub casts: Vec<Arc<str>>,
     /// How large a request may be.
     pub caps: Caps,
+    /// Whether the isolation of any table is only tried.
+    pub tries: bool,
 }
 
 impl Catalog {
@@ -37,6 +39,14 @@ impl Catalog {
     /// The function of that exact name.
     pub fn function(&self, name: &str) -> Option<&Arc<Function>> {
         self.functions.get(name)
+    }
+
+    /// The tables whose isolation is only tried, each with the line that says so.
+    pub fn in_shadow(&self) -> impl Iterator<Item = (&Arc<Table>, &Source)> {
+        self.tables.values().filter(|_| self.tries).filter_map(|table| match &table.isolation {
+            Isolation::Shadow(source) => Some((table, source)),
+            Isolation::Enforced => None,
+        })
     }
 
     /// The foreign keys that begin or end at a table.
@@ -87,8 +97,21 @@ pub struct Table {
     /// The column that holds a role, where writers give, change and take only roles that rank below
     /// their own.
     pub ranks: Option<Arc<str>>,
+    /// Whether requests are confined to the organization's rows.
+    pub isolation: Isolation,
     /// Where the catalogue says so.
     pub source: Source,
+}
+
+/// Whether requests are confined to the organization's rows of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Isolation {
+    /// They are, or refused.
+    Enforced,
+    /// Where everything that a request touches is so and the database hears of its caller from the
+    /// caller's own token, it is sent as it was written, and what confinement would have made of it
+    /// is recorded. This line says so.
+    Shadow(Source),
 }
 
 /// What stands behind a name in the catalogue.
@@ -113,8 +136,14 @@ impl Table {
             writable: true,
             requires_filter: false,
             ranks: None,
+            isolation: Isolation::Enforced,
             source,
         }
+    }
+
+    /// Whether its isolation is only tried.
+    pub fn is_tried(&self) -> bool {
+        matches!(self.isolation, Isolation::Shadow(_))
     }
 
     /// Whether clients may name this column.

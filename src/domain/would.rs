@@ -1,8 +1,9 @@
-//! Would-haves: what policies in shadow would have refused. One entry for each policy, collected
-//! on the way of a request and told in its audit record, its line of the log and the metrics.
+//! Would-haves: what policies in shadow would have done. One entry for each policy and effect,
+//! collected on the way of a request and told in its audit record, its line of the log and the
+//! metrics.
 //!
-//! A request that no policy in shadow has anything against has an empty list, which costs nothing.
-//! Pure data; imports no other room.
+//! A request with which no policy in shadow would have done anything has an empty list, which costs
+//! nothing. Pure data; imports no other room.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -12,13 +13,14 @@ use http::StatusCode;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::audit::Severity;
 use super::refusal::Refusal;
 use super::source::Source;
 
 /// Entries that one request has at most; what would have been more is counted.
 pub const MOST_WOULD_HAVES: usize = 16;
 
-/// What kind of policy would have refused.
+/// What kind of policy it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PolicyKind {
     /// A limit.
@@ -49,6 +51,47 @@ impl PolicyKind {
     }
 }
 
+/// What a policy would have done with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Answered it with this status, in place of the upstream.
+    Refuse(StatusCode),
+    /// Sent another request than the client's: one that is confined to the organization.
+    Confine,
+    /// Raised a security event of this severity, and let it through.
+    Event(Severity),
+}
+
+impl Effect {
+    /// As records and reports write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse(_) => "refuse",
+            Self::Confine => "confine",
+            Self::Event(_) => "event",
+        }
+    }
+
+    /// The status that the client would have been answered, where that is known.
+    pub fn status(self) -> Option<StatusCode> {
+        match self {
+            Self::Refuse(status) => Some(status),
+            Self::Confine | Self::Event(_) => None,
+        }
+    }
+
+    /// Whether one entry of a policy is enough for both. What confinement would have done is one
+    /// thing: a request whose head it would have changed and whose body it would have refused would
+    /// have been refused.
+    fn is_of(self, other: Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Refuse(_) | Self::Confine, Self::Refuse(_) | Self::Confine)
+                | (Self::Event(_), Self::Event(_))
+        )
+    }
+}
+
 /// What one policy in shadow would have done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WouldHave {
@@ -60,10 +103,11 @@ pub struct WouldHave {
     pub source: Source,
     /// The stage that judged it.
     pub stage: &'static str,
-    /// The code that the client would have been told. Bounded: a constant, or a policy's own.
+    /// The code that the client would have been told, or the kind of the event. Bounded: a constant,
+    /// or a policy's own.
     pub code: Cow<'static, str>,
-    /// The status that the client would have been answered.
-    pub status: StatusCode,
+    /// What would have become of the request.
+    pub effect: Effect,
 }
 
 impl WouldHave {
@@ -75,32 +119,52 @@ impl WouldHave {
         stage: &'static str,
         refusal: &Refusal,
     ) -> Self {
-        let public = refusal.public();
-        Self { policy, name, source, stage, code: refusal.code(), status: public.status }
+        let effect = Effect::Refuse(refusal.public().status);
+        Self { policy, name, source, stage, code: refusal.code(), effect }
+    }
+
+    /// Of a request that would have been confined and was not.
+    pub fn confined(name: Arc<str>, source: Source, stage: &'static str) -> Self {
+        let (policy, effect) = (PolicyKind::Table, Effect::Confine);
+        Self { policy, name, source, stage, code: Cow::Borrowed("confined"), effect }
     }
 }
 
 impl Display for WouldHave {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { policy, name, status, code, .. } = self;
-        write!(f, "{} `{name}`: {} {code}", policy.as_str(), status.as_u16())
+        let Self { policy, name, effect, code, .. } = self;
+        write!(f, "{} `{name}`: ", policy.as_str())?;
+        match effect {
+            Effect::Refuse(status) => write!(f, "{} {code}", status.as_u16()),
+            Effect::Confine => f.write_str(code),
+            Effect::Event(severity) => write!(f, "event {code} ({})", severity.as_str()),
+        }
     }
 }
 
 impl Serialize for WouldHave {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(6))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("policy", self.policy.as_str())?;
         map.serialize_entry("name", self.name.as_ref())?;
         map.serialize_entry("source", &format_args!("{}", self.source))?;
         map.serialize_entry("stage", self.stage)?;
         map.serialize_entry("code", &self.code)?;
-        map.serialize_entry("status", &self.status.as_u16())?;
+        match self.effect {
+            // The one that all had before there were others.
+            Effect::Refuse(status) => map.serialize_entry("status", &status.as_u16())?,
+            Effect::Confine => map.serialize_entry("effect", self.effect.as_str())?,
+            Effect::Event(severity) => {
+                map.serialize_entry("effect", self.effect.as_str())?;
+                map.serialize_entry("severity", severity.as_str())?;
+            }
+        }
         map.end()
     }
 }
 
-/// All would-haves of one request, each policy once.
+/// All would-haves of one request, each policy once for what becomes of the request, and once for
+/// what it raises.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WouldHaves {
     list: Vec<WouldHave>,
@@ -108,12 +172,19 @@ pub struct WouldHaves {
 }
 
 impl WouldHaves {
-    /// Enters one, if the policy has none yet; says whether it is new and had a place.
+    /// Enters one, if the policy has none yet; says whether it is new and had a place. Where a
+    /// request would have been confined, a later refusal takes that one's place.
     pub fn enter(&mut self, would: WouldHave) -> bool {
-        let same = |known: &WouldHave| {
-            known.policy == would.policy && known.name == would.name && known.source == would.source
+        let same = |known: &&mut WouldHave| {
+            known.policy == would.policy
+                && known.name == would.name
+                && known.source == would.source
+                && known.effect.is_of(would.effect)
         };
-        if self.list.iter().any(same) {
+        if let Some(known) = self.list.iter_mut().find(same) {
+            if known.effect == Effect::Confine {
+                *known = would;
+            }
             return false;
         }
         if self.list.len() == MOST_WOULD_HAVES {
@@ -124,9 +195,15 @@ impl WouldHaves {
         true
     }
 
-    /// Whether no policy in shadow has anything against the request.
+    /// Whether no policy in shadow would have done anything.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Whether one of them makes the request worth a record. That it would have been confined does
+    /// not: every request to a table in shadow would.
+    pub fn are_notable(&self) -> bool {
+        self.list.iter().any(|would| would.effect != Effect::Confine)
     }
 
     /// The entries, in the order of the stages.
@@ -168,7 +245,7 @@ mod tests {
             source: Source { file: "policies/base.yaml".into(), line: 7, column: 3 },
             stage: "limit",
             code: "rate_limited".into(),
-            status: StatusCode::TOO_MANY_REQUESTS,
+            effect: Effect::Refuse(StatusCode::TOO_MANY_REQUESTS),
         }
     }
 
@@ -182,6 +259,41 @@ mod tests {
             all.enter(would(&format!("n{index}")));
         }
         assert_eq!((all.iter().count(), all.more()), (MOST_WOULD_HAVES, 3));
+    }
+
+    #[test]
+    fn what_would_have_been_confined_and_then_refused_would_have_been_refused() {
+        let source = would("events").source;
+        let confined = WouldHave::confined("events".into(), source, "isolate");
+        let mut all = WouldHaves::default();
+        all.enter(confined.clone());
+        assert!(!all.are_notable(), "{all}");
+        assert_eq!(
+            serde_json::to_string(&confined).unwrap(),
+            "{\"policy\":\"table\",\"name\":\"events\",\"source\":\"policies/base.yaml:7\",\
+             \"stage\":\"isolate\",\"code\":\"confined\",\"effect\":\"confine\"}"
+        );
+        assert_eq!(all.to_string(), "table `events`: confined");
+        let effect = Effect::Refuse(StatusCode::FORBIDDEN);
+        all.enter(WouldHave { code: "rest_tenant_escape".into(), effect, ..confined.clone() });
+        all.enter(confined);
+        assert_eq!(all.to_string(), "table `events`: 403 rest_tenant_escape");
+        assert!(all.are_notable());
+    }
+
+    #[test]
+    fn a_rule_can_refuse_and_raise_an_event() {
+        let refusal = WouldHave { policy: PolicyKind::Rule, ..would("scans") };
+        let effect = Effect::Event(Severity::High);
+        let event = WouldHave { code: "scan".into(), effect, ..refusal.clone() };
+        let mut all = WouldHaves::default();
+        assert!(all.enter(refusal) && all.enter(event.clone()) && !all.enter(event.clone()));
+        assert_eq!(
+            all.to_string(),
+            "rule `scans`: 429 rate_limited, rule `scans`: event scan (high)"
+        );
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!((&json["effect"], &json["severity"]), (&"event".into(), &"high".into()));
     }
 
     #[test]

@@ -4,18 +4,25 @@
 //! one. A body for PostgREST is held until it is whole, then rewritten in one piece or refused, so
 //! that nothing is written of a body whose last row is refused; other bodies flow through, counted.
 //!
+//! A body for a table whose isolation is only tried is held as well, judged, and sent as it came.
+//!
 //! In memory are at most the route's `max_body` of what came and, while it is rewritten, what is
 //! sent: for JSON as much again and the tenant in each row, for CSV and forms up to 16 times as
 //! much, because column names stand in every row of JSON.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::domain::login::Account;
 use crate::domain::refusal::Refusal;
+use crate::domain::source::Source;
+use crate::domain::would::{PolicyKind, WouldHave};
 use crate::postgrest::{BodyRule, RestRefusal};
 
 use super::isolate::isolation_refusal;
 use super::login::Login;
+use super::trace::Stage;
 
 /// What may pass as a body.
 #[derive(Debug)]
@@ -44,8 +51,34 @@ enum Rule {
     Flow,
     /// Held until it is whole, then rewritten.
     Hold { rule: BodyRule, held: Vec<u8> },
+    /// Held until it is whole, judged, and sent on as it came.
+    Try { tried: Box<TriedBody>, held: Vec<u8> },
     /// Of an attempt to sign in: held until it is whole, looked at, and sent on as it came.
     Login { login: Box<Login>, account: Option<Account>, held: Vec<u8> },
+}
+
+/// What confinement would make of a body that is sent on as it came.
+#[derive(Debug)]
+pub(super) struct TriedBody {
+    rule: BodyRule,
+    table: Arc<str>,
+    source: Source,
+    would: Option<WouldHave>,
+}
+
+impl TriedBody {
+    /// Of a request to that table, whose isolation that line says is only tried.
+    pub(super) fn new(rule: BodyRule, table: Arc<str>, source: Source) -> Self {
+        Self { rule, table, source, would: None }
+    }
+
+    fn judge(&mut self, whole: &[u8]) {
+        let (Err(refusal), None) = (self.rule.rewrite(whole), &self.would) else { return };
+        let stage = Stage::Isolate.as_str();
+        let (table, source) = (Arc::clone(&self.table), self.source.clone());
+        let refusal = isolation_refusal(refusal);
+        self.would = Some(WouldHave::refusal(PolicyKind::Table, table, source, stage, &refusal));
+    }
 }
 
 /// The most that a body by which somebody signs in may have, whatever the route allows: it is a few
@@ -61,6 +94,19 @@ impl BodyGate {
         Self { max, seen: 0, expected: 0, rule: Rule::Hold { rule, held: Vec::new() } }
     }
 
+    pub(super) fn tried(max: u64, tried: TriedBody) -> Self {
+        let rule = Rule::Try { tried: Box::new(tried), held: Vec::new() };
+        Self { max, seen: 0, expected: 0, rule }
+    }
+
+    /// What confinement would have refused of a body that was sent on as it came.
+    pub(super) fn would_have(&mut self) -> Option<WouldHave> {
+        match &mut self.rule {
+            Rule::Try { tried, .. } => tried.would.take(),
+            Rule::Hold { .. } | Rule::Login { .. } | Rule::Flow => None,
+        }
+    }
+
     pub(super) fn login(max: u64, login: Login) -> Self {
         let rule = Rule::Login { login: Box::new(login), account: None, held: Vec::new() };
         Self { max: max.min(MAX_LOGIN_BYTES), seen: 0, expected: 0, rule }
@@ -70,7 +116,7 @@ impl BodyGate {
     pub fn attempt(&self) -> Option<(&Login, Option<&Account>)> {
         match &self.rule {
             Rule::Login { login, account, .. } => Some((login, account.as_ref())),
-            Rule::Hold { .. } | Rule::Flow => None,
+            Rule::Hold { .. } | Rule::Try { .. } | Rule::Flow => None,
         }
     }
 
@@ -96,6 +142,7 @@ impl BodyGate {
     pub fn holds(&self) -> bool {
         match &self.rule {
             Rule::Hold { rule: BodyRule::Rows(_) | BodyRule::Arguments(_), .. }
+            | Rule::Try { .. }
             | Rule::Login { .. } => true,
             Rule::Hold { rule: BodyRule::None, .. } | Rule::Flow => false,
         }
@@ -121,6 +168,14 @@ impl BodyGate {
                 };
                 let rewritten = rule.rewrite(&whole).map_err(isolation_refusal)?;
                 Ok(rewritten.map(Bytes::from))
+            }
+            Rule::Try { tried, held } => {
+                let Some(whole) = gather(held, piece.unwrap_or_default(), last, self.expected)
+                else {
+                    return Ok(None);
+                };
+                tried.judge(&whole);
+                Ok(Some(whole))
             }
             Rule::Login { login, account, held } => {
                 let Some(whole) = gather(held, piece.unwrap_or_default(), last, self.expected)
@@ -153,13 +208,10 @@ fn forbidden() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use http::HeaderMap;
 
     use super::*;
     use crate::domain::catalog::{Catalog, Table, Tenancy};
-    use crate::domain::source::Source;
     use crate::postgrest::{RestMethod, RestRequest, confine};
 
     const O: &str = "aaaaaaaa-0000-4000-8000-00000000000a";
@@ -180,7 +232,9 @@ mod tests {
 
     fn held(gate: &BodyGate) -> usize {
         match &gate.rule {
-            Rule::Hold { held, .. } | Rule::Login { held, .. } => held.capacity(),
+            Rule::Hold { held, .. } | Rule::Login { held, .. } | Rule::Try { held, .. } => {
+                held.capacity()
+            }
             Rule::Flow => 0,
         }
     }
@@ -239,6 +293,31 @@ mod tests {
         assert_eq!(held(&gate), 0);
         let mut empty = BodyGate::postgrest(100, rule(RestMethod::Get));
         assert_eq!(empty.pass(None, true), Ok(None));
+    }
+
+    #[test]
+    fn a_body_that_is_only_tried_is_judged_whole_and_sent_as_it_came() {
+        let foreign = "bbbbbbbb-0000-4000-8000-00000000000b";
+        for (body, code) in [
+            ("{\"id\": 1}".to_owned(), None),
+            (
+                format!("[{{\"id\":1}}, {{\"organization_id\":\"{foreign}\"}}]"),
+                Some("rest_tenant_escape"),
+            ),
+            ("no json".to_owned(), Some("rest_body_malformed")),
+        ] {
+            let tried = TriedBody::new(rule(RestMethod::Post), "events".into(), Source::built_in());
+            let mut gate = BodyGate::tried(1_000, tried);
+            assert!(gate.holds());
+            let (first, rest) = body.split_at(3);
+            assert_eq!(gate.pass(piece(first), false), Ok(None));
+            assert_eq!(gate.pass(piece(rest), true).unwrap().unwrap(), body);
+            let would = gate.would_have();
+            assert_eq!(would.as_ref().map(|would| would.code.as_ref()), code, "{body}");
+        }
+        let tried = TriedBody::new(rule(RestMethod::Post), "events".into(), Source::built_in());
+        let too_large = Refusal::BodyTooLarge { limit: 3 };
+        assert_eq!(BodyGate::tried(3, tried).pass(piece("1234"), true), Err(too_large));
     }
 
     #[test]

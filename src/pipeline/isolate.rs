@@ -1,7 +1,8 @@
 //! Stage 6, isolate: the request as the upstream will get it.
 //!
 //! For a PostgREST upstream the client's bytes end here: the request is parsed, confined to the
-//! organization and printed anew, or refused. For other upstreams the target goes on as it came,
+//! organization and printed anew, or refused; where nothing but tables in shadow is touched, it is
+//! printed anew as it was. For other upstreams the target goes on as it came,
 //! without the fields and parameters that only the gateway may send.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,7 +33,10 @@ use super::tenant::Tenancy;
 use super::trace::{Stage, Trace};
 use super::upstream::IdentityPlan;
 
-/// Proof that the request stays inside its organization, and the request itself. Owns everything:
+mod tried;
+
+/// Proof that the request stays inside its organization, or touches nothing but tables whose
+/// isolation is only tried, and the request itself. Owns everything:
 /// nothing of the client's head is needed any more.
 #[derive(Debug)]
 pub struct Isolated {
@@ -110,7 +114,7 @@ pub fn confine(
         UpstreamKind::Postgrest => {
             let tenancy = tenanted.tenancy();
             let tenancy = tenancy.ok_or(Refusal::Internal("a database route without a tenant"))?;
-            rest(authorized, tenancy, snapshot, trace)?
+            rest(authorized, tenancy, &identity, snapshot, trace)?
         }
         UpstreamKind::Auth
         | UpstreamKind::Storage
@@ -173,6 +177,7 @@ struct Parts {
 fn rest(
     authorized: &Authorized<'_>,
     tenancy: &Tenancy,
+    identity: &IdentityPlan,
     snapshot: &Snapshot,
     trace: &mut Trace,
 ) -> Result<Parts, Refusal> {
@@ -189,8 +194,12 @@ fn rest(
     };
     let below = || snapshot.roles.below(level(authorized));
     let organization = tenancy.organization().id;
-    let confined = postgrest::confine_below(&request, &snapshot.catalog, organization, &below)
-        .map_err(isolation_refusal)?;
+    let judged = postgrest::confine_below(&request, &snapshot.catalog, organization, &below);
+    let who = (authorized, identity);
+    if let Some(parts) = tried::written(&request, &judged, who, snapshot, trace)? {
+        return Ok(parts);
+    }
+    let confined = judged.map_err(isolation_refusal)?;
     for table in confined.embedded().iter().chain(confined.shown()) {
         may_see(authorized, &table.name, snapshot, trace)?;
         trace.note(Some(&table.source), || format!("rows of `{}` come as well", table.name));

@@ -15,7 +15,7 @@ use crate::domain::address::customer;
 use crate::domain::clock::Now;
 use crate::domain::refusal::Refusal;
 use crate::domain::rule::RuleOutcome;
-use crate::domain::would::{PolicyKind, WouldHave};
+use crate::domain::would::{Effect, PolicyKind, WouldHave};
 use crate::policy::Snapshot;
 use crate::policy::expression::scene::{ClientView, RequestView, ResponseView, Scene, TenancyView};
 use crate::policy::expression::{Fault, Phase};
@@ -366,7 +366,7 @@ fn would(rule: &Arc<Rule>, judgement: Judgement, seen: &Seen<'_, '_>, trace: &mu
             source: rule.source.clone(),
             stage: trace.stage.as_str(),
             code: "redirect".into(),
-            status,
+            effect: Effect::Refuse(status),
         }),
     }
 }

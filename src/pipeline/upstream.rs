@@ -15,6 +15,7 @@ use super::body::BodyGate;
 use super::isolate::{Fields, Forward, Isolated};
 use super::rules::{Changes, Kept};
 use super::shadow::ShadowLimit;
+use super::trace::Trace;
 
 pub mod mint;
 
@@ -124,6 +125,13 @@ impl Passed {
     /// The gate for the body.
     pub fn body(&mut self) -> &mut BodyGate {
         &mut self.isolated.body
+    }
+
+    /// Enters what confinement would have refused of a body that has passed as it came.
+    pub fn tell_tried(&mut self, trace: &mut Trace) {
+        if let Some(would) = self.isolated.body.would_have() {
+            trace.enter_would_have(would);
+        }
     }
 
     /// Whether the connection becomes a WebSocket.

@@ -148,7 +148,7 @@ fn is_change(method: RestMethod) -> bool {
 
 /// `apikey` is the client's key, unless the table has a column of that name: to drop a filter
 /// would widen the request.
-fn restore_apikey(query: &mut Query, table: &Table) -> Result<(), RestRefusal> {
+pub(super) fn restore_apikey(query: &mut Query, table: &Table) -> Result<(), RestRefusal> {
     let Some(value) = query.apikey.take() else { return Ok(()) };
     if !table.has_column("apikey") {
         return Ok(());

@@ -37,6 +37,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod upsert;
+mod written;
 
 pub use body::{
     ArgumentsRule, BodyRule, BodySource, Member, MemberValue, RowsRule, object_members,
@@ -57,3 +58,4 @@ pub use refusal::{Cap, Part, RestRefusal};
 pub use request::{RestMethod, RestRequest};
 pub use select::{Aggregate, Aggregation, Embed, Join, SelectColumn, SelectItem};
 pub use shape::DEEP_OFFSET;
+pub use written::{Written, as_written};

@@ -149,6 +149,38 @@ impl Preferences {
     }
 }
 
+/// Preferences in the client's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stated {
+    /// As they are read here.
+    pub(super) preferences: Preferences,
+    /// Those that are understood, in their order, in one header; `None` where there are none.
+    pub(super) header: Option<HeaderValue>,
+}
+
+/// What the client prefers, as it states it: nothing is made exact and nothing refused that
+/// PostgREST understands. `None` where something is not understood and the client wants it to be.
+pub(super) fn stated(headers: &HeaderMap) -> Option<Stated> {
+    let (mut parsed, mut all, mut unknown) = (Preferences::default(), Vec::new(), false);
+    for value in headers.get_all(PREFER) {
+        let Ok(text) = value.to_str() else {
+            unknown = true;
+            continue;
+        };
+        for preference in text.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+            match (preference, parsed.take(preference)) {
+                ("tx=rollback", _) | (_, Ok(Known::Yes)) => all.push(preference),
+                (_, Ok(Known::No) | Err(_)) => unknown = true,
+            }
+        }
+    }
+    if unknown && parsed.handling == Some("strict") {
+        return None;
+    }
+    let header = (!all.is_empty()).then(|| HeaderValue::try_from(all.join(", ")));
+    Some(Stated { preferences: parsed, header: header.transpose().ok()? })
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
     Yes,
@@ -196,6 +228,29 @@ mod tests {
             (&["timezone=x;y, max-affected=-1, max-affected="], None),
         ] {
             assert_eq!(parse(values).unwrap().as_deref(), printed, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn preferences_can_be_told_in_the_clients_words() {
+        for (value, words) in [
+            ("", Some(None)),
+            (
+                "count=planned, tx=rollback,return=minimal",
+                Some(Some("count=planned, tx=rollback, return=minimal")),
+            ),
+            ("whatever, return=representation", Some(Some("return=representation"))),
+            ("params=single-object", Some(None)),
+            ("whatever, handling=strict", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(PREFER, HeaderValue::from_static(value));
+            let stated = stated(&headers);
+            let told = stated.as_ref().map(|stated| stated.header.as_ref());
+            let told = told.map(|header| header.map(|value| value.to_str().unwrap()));
+            assert_eq!(told, words, "{value}");
+            let read = |stated: Stated| stated.preferences.count == value.contains("count");
+            assert!(stated.is_none_or(read), "{value}");
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Resolver<'c> {
     tables: Vec<Arc<Table>>,
     embeds: u32,
     parents: u32,
+    /// Whether embeds are confined; otherwise they are only told apart.
+    confines: bool,
 }
 
 /// An embed of a level, resolved.
@@ -62,7 +64,17 @@ impl<'c> Resolver<'c> {
         org: OrgId,
         injections: &'c mut Vec<Injection>,
     ) -> Self {
-        Self { catalog, org, injections, tables: Vec::new(), embeds: 0, parents: 0 }
+        let tables = Vec::new();
+        Self { catalog, org, injections, tables, embeds: 0, parents: 0, confines: true }
+    }
+
+    /// One that says which tables are meant, and leaves their rows alone.
+    pub(super) fn telling(
+        catalog: &'c Catalog,
+        org: OrgId,
+        injections: &'c mut Vec<Injection>,
+    ) -> Self {
+        Self { confines: false, ..Self::new(catalog, org, injections) }
     }
 
     /// Tables other than the root from which rows come, junctions included.
@@ -145,6 +157,9 @@ impl<'c> Resolver<'c> {
         });
         let target = Arc::clone(target);
         self.level(&mut embed.inner, &target, depth + 1, &path)?;
+        if !self.confines && target.is_tried() {
+            return Ok(target);
+        }
         if let Some(items) = embed.inner.select.take() {
             embed.inner.select = Some(expanded(items, &target));
         }

@@ -116,7 +116,7 @@ pub(super) fn finished(
         refusal.cause = ctx.refusal.as_ref().map(tracing::field::display),
         refusal.stage = refused.as_ref().map(|_| trace.stage.as_str()),
         policy.would_refuse =
-            (!trace.would.is_empty()).then(|| tracing::field::display(&trace.would)),
+            trace.would.are_notable().then(|| tracing::field::display(&trace.would)),
         policy.source = trace.decided_by.as_ref().map(tracing::field::display),
         snapshot.version = %ctx.generation.snapshot.version,
         upstream.name = ctx.passed.as_ref().map(|passed| passed.upstream().name.as_ref()),
@@ -196,7 +196,7 @@ fn audit(
         AuditRule::Refusals => refused,
     };
     // So many that they would displace others are counted only.
-    if !wanted && (trace.would.is_empty() || !log.admits_extra(ctx.started.unix_secs())) {
+    if !wanted && (!trace.would.are_notable() || !log.admits_extra(ctx.started.unix_secs())) {
         return;
     }
     let status = session.response_written().map(|written| written.status);

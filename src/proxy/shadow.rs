@@ -1,4 +1,5 @@
-//! Charges the limits in shadow of a request that was admitted. Never waits: what this node cannot
+//! Charges the limits in shadow of a request that was admitted, and enters what is known of it at
+//! its end. Never waits: what this node cannot
 //! answer by itself is asked beside the request, and counts if it is there when the request is over.
 
 use std::sync::Arc;
@@ -37,6 +38,9 @@ pub(super) fn charge(gateway: &Gateway, ctx: &mut Context, passed: &mut Passed) 
 
 /// Enters the answers that have come by the end of the request.
 pub(super) fn collect(gateway: &Gateway, ctx: &mut Context) {
+    if let Some(passed) = &mut ctx.passed {
+        passed.tell_tried(&mut ctx.trace);
+    }
     if ctx.tried_limits.is_empty() {
         return;
     }

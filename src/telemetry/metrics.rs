@@ -26,7 +26,7 @@ use super::reading::Reading;
 use super::rules::RuleMetrics;
 use crate::domain::escape::{Place, TenantEscape};
 use crate::domain::principal::PrincipalKind;
-use crate::domain::would::WouldHaves;
+use crate::domain::would::{Effect, WouldHaves};
 
 /// One request in so many has its stages timed.
 pub const STAGE_SAMPLE: u128 = 64;
@@ -59,6 +59,7 @@ pub struct Metrics {
     rollbacks: IntCounter,
     snapshot: Mutex<IntGaugeVec>,
     snapshot_loaded: IntGauge,
+    shadow_tables: IntGauge,
 }
 
 type Source = dyn Fn() -> Vec<Reading> + Send + Sync;
@@ -107,6 +108,11 @@ impl Metrics {
                 "tollgate_snapshot_loaded_timestamp_seconds",
                 "When the policy in force was loaded, in seconds since 1970.",
             )?,
+            shadow_tables: gauge(
+                &registry,
+                "tollgate_shadow_tables",
+                "Tables of the policy in force that the gateway does not isolate: in shadow.",
+            )?,
             sources: Mutex::default(),
             registry,
         };
@@ -147,6 +153,11 @@ impl Metrics {
             info.set(1);
         }
         self.snapshot_loaded.set(i64::try_from(unix_secs).unwrap_or(i64::MAX));
+    }
+
+    /// The policy in force does not isolate so many tables: they are in shadow.
+    pub fn tables_in_shadow(&self, count: usize) {
+        self.shadow_tables.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A reload ended.
@@ -190,6 +201,7 @@ pub struct RequestMetrics {
     stages: Histograms<StageLabel>,
     refusals: IntCounterVec,
     would_refuse: IntCounterVec,
+    would_confine: IntCounter,
     /// Limits in shadow of which nobody knows what they would have done.
     pub shadow_unknown: IntCounter,
     escapes: Counters<(ResourceLabel, Place)>,
@@ -241,6 +253,11 @@ impl RequestMetrics {
             )?,
             refusals,
             would_refuse,
+            would_confine: counter(
+                registry,
+                "tollgate_would_confine_total",
+                "Requests to tables in shadow that were sent as they were written.",
+            )?,
             shadow_unknown: counter(
                 registry,
                 "tollgate_shadow_limits_unknown_total",
@@ -295,10 +312,19 @@ impl RequestMetrics {
         }
     }
 
-    /// Policies in shadow would have refused a request. A code that is none of the constants of the
+    /// Policies in shadow would have refused a request, or confined it. A code that is none of the constants of the
     /// refusals is some policy's own and counted as `custom`, so that reloads add no series for ever.
     pub fn would_refuse(&self, would: &WouldHaves) {
         for would in would.iter() {
+            match would.effect {
+                Effect::Refuse(_) => {}
+                Effect::Confine => {
+                    self.would_confine.inc();
+                    continue;
+                }
+                // Counted with its rule.
+                Effect::Event(_) => continue,
+            }
             let code = match &would.code {
                 Cow::Borrowed(code) => code,
                 Cow::Owned(_) => "custom",

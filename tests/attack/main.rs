@@ -22,6 +22,7 @@ mod embeds;
 mod generator;
 mod grammar;
 mod ranks;
+mod shadow;
 mod table;
 mod tenants;
 mod upserts;

@@ -80,5 +80,5 @@ fn a_log_that_is_not_there_is_an_error_and_one_without_would_haves_is_told() {
     assert_eq!(missing.code, 2);
     assert!(missing.err.contains("cannot open the audit log `nothing.jsonl`"), "{}", missing.err);
     let empty = call_in(place.path(), &["shadow", "report", "-"], "");
-    assert_eq!(empty.out, "0 records read\nno policy in shadow would have refused any of them\n");
+    assert_eq!(empty.out, "0 records read\nno policy in shadow would have changed any of them\n");
 }

@@ -14,6 +14,7 @@ mod machines;
 mod rules;
 mod shadow;
 mod sign_on;
+mod tables;
 mod world;
 
 use http::StatusCode;

@@ -266,7 +266,8 @@ fn its_examples_compile() {
         let fits = examples.iter().filter(|(info, _)| info == wanted);
         fits.map(|(_, body)| body.as_str()).collect()
     };
-    let known = ["gateway", "gateway instead", "policy", "rules", "directory", "test"];
+    let known =
+        ["gateway", "gateway instead", "policy", "policy shadow", "rules", "directory", "test"];
     for (info, body) in &examples {
         assert!(known.contains(&info.as_str()), "mark this example as one of {known:?}:\n{body}");
     }
@@ -274,21 +275,7 @@ fn its_examples_compile() {
     assert!(of("gateway").len() >= 6 && of("policy").len() >= 6, "{examples:?}");
     for alternative in [""].into_iter().chain(of("gateway instead")) {
         let gateway = without(&base, alternative) + alternative;
-        let mut files = Memory::new()
-            .with("config/gateway.yaml", &gateway)
-            .with("config/directory.yaml", of("directory").concat())
-            .with("config/keys.json", include_str!("keys.json"))
-            .with("config/issuer.pem", include_str!("issuer.pem"))
-            .with("/run/secrets/jwt", "a-secret-in-a-file-of-thirty-two-bytes\n");
-        for (number, policy) in of("policy").into_iter().enumerate() {
-            files = files.with(format!("policies/{number}.yaml"), policy);
-        }
-        for (number, rules) in of("rules").into_iter().enumerate() {
-            files = files.with(format!("lua-free-rules/{number}.yaml"), rules);
-        }
-        for (number, test) in of("test").into_iter().enumerate() {
-            files = files.with(format!("policies/{number}.test.yaml"), test);
-        }
+        let files = laid_out(&gateway, &of);
         if let Err(problems) =
             suite::load_from(&files, Path::new("policies/0.test.yaml"), &documented)
         {
@@ -304,6 +291,55 @@ fn its_examples_compile() {
             Err(problems) => panic!("{problems}\n{gateway}"),
         }
     }
+}
+
+/// A table in shadow is warned of, and an error behind tokens of the gateway's own.
+#[test]
+fn its_table_in_shadow_compiles_where_tokens_are_passed_through() {
+    let document = fs::read_to_string(document()).unwrap();
+    let examples = examples(&document);
+    let of = |wanted: &str| -> Vec<&str> {
+        let fits = examples.iter().filter(|(info, _)| info == wanted);
+        fits.map(|(_, body)| body.as_str()).collect()
+    };
+    let base = of("gateway").concat();
+    let [tried] = of("policy shadow")[..] else { panic!("one example of a table in shadow") };
+    let passed = "upstreams:\n  rest: { kind: postgrest, addresses: [rest:3000] }\n  \
+                  rest-next: { kind: postgrest, addresses: [rest-next:3000] }\n  \
+                  auth: { kind: auth, addresses: [auth:9999] }\n  \
+                  hosted: { kind: storage, addresses: [hosted:443] }\n";
+    for (gateway, loads) in [(without(&base, passed) + passed, true), (base.clone(), false)] {
+        let files = laid_out(&gateway, &of).with("policies/tried.yaml", tried);
+        let loaded = config::load_from(&files, Path::new("config/gateway.yaml"), &documented);
+        let (said, told) = match loaded {
+            Ok(loaded) => {
+                let warnings = loaded.warnings.iter().map(ToString::to_string);
+                (warnings.collect::<String>(), "the gateway does not isolate the table `visits`")
+            }
+            Err(problems) => (problems.to_string(), "`visits` cannot be in shadow: the upstream"),
+        };
+        assert!(said.contains(told) && told.starts_with("the gateway") == loads, "{said}");
+    }
+}
+
+/// The files of a configuration that the examples make together.
+fn laid_out<'e>(gateway: &str, of: &dyn Fn(&str) -> Vec<&'e str>) -> Memory {
+    let mut files = Memory::new()
+        .with("config/gateway.yaml", gateway)
+        .with("config/directory.yaml", of("directory").concat())
+        .with("config/keys.json", include_str!("keys.json"))
+        .with("config/issuer.pem", include_str!("issuer.pem"))
+        .with("/run/secrets/jwt", "a-secret-in-a-file-of-thirty-two-bytes\n");
+    for (number, policy) in of("policy").into_iter().enumerate() {
+        files = files.with(format!("policies/{number}.yaml"), policy);
+    }
+    for (number, rules) in of("rules").into_iter().enumerate() {
+        files = files.with(format!("lua-free-rules/{number}.yaml"), rules);
+    }
+    for (number, test) in of("test").into_iter().enumerate() {
+        files = files.with(format!("policies/{number}.test.yaml"), test);
+    }
+    files
 }
 
 fn documented(name: &str) -> Option<String> {

@@ -26,7 +26,8 @@ pub(super) fn compare(before: &Catalog, after: &Catalog, changes: &mut Changes) 
                 let of = tenancy(&table.tenancy);
                 let with =
                     if columns.is_empty() { String::new() } else { format!(", with {columns}") };
-                subject.tell(effect, format!("new: {of}{with}"));
+                let tried = if table.is_tried() { ", in shadow" } else { "" };
+                subject.tell(effect, format!("new: {of}{with}{tried}"));
             }
             Pair::Both(of, now) => {
                 let mut subject = changes.of("table", name, Some(&of.source), Some(&now.source));
@@ -82,6 +83,11 @@ fn table(a: &Table, b: &Table, subject: &mut Subject<'_>) {
         };
         let (of, now) = (tenancy(&a.tenancy), tenancy(&b.tenancy));
         subject.tell(effect, format!("its rows: {of} → {now}"));
+    }
+    match (a.is_tried(), b.is_tried()) {
+        (false, true) => subject.opens("in shadow: its isolation is only tried".to_owned()),
+        (true, false) => subject.closes("isolated: no longer in shadow".to_owned()),
+        (false, false) | (true, true) => {}
     }
     subject.opening("column", &a.columns, &b.columns);
     subject.barrier("read-only", !a.writable, !b.writable);

@@ -194,7 +194,6 @@ fn then(record: &Record, out: &mut String) {
     let version = version.map(|of| format!(", policy version {of}")).unwrap_or_default();
     let _ = writeln!(out, "  {verdict}{by}{version}");
     for would in &record.would {
-        let records::Would { policy, name, source, code, status } = would;
-        let _ = writeln!(out, "  in shadow: {policy} `{name}`: {status} {code}  [{source}]");
+        let _ = writeln!(out, "  in shadow: {would}  [{}]", would.source);
     }
 }

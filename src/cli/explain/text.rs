@@ -32,7 +32,7 @@ fn write_all(report: &Report, out: &mut String) -> fmt::Result {
         }
     }
     if !report.would.is_empty() {
-        writeln!(out, "\npolicies in shadow would have refused it:")?;
+        writeln!(out, "\npolicies in shadow would have:")?;
         for would in &report.would {
             writeln!(out, "  {would}  [{}]", would.source)?;
         }

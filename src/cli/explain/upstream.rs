@@ -32,12 +32,13 @@ const SECRET: [&str; 7] = [
 pub(super) fn request(
     mut passed: Passed,
     request: &Request,
-    trace: &Trace,
+    trace: &mut Trace,
     node: &NodeKnowledge,
     now: Now,
 ) -> Result<UpstreamReport, Refusal> {
     passed.body().announced(announced(request))?;
     let body = passed.body().pass(request.body.clone(), true)?;
+    passed.tell_tried(trace);
     let mut headers = proxy::preview(&request.method, &request.headers, &passed, Some(node), now)?;
     if let Some(body) = &body {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));

@@ -1,4 +1,4 @@
-//! What policies in shadow would have refused, added up by policy, organization and caller. Bounded:
+//! What policies in shadow would have done, added up by policy, organization and caller. Bounded:
 //! what has no place any more is counted in one number, and the report says so.
 
 use std::collections::BTreeMap;
@@ -72,11 +72,13 @@ impl Report {
         tally.organizations.entry(record.organization.clone()).or_default().enter(record);
     }
 
-    /// The whole, in order: what would hit most comes first.
+    /// The whole, in order: what would refuse most comes first.
     pub(super) fn told(self, read: Reading) -> Told {
         let mut policies: Vec<Policy> =
             self.policies.into_iter().map(|(would, tally)| Policy::of(would, tally)).collect();
-        policies.sort_by_key(|policy| std::cmp::Reverse(policy.requests));
+        // What would only be confined last: it is every request to a table.
+        policies
+            .sort_by_key(|policy| (policy.effect == "confine", std::cmp::Reverse(policy.requests)));
         Told { read, policies, untold: self.untold }
     }
 }
@@ -111,9 +113,12 @@ struct Policy {
     policy: String,
     name: String,
     source: String,
-    status: u16,
+    /// Of what it would have answered.
+    status: Option<u16>,
     code: String,
-    /// Requests that were let through and that it would have refused.
+    /// `refuse`, `event` or `confine`.
+    effect: String,
+    /// Requests that were let through and that it would have met so.
     requests: u64,
     /// Requests that were refused by something else as well.
     refused_anyway: u64,
@@ -153,7 +158,8 @@ impl Policy {
         let mut organizations: Vec<Organization> =
             tally.organizations.into_iter().map(organization).collect();
         organizations.sort_by_key(|organization| std::cmp::Reverse(organization.requests));
-        let Would { policy, name, source, code, status } = would;
+        let Would { policy, name, source, code, status, effect } = would;
+        let effect = effect.unwrap_or_else(|| "refuse".to_owned());
         let stated = |time: String| (!time.is_empty()).then_some(time);
         Self {
             policy,
@@ -161,6 +167,7 @@ impl Policy {
             source,
             status,
             code,
+            effect,
             requests: tally.requests,
             refused_anyway: tally.refused_anyway,
             first: stated(tally.first),
@@ -185,7 +192,7 @@ impl Told {
         }
         out.push('\n');
         if self.policies.is_empty() {
-            out.push_str("no policy in shadow would have refused any of them\n");
+            out.push_str("no policy in shadow would have changed any of them\n");
         }
         for policy in &self.policies {
             policy.text(&mut out);
@@ -201,8 +208,15 @@ impl Policy {
     fn text(&self, out: &mut String) {
         let Self { policy, name, source, status, code, requests, refused_anyway, .. } = self;
         let _ = writeln!(out, "\n{policy} `{name}`  [{source}]");
-        let _ =
-            write!(out, "  would refuse {} with {status} {code}", counted(*requests, "request"));
+        let requests = counted(*requests, "request");
+        let _ = match (self.effect.as_str(), status) {
+            ("refuse", Some(status)) => {
+                write!(out, "  would refuse {requests} with {status} {code}")
+            }
+            ("confine", _) => write!(out, "  would confine {requests} to the organization's rows"),
+            ("event", _) => write!(out, "  would raise the event {code} for {requests}"),
+            (effect, _) => write!(out, "  would {effect} {requests}: {code}"),
+        };
         if let (Some(first), Some(last)) = (&self.first, &self.last) {
             let _ = write!(out, ", {first} to {last}");
         }

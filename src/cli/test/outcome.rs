@@ -150,6 +150,7 @@ pub(super) fn sent(
         None => None,
         Some(body) => passed.body().pass(Some(Bytes::from(body)), true)?,
     };
+    passed.tell_tried(trace);
     let method = &request.case.request.method;
     let headers = proxy::preview(method, request.headers, &passed, None, request.now)?;
     let upstream = passed.upstream();

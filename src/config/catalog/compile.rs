@@ -11,7 +11,7 @@ use crate::config::context::Context;
 use crate::config::decode::{At, Name};
 use crate::config::yaml::Span;
 use crate::domain::catalog::{
-    Argument, Catalog, ForeignKey, Function, Returns, Table, TableKind, Tenancy,
+    Argument, Catalog, ForeignKey, Function, Isolation, Returns, Table, TableKind, Tenancy,
 };
 
 use super::functions::FunctionFields;
@@ -43,6 +43,7 @@ pub(crate) fn catalog(joined: &Joined, cx: &mut Context<'_>) -> Catalog {
         functions,
         casts: joined.casts.clone(),
         caps: joined.caps,
+        tries: joined.tables.values().any(|table| table.value.trial.is_some()),
     }
 }
 
@@ -58,6 +59,10 @@ fn table(name: &Name, fields: &TableFields, span: Span, cx: &Context<'_>) -> Tab
         TenancyFields::Global => Tenancy::Global,
         TenancyFields::Denied => Tenancy::Denied,
     };
+    let isolation = match fields.trial {
+        Some(span) => Isolation::Shadow(cx.source(span)),
+        None => Isolation::Enforced,
+    };
     let kind = if fields.view { TableKind::View } else { TableKind::Table };
     Table {
         kind,
@@ -66,6 +71,7 @@ fn table(name: &Name, fields: &TableFields, span: Span, cx: &Context<'_>) -> Tab
         writable: fields.writable,
         requires_filter: fields.requires_filter,
         ranks: fields.ranks.as_ref().map(|column| column.value.clone()),
+        isolation,
         ..Table::new(name.clone(), tenancy, values(&fields.columns), cx.source(span))
     }
 }

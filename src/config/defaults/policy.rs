@@ -39,6 +39,8 @@ pub(in crate::config) const CONDITION_MODE: Preset =
     Preset::new("condition", "mode", "enforce", "what is tried first is tried by choice");
 pub(in crate::config) const GATE_MODE: Preset =
     Preset::new("gate", "mode", "enforce", "what is tried first is tried by choice");
+pub(in crate::config) const TABLE_MODE: Preset =
+    Preset::new("table", "mode", "enforce", "what is tried first is tried by choice");
 pub(in crate::config) const QUOTA_MODE: Preset =
     Preset::new("quota", "mode", "hard", "a quota that stops nobody is one by choice");
 pub(in crate::config) const QUOTA_AFTER_CRASH: Preset = Preset::new(

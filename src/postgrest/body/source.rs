@@ -49,7 +49,7 @@ impl BodySource {
         all.into_iter().find(|source| source.media_type().eq_ignore_ascii_case(media))
     }
 
-    pub(super) fn media_type(self) -> &'static str {
+    pub(in crate::postgrest) fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::Csv => "text/csv",
