@@ -147,3 +147,17 @@ fn rules_are_compared_by_what_they_do() {
     assert_eq!((told.code, told.err.as_str()), (3, ""));
     golden::compare("diff-rules", &told.out);
 }
+
+#[test]
+fn what_a_wildcard_granted_before_it_had_a_name_is_not_gained() {
+    let editor = "roles:\n  editor: { permissions: [\"tickets:admin\"] }\n";
+    let told = diff(&[], &[("roles:\n", editor)], &["--json"]);
+    let names: Vec<String> = told.json()["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|of| of["name"].as_str().unwrap().to_owned())
+        .collect();
+    // Administrators have `*:admin`.
+    assert_eq!(names, ["editor"], "{}", told.out);
+}

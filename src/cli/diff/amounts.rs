@@ -28,7 +28,9 @@ pub(super) fn limits(before: &Limits, after: &Limits, changes: &mut Changes) {
             }
             Pair::New(limit) => {
                 let mut subject = changes.of("limit", name, None, Some(&limit.source));
-                subject.tell(Effect::Neutral, format!("new, with `mode: {}`", limit.mode.as_str()));
+                let mode = limit.mode.as_str();
+                let rates = pace_of(&limit.rate);
+                subject.tell(Effect::Neutral, format!("new, with `mode: {mode}`: {rates}"));
             }
             Pair::Both(a, b) => {
                 let mut subject = changes.of("limit", name, Some(&a.source), Some(&b.source));
@@ -101,6 +103,14 @@ fn rates(before: &RateSource, after: &RateSource) -> Vec<Sides> {
     let last = if plans.is_empty() { "rate" } else { "without an organization" };
     out.push((last.to_owned(), Some(otherwise(before)), Some(otherwise(after))));
     out
+}
+
+/// The rates by plan, in one line.
+fn pace_of(source: &RateSource) -> String {
+    let rates = rates(source, source);
+    let named = rates.iter().filter_map(|(of, rate, _)| Some((of, (*rate)?)));
+    let named: Vec<String> = named.map(|(of, rate)| format!("{of} {}", shown(rate))).collect();
+    named.join("; ")
 }
 
 fn rate(of: &str, a: Rate, b: Rate, subject: &mut Subject<'_>) {

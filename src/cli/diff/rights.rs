@@ -32,8 +32,10 @@ pub(super) fn compare(before: &RoleTable, after: &RoleTable, changes: &mut Chang
             Pair::Both(of, now) => {
                 let (had, has) = (allowed(of, before), allowed(now, after));
                 let mut subject = changes.of("role", name, Some(&of.source), Some(&now.source));
-                let gained: Vec<&Arc<str>> = has.difference(&had).collect();
-                let lost: Vec<&Arc<str>> = had.difference(&has).collect();
+                let gained = has.difference(&had).filter(|name| differs(of, before, name));
+                let gained: Vec<&Arc<str>> = gained.collect();
+                let lost = had.difference(&has).filter(|name| differs(now, after, name));
+                let lost: Vec<&Arc<str>> = lost.collect();
                 if !gained.is_empty() {
                     subject.opens(format!("gains {}", listed(&gained)));
                 }
@@ -55,6 +57,15 @@ pub(super) fn compare(before: &RoleTable, after: &RoleTable, changes: &mut Chang
 fn allowed(role: &Role, table: &RoleTable) -> BTreeSet<Arc<str>> {
     let allowed = table.permissions().filter(|(id, _)| role.allows(*id));
     allowed.map(|(_, name)| Arc::clone(name)).collect()
+}
+
+/// Whether it matters that a role has a permission on the other side, and not on this one. Where a
+/// wildcard of it would grant the permission here, and what it is for is there, it only was not named:
+/// somebody else's `events:admin` gives nothing to a role with `*:admin`.
+fn differs(role: &Role, table: &RoleTable, permission: &str) -> bool {
+    let Some((resource, action)) = permission.split_once(':') else { return true };
+    let known = |(_, name): (_, &Arc<str>)| name.split(':').next() == Some(resource);
+    role.grant_for(resource, action).is_none() || !table.permissions().any(known)
 }
 
 fn shown(permissions: &BTreeSet<Arc<str>>) -> String {
