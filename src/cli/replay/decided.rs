@@ -4,6 +4,8 @@
 //! conditions. What came after that (isolation, limits, quotas, bodies, upstreams) depends on what no
 //! record holds, and counts as passed on both sides.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use jiff::Timestamp;
 
@@ -12,6 +14,9 @@ use crate::domain::head::Arrival;
 use crate::domain::refusal::Refusal;
 use crate::pipeline::{Stage, Stop, Trace, decide};
 use crate::policy::Snapshot;
+use crate::policy::expression::Expression;
+use crate::policy::mode::Mode;
+use crate::policy::rules::Rule;
 use crate::stores::directory::FileDirectory;
 
 use super::super::records::{Record, Verdict};
@@ -84,11 +89,11 @@ impl Policy {
             refusal: None,
             now: None,
         };
-        let (from, by_route) = match recorded(record) {
+        let (from, unasked) = match recorded(record) {
             Ok(recorded) => recorded,
             Err(reason) => return unknown(reason),
         };
-        let (to, refusal, now) = match self.decide(record, &from, by_route, trace) {
+        let (to, refusal, now) = match self.decide(record, &from, unasked, trace) {
             Ok(decided) => decided,
             Err(reason) => return unknown(reason),
         };
@@ -106,7 +111,7 @@ impl Policy {
         &self,
         record: &Record,
         from: &Outcome,
-        by_route: bool,
+        unasked: bool,
         trace: &mut Trace,
     ) -> Result<(Outcome, Option<Refusal>, Now), &'static str> {
         let at: Timestamp = record.time.parse().map_err(|_| "its time cannot be read")?;
@@ -137,17 +142,102 @@ impl Policy {
             Ok(_) | Err(Stop::Answered(_)) => (End::Passed, None),
             Err(Stop::Ask(_)) => return Err("somebody else would have to be asked"),
             Err(Stop::Refused(refusal)) => {
-                let end = refused(&refusal, trace.stage, !by_route, record, &world)?;
+                let end = match trace.stage {
+                    Stage::RequestRules | Stage::CallerRules => self.ruled(&refusal, trace)?,
+                    stage => refused(&refusal, stage, !unasked, record, &world)?,
+                };
                 let refusal = matches!(end, End::Refused { .. }).then_some(refusal);
                 (end, refusal)
             }
         };
         unclear(from, &end, &world)?;
+        let passes = matches!(end, End::Passed | End::Reached);
+        if passes && by_rule(record) && !self.rules_look_at_records_only() {
+            // The rule that refused it may be among them.
+            return Err(RULES);
+        }
         Ok((Outcome { route, end }, refusal, now))
+    }
+
+    /// Whether no rule that ends requests looks at anything else.
+    fn rules_look_at_records_only(&self) -> bool {
+        let ends = |rule: &&Arc<Rule>| {
+            let refuses = rule.actions.ending.is_some() || rule.actions.second_factor.is_some();
+            rule.mode == Mode::Enforce && refuses
+        };
+        self.snapshot.rules.all().iter().filter(ends).all(|rule| told_by_records(rule))
+    }
+
+    /// What the refusal of a rule comes to, if the rule looks at nothing that is not recorded. Whatever
+    /// the rules before it make of what is not: the request is not sent on.
+    fn ruled(&self, refusal: &Refusal, trace: &Trace) -> Result<End, &'static str> {
+        let rules = self.snapshot.rules.all();
+        let rule = rules.iter().find(|rule| trace.decided_by.as_ref() == Some(&rule.source));
+        if !rule.is_some_and(|rule| told_by_records(rule)) {
+            return Err(RULES);
+        }
+        let public = refusal.public();
+        Ok(End::Refused { code: public.code.to_owned(), status: public.status.as_u16() })
     }
 }
 
-/// What became of the request then, and whether its route refused it: nobody was asked who calls.
+fn by_rule(record: &Record) -> bool {
+    let rules = [Stage::RequestRules, Stage::CallerRules].map(Stage::as_str);
+    record.stage.as_deref().is_some_and(|stage| rules.contains(&stage))
+}
+
+/// Whether what a rule comes to hangs on nothing that is not recorded.
+fn told_by_records(rule: &Rule) -> bool {
+    rule.actions.second_factor.is_none() && looks_at_records_only(&rule.when)
+}
+
+/// What expressions can look at and every record has, as far as a request got so far.
+const RECORDED: [&str; 11] = [
+    "request.method",
+    "request.path",
+    "request.host",
+    "client.address",
+    "now",
+    "route",
+    "principal.kind",
+    "principal.id",
+    "organization.id",
+    "organization.plan",
+    "membership.role",
+];
+
+/// Whether an expression names no variable beside those. It is read as text, in which everything that is
+/// neither a literal, a function nor one of them counts as something else.
+fn looks_at_records_only(expression: &Expression) -> bool {
+    let mut rest = expression.text();
+    // Escaped quotes would hide what comes after them.
+    if rest.contains('\\') {
+        return false;
+    }
+    while let Some(first) = rest.chars().next() {
+        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+        let end = match first {
+            '\'' | '"' => rest.get(1..).and_then(|inner| inner.find(first)).map(|end| end + 2),
+            _ if word(first) => Some(rest.find(|c| !word(c)).unwrap_or(rest.len())),
+            _ => Some(first.len_utf8()),
+        };
+        let (Some(head), Some(tail)) =
+            (end.and_then(|end| rest.get(..end)), end.and_then(|end| rest.get(end..)))
+        else {
+            return false;
+        };
+        let called = tail.trim_start().starts_with('(');
+        let of = if called { head.rsplit_once('.').map_or("", |(of, _)| of) } else { head };
+        let literal = !first.is_alphabetic() || matches!(of, "" | "in" | "true" | "false" | "null");
+        if word(first) && !literal && !RECORDED.contains(&of) {
+            return false;
+        }
+        rest = tail;
+    }
+    true
+}
+
+/// What became of the request then, and whether it was refused before anybody was asked who calls.
 fn recorded(record: &Record) -> Result<(Outcome, bool), &'static str> {
     if record.impersonated.is_some() {
         return Err("somebody acted as somebody else");
@@ -174,7 +264,8 @@ fn recorded(record: &Record) -> Result<(Outcome, bool), &'static str> {
         Stage::Edge | Stage::Authenticate | Stage::Tenant => {
             Err("it was refused before caller and organization were known")
         }
-        Stage::RequestRules | Stage::CallerRules => Err(RULES),
+        Stage::RequestRules => Ok((refused, true)),
+        Stage::CallerRules => Ok((refused, false)),
         Stage::Authorize if record.status >= 500 => Err("something was away, or went wrong"),
         Stage::Authorize => match record.principal {
             Some(_) => Ok((refused, false)),
@@ -219,9 +310,6 @@ fn refused(
     }
     if stage == Stage::Edge {
         return Err("what the edge looks at is not recorded in full");
-    }
-    if matches!(stage, Stage::RequestRules | Stage::CallerRules) {
-        return Err(RULES);
     }
     if !asked {
         return Ok(End::Reached);
