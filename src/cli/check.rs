@@ -80,6 +80,10 @@ fn summary(report: &Report<'_>) -> String {
             plural(snapshot.roles.roles().count(), "role"),
             plural(snapshot.limits.len(), "limit"),
         ));
+        let rules = snapshot.rules.all().len();
+        if rules > 0 {
+            parts.push(plural(rules, "rule"));
+        }
     }
     if errors > 0 {
         parts.push(plural(errors, "error"));

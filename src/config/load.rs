@@ -243,7 +243,8 @@ fn named_files(patterns: &[At<FilePath>], cx: &mut Context<'_>) -> Vec<(PathBuf,
                 }
             }
             Err(error) => {
-                cx.error(*span, format!("cannot list `{shown}`: {error}"));
+                cx.error(*span, format!("cannot list `{shown}`: {error}"))
+                    .hint("paths are seen from the file that states them");
             }
         }
     }

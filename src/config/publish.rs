@@ -66,7 +66,8 @@ impl TestsFields {
                 }
                 Ok(found) => files.extend(found.into_iter().map(|path| (path, *span))),
                 Err(error) => {
-                    cx.error(*span, format!("cannot list `{shown}`: {error}"));
+                    cx.error(*span, format!("cannot list `{shown}`: {error}"))
+                        .hint("paths are seen from the file that states them");
                 }
             }
         }

@@ -19,6 +19,10 @@ pub(super) fn found(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         }
         let before = out.len();
         below(path, MAX_DEPTH, &mut out)?;
+        // As a person would write them: without the `./` of what stands here.
+        for file in out.iter_mut().skip(before) {
+            *file = file.strip_prefix(".").unwrap_or(file).to_owned();
+        }
         if out.len() == before {
             let path = path.display();
             return Err(Failure::usage(format!("no `*{TEST_SUFFIX}` is in or below `{path}`")));
