@@ -37,6 +37,10 @@ pub enum Command {
     Serve(Serve),
     /// Run the whole gateway in one process with sample data, and show what to try
     Demo(Demo),
+    /// Write the files of a gateway to begin with
+    Init(super::init::Init),
+    /// Run an upstream with made-up rows of the configured tables
+    Sample(super::sample::Sample),
     /// Check configurations and policies, and show everything that is wrong with them
     Check(Check),
     /// Run the tests of policies: requests, and what is to become of each

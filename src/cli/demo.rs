@@ -4,7 +4,7 @@
 mod scenes;
 mod text;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Demo) -> Result<Done, Failure> {
     let directory = directory(&plan)?;
     let runtime = serve::runtime()?;
     let upstream = runtime
-        .block_on(sample::start(&plan.snapshot.catalog, &directory.organizations))
+        .block_on(sample::start(ANYWHERE, &plan.snapshot.catalog, &directory.organizations))
         .context("cannot start the sample upstream")?;
     let loaded = load(Some(upstream))?;
     serve::start_log(&loaded.settings.log)?;
@@ -95,6 +95,8 @@ pub(super) fn load_for_explain() -> Result<Loaded, config::Problems> {
     })
 }
 
+/// A free port that only this machine reaches.
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Stands for the sample upstream where there is none.
 const NOWHERE: &str = "sample-upstream:80";
 

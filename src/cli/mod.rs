@@ -21,6 +21,7 @@ mod demo;
 mod diff;
 mod explain;
 mod fmt;
+mod init;
 mod keys;
 mod limits;
 mod logins;
@@ -31,6 +32,7 @@ mod records;
 mod reload;
 mod replay;
 mod roles;
+mod sample;
 mod schema;
 mod serve;
 mod sessions;
@@ -64,6 +66,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Token(arguments) => token::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Sample(arguments) => sample::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Roles(arguments) => roles::run(&arguments),

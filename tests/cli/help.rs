@@ -9,6 +9,8 @@ fn every_command_explains_itself_with_examples() {
         "",
         "serve",
         "demo",
+        "init",
+        "sample",
         "check",
         "test",
         "explain",

@@ -25,6 +25,7 @@ mod explain;
 mod format;
 mod golden;
 mod help;
+mod init;
 mod keys;
 mod migrate;
 mod operations;

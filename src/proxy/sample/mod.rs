@@ -1,4 +1,4 @@
-//! The sample upstream of `tollgate demo`: a small part of PostgREST over rows in memory.
+//! The sample upstream of `tollgate demo` and `tollgate sample`: a small part of PostgREST over rows in memory.
 //!
 //! It holds rows of every organization and confines nothing by itself: what a caller sees is what
 //! the filters say, so that a demonstration shows the gateway's work and not the sample's. It
@@ -39,17 +39,17 @@ struct Sample {
     tables: RwLock<Tables>,
 }
 
-/// Starts a sample upstream on a free port of the loopback address, on the runtime that this is
-/// called in. It serves the tables of the catalogue, with some rows for each organization, until
+/// Starts a sample upstream on the runtime that this is called in; port 0 takes a free one. It serves the tables of the catalogue, with some rows for each organization, until
 /// the runtime ends.
 ///
 /// # Errors
-/// If no port can be bound.
+/// If the address cannot be bound.
 pub async fn start(
+    at: SocketAddr,
     catalog: &Catalog,
     organizations: &[Organization],
 ) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+    let listener = TcpListener::bind(at).await?;
     let address = listener.local_addr()?;
     let tables = Tables::seeded(catalog, organizations);
     tokio::spawn(serve(listener, Arc::new(Sample { tables: RwLock::new(tables) })));
