@@ -40,3 +40,4 @@ mod schema;
 mod shadow;
 mod token;
 mod tool;
+mod tutorial;
