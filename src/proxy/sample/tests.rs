@@ -94,7 +94,7 @@ fn what_it_does_not_know_is_an_error_in_postgrests_shape() {
 async fn it_answers_over_http() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let catalog = Catalog::default();
-    let address = start(&catalog, &[]).await.unwrap();
+    let address = start((std::net::Ipv4Addr::LOCALHOST, 0).into(), &catalog, &[]).await.unwrap();
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = b"GET /events HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     client.write_all(request).await.unwrap();
