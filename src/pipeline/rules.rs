@@ -35,6 +35,7 @@ use super::upstream::Passed;
 
 mod changes;
 mod kept;
+mod near;
 
 pub use changes::Changes;
 pub use kept::Kept;
@@ -110,16 +111,19 @@ pub fn of_request<'h>(
 ) -> Result<Screened<'h>, Stop> {
     let shelf = snapshot.rules.of(Phase::Request);
     let mut rules = shelf.candidates(routed.method(), routed.edged().path()).peekable();
-    if rules.peek().is_none() {
+    if rules.peek().is_none() && !trace.takes_notes() {
         return Ok(Screened { routed, changes: Changes::default() });
     }
-    trace.enter(Stage::RequestRules);
+    if rules.peek().is_some() {
+        trace.enter(Stage::RequestRules);
+    }
     let id = trace.request_id.clone();
     let id = id.as_ref().map(|id| id.as_str());
     let mut scene = scene(routed.edged(), id, now);
     scene.route = Some(&routed.route().name);
     let seen = Seen { routed: &routed, authorized: None, id: id.unwrap_or_default(), now };
-    let changes = tried(rules, scene, Changes::default(), &seen, trace)?;
+    let changes = tried(rules, &mut scene, Changes::default(), &seen, trace)?;
+    near::noted(shelf, &scene, Stage::RequestRules, trace);
     Ok(Screened { routed, changes })
 }
 
@@ -136,10 +140,12 @@ pub fn of_caller<'h>(
     let changes = authenticated.screened().changes.clone();
     let shelf = snapshot.rules.of(Phase::Authenticated);
     let mut rules = shelf.candidates(routed.method(), routed.edged().path()).peekable();
-    if rules.peek().is_none() {
+    if rules.peek().is_none() && !trace.takes_notes() {
         return Ok(Cleared { authorized, changes });
     }
-    trace.enter(Stage::CallerRules);
+    if rules.peek().is_some() {
+        trace.enter(Stage::CallerRules);
+    }
     let id = trace.request_id.clone();
     let id = id.as_ref().map(|id| id.as_str());
     let mut scene = scene(routed.edged(), id, now);
@@ -148,7 +154,8 @@ pub fn of_caller<'h>(
     scene.tenancy = tenanted.tenancy().map(tenancy);
     changes.tags().iter().for_each(|tag| scene.tag(Arc::clone(tag)));
     let seen = Seen { routed, authorized: Some(&authorized), id: id.unwrap_or_default(), now };
-    let changes = tried(rules, scene, changes, &seen, trace)?;
+    let changes = tried(rules, &mut scene, changes, &seen, trace)?;
+    near::noted(shelf, &scene, Stage::CallerRules, trace);
     Ok(Cleared { authorized, changes })
 }
 
@@ -224,13 +231,13 @@ struct Seen<'s, 'h> {
 /// Tries rules, one after the other, and does what they say.
 fn tried<'r>(
     rules: impl Iterator<Item = &'r Arc<Rule>>,
-    mut scene: Scene<'_>,
+    scene: &mut Scene<'_>,
     mut changes: Changes,
     seen: &Seen<'_, '_>,
     trace: &mut Trace,
 ) -> Result<Changes, Stop> {
     for rule in rules {
-        let judgement = rule.judge(&scene);
+        let judgement = rule.judge(scene);
         if let Judgement::Refuses(fault) = judgement
             && rule.enforced()
         {
@@ -276,6 +283,16 @@ fn applies<'r>(
         }
         (Judgement::Applies, false) => {
             met(rule, RuleOutcome::Shadow, trace);
+            if let Some(event) = &rule.actions.event {
+                trace.enter_would_have(WouldHave {
+                    policy: PolicyKind::Rule,
+                    name: Arc::clone(&rule.id),
+                    source: rule.source.clone(),
+                    stage: trace.stage.as_str(),
+                    code: event.kind.to_string().into(),
+                    effect: Effect::Event(event.severity),
+                });
+            }
             None
         }
         (Judgement::Refuses(fault) | Judgement::Ignored(fault), _) => {

@@ -227,6 +227,11 @@ impl Shelf {
         self.rules.is_empty()
     }
 
+    /// All of them, in their order.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
     /// Those that a request with this method and path can meet, in their order.
     pub fn candidates(&self, method: &Method, path: &str) -> impl Iterator<Item = &Arc<Rule>> {
         let places = self.index.candidates(method, path);

@@ -17,6 +17,7 @@ pub mod evaluate;
 pub mod fault;
 pub mod head;
 pub mod moment;
+mod near;
 pub mod scene;
 pub mod text;
 pub mod tree;
