@@ -15,6 +15,7 @@ mod report;
 mod tap;
 mod verdict;
 mod world;
+mod would;
 
 use std::path::{Path, PathBuf};
 

@@ -8,6 +8,7 @@ mod compile;
 mod expect;
 mod fields;
 mod matrix;
+mod would;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,6 +31,7 @@ use super::load::{Loaded, finished};
 use super::problem::Problems;
 
 pub(super) use fields::SuiteFields;
+pub use would::WouldExpected;
 
 /// A test file, ready to be run.
 #[derive(Debug)]
@@ -139,6 +141,8 @@ pub struct Expected {
     pub events: Option<Vec<Arc<str>>>,
     /// The rules that it meets, in the order in which they are tried.
     pub rules: Option<Vec<Arc<str>>>,
+    /// What policies in shadow would have done, in the order of the stages.
+    pub would: Option<Vec<WouldExpected>>,
 }
 
 impl Expected {
@@ -149,6 +153,7 @@ impl Expected {
             answer: FieldsExpected::default(),
             events: None,
             rules: None,
+            would: None,
         }
     }
 

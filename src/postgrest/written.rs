@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, header};
 
 use super::body::BodySource;
 use super::confine::restore_apikey;
+use super::confined::Injection;
 use super::headers::{self, ACCEPT_PROFILE, CONTENT_PROFILE};
 use super::path::{Resource, resource};
 use super::percent::encode;
@@ -39,6 +40,7 @@ pub struct Written {
     target: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     takes_body: bool,
+    injections: Vec<Injection>,
     shape: Shape,
 }
 
@@ -71,6 +73,11 @@ impl Written {
     /// Whether a body belongs to it, of the media type that its headers state.
     pub fn takes_body(&self) -> bool {
         self.takes_body
+    }
+
+    /// What is said more plainly than the client said it, for an explanation.
+    pub fn injections(&self) -> &[Injection] {
+        &self.injections
     }
 
     /// What the client asked for, as far as limits charge for it.
@@ -141,7 +148,16 @@ fn written(
     }
     let shows = preferences.returning == Some(Returning::Representation);
     let shown = (request.method.writes() && shows).then(|| Arc::clone(table));
-    Ok(Some(Written { table: tried, embedded, shown, target, headers, takes_body, shape }))
+    Ok(Some(Written {
+        table: tried,
+        embedded,
+        shown,
+        target,
+        headers,
+        takes_body,
+        injections,
+        shape,
+    }))
 }
 
 /// Whether nothing is to be enforced of reads of it.

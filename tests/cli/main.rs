@@ -38,6 +38,7 @@ mod reports;
 mod roles;
 mod schema;
 mod shadow;
+mod tables;
 mod token;
 mod tool;
 mod tutorial;

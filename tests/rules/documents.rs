@@ -266,8 +266,16 @@ fn its_examples_compile() {
         let fits = examples.iter().filter(|(info, _)| info == wanted);
         fits.map(|(_, body)| body.as_str()).collect()
     };
-    let known =
-        ["gateway", "gateway instead", "policy", "policy shadow", "rules", "directory", "test"];
+    let known = [
+        "gateway",
+        "gateway instead",
+        "policy",
+        "policy shadow",
+        "rules",
+        "directory",
+        "test",
+        "test shadow",
+    ];
     for (info, body) in &examples {
         assert!(known.contains(&info.as_str()), "mark this example as one of {known:?}:\n{body}");
     }
@@ -319,6 +327,10 @@ fn its_table_in_shadow_compiles_where_tokens_are_passed_through() {
             Err(problems) => (problems.to_string(), "`visits` cannot be in shadow: the upstream"),
         };
         assert!(said.contains(told) && told.starts_with("the gateway") == loads, "{said}");
+        let [test] = of("test shadow")[..] else { panic!("one test of a table in shadow") };
+        let files = files.with("policies/tried.test.yaml", test);
+        let suite = suite::load_from(&files, Path::new("policies/tried.test.yaml"), &documented);
+        assert_eq!(suite.is_ok(), loads, "{suite:?}");
     }
 }
 

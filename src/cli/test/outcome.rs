@@ -16,9 +16,11 @@ use crate::domain::known::Outage;
 use crate::domain::refusal::Refusal;
 use crate::domain::source::Source;
 use crate::domain::usage::OrganizationUse;
+use crate::domain::would::WouldHaves;
 use crate::pipeline::body::Announced;
 use crate::pipeline::response::{self, DirectAnswer};
 use crate::pipeline::rules::{self, AnswerHead};
+use crate::pipeline::shadow::Tried;
 use crate::pipeline::{Chargeable, Passed, Settled, Trace};
 use crate::policy::Snapshot;
 use crate::proxy;
@@ -39,6 +41,8 @@ pub(in crate::cli) struct Outcome {
     pub(super) events: Vec<Arc<str>>,
     /// The rules that it met.
     pub(super) rules: Vec<Arc<str>>,
+    /// What policies in shadow would have done.
+    pub(super) would: WouldHaves,
     /// The line that decided.
     pub(super) decided_by: Option<Source>,
     /// The permission that was looked at.
@@ -151,6 +155,7 @@ pub(super) fn sent(
         Some(body) => passed.body().pass(Some(Bytes::from(body)), true)?,
     };
     passed.tell_tried(trace);
+    tried(&mut passed, request, trace);
     let method = &request.case.request.method;
     let headers = proxy::preview(method, request.headers, &passed, None, request.now)?;
     let upstream = passed.upstream();
@@ -205,6 +210,24 @@ fn charged(
     match here.settle(answer, trace)? {
         Settled::Passed(passed) => Ok(*passed),
         Settled::ChargeHere(_) => Err(Refusal::Internal("a store of a test was away")),
+    }
+}
+
+/// Charges the limits in shadow, each by itself, of buckets that hold what the case says. While the
+/// store is away nobody knows what they would have done.
+fn tried(passed: &mut Passed, request: &Request<'_>, trace: &mut Trace) {
+    let Request { case, now, .. } = *request;
+    if case.away.contains(&Outage::Limits) {
+        return;
+    }
+    let buckets = MemoryStore::new(BUCKETS);
+    for limit in passed.take_shadow_limits() {
+        drain(&buckets, limit.charge(), case, now);
+        let answer = buckets.take(limit.charge(), now);
+        match limit.answered(&answer) {
+            Tried::WouldRefuse(would) => trace.enter_would_have(*would),
+            Tried::Fits(_) | Tried::Unknown => {}
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::policy::Snapshot;
 use super::super::explain::upstream::value_shown;
 use super::outcome::{Ended, Outcome, Sent};
 use super::world::World;
+use super::would;
 
 /// What is wrong with a case.
 #[derive(Debug)]
@@ -113,6 +114,10 @@ fn differences(expected: &Expected, outcome: &Outcome, snapshot: &Snapshot) -> V
         let due: Vec<&str> = due.iter().map(AsRef::as_ref).collect();
         let met: Vec<&str> = outcome.rules.iter().map(AsRef::as_ref).collect();
         say("the rules", listed(&due), listed(&met));
+    }
+    if let Some(due) = &expected.would {
+        let (due, is) = would::sides(due, outcome.would.as_slice());
+        say("what policies in shadow would do", due, is);
     }
     if let Some(answer) = outcome.ended.answer() {
         fields(&expected.answer, answer, "the answer's field", &mut say);

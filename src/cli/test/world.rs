@@ -112,6 +112,7 @@ impl World {
             charged,
             events: event.iter().map(|event| Arc::from(event.kind())).collect(),
             rules: trace.rules.iter().map(|met| Arc::clone(&met.rule.id)).collect(),
+            would: trace.would.clone(),
             decided_by: trace.decided_by.clone(),
             permission: trace.permission.clone(),
             role: trace.role.as_ref().map(|role| Arc::clone(&role.name)),

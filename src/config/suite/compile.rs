@@ -31,6 +31,7 @@ use super::fields::{
     AskedFields, CallerFields, CaseFields, SceneFields, SomebodyFields, SuiteFields,
 };
 use super::matrix::MatrixFields;
+use super::would::{Of, WouldExpected, WouldFields};
 use super::{
     Asked, Caller, Case, Deciding, Expected, FieldsExpected, Member, SentExpected, Shown, Verdict,
 };
@@ -53,6 +54,7 @@ pub(super) fn read(path: &Path, about: Option<&Path>, cx: &mut Context<'_>) -> O
         routes: snapshot.routes.iter().map(|route| Name::clone(&route.name)).collect(),
         quotas: quotas(&snapshot),
         upstreams: snapshot.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+        tables: snapshot.catalog.tables.keys().cloned().collect(),
         gates: snapshot.gates.iter().map(|gate| Name::clone(&gate.name)).collect(),
         rules: snapshot.rules.all().iter().map(|rule| rule.id.clone()).collect(),
         events: raised(&snapshot),
@@ -121,6 +123,7 @@ struct Reader<'c, 'a> {
     limits: BTreeMap<Name, Scope>,
     upstreams: BTreeSet<Name>,
     routes: BTreeSet<Name>,
+    tables: BTreeSet<Name>,
     gates: BTreeSet<Name>,
     rules: BTreeSet<Name>,
     /// Kinds of security events that rules raise.
@@ -387,7 +390,31 @@ impl Reader<'_, '_> {
             answer: headers(map.answer.as_ref()),
             events: events.map(|all| all.iter().map(|at| at.value.clone()).collect()),
             rules: rules.map(|all| all.iter().map(|at| at.value.clone()).collect()),
+            would: map.would.as_ref().map(|all| all.iter().map(|one| self.would(one)).collect()),
         }
+    }
+
+    fn would(&mut self, fields: &WouldFields) -> WouldExpected {
+        let (name, cx) = (&fields.name, &mut *self.cx);
+        match fields.of {
+            Of::Limit if !self.limits.contains_key(&name.value) => {
+                unknown("limit", name, self.limits.keys(), cx);
+            }
+            Of::Quota if !self.quotas.contains_key(&name.value) => {
+                unknown("quota", name, self.quotas.keys(), cx);
+            }
+            Of::Route | Of::Permission if !self.routes.contains(&name.value) => {
+                unknown("route", name, &self.routes, cx);
+            }
+            Of::Gate if !self.gates.contains(&name.value) => unknown("gate", name, &self.gates, cx),
+            Of::Table if !self.tables.contains(&name.value) => {
+                unknown("table", name, &self.tables, cx);
+            }
+            Of::Rule => self.rule(name),
+            Of::Role => self.role(name),
+            Of::Limit | Of::Quota | Of::Route | Of::Permission | Of::Gate | Of::Table => {}
+        }
+        fields.expected()
     }
 
     fn sent(&mut self, map: &VerdictMap) -> SentExpected {

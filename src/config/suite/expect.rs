@@ -10,6 +10,7 @@ use super::super::context::Context;
 use super::super::decode::{At, Decode, Fields, Name, Named, Shapes, Table};
 use super::super::leaf::{Block, Text};
 use super::super::yaml::{Kind, Node};
+use super::would::WouldFields;
 
 /// What is to become of a request: a word, or a map.
 #[derive(Clone)]
@@ -52,6 +53,7 @@ pub(super) struct VerdictMap {
     pub(super) answer: Option<HeaderFields>,
     pub(super) events: Option<Vec<At<Name>>>,
     pub(super) rules: Option<Vec<At<Name>>>,
+    pub(super) would: Option<Vec<WouldFields>>,
 }
 
 /// What has a meaning only for what is sent on.
@@ -103,6 +105,11 @@ impl Fields for VerdictMap {
             "The rules that it meets, in the order in which they are tried, those in shadow \
              included; `[]`: none.",
         );
+        let would = table.optional(
+            "would",
+            "What policies in shadow would have done, in the order of the stages, limits last; \
+             `[]`: nothing.",
+        );
         if refuse.is_some() && table.has("answered") {
             let message = "`answered` cannot stand beside `refuse`";
             table.error(table.key_span("answered"), message, "a refusal has a `status`");
@@ -143,6 +150,7 @@ impl Fields for VerdictMap {
             answer,
             events,
             rules,
+            would,
         })
     }
 }

@@ -54,10 +54,14 @@ pub(super) fn written(
     trace.note(Some(&source), || {
         format!("`{name}` is in shadow: sent as it was written, the database decides alone")
     });
+    for injection in written.injections() {
+        trace.note_on(|| Some(injection.touched()), Some(&source), || injection.to_string());
+    }
     let rule = match judged {
         Ok(confined) => {
-            for injection in confined.injections() {
-                trace.note(Some(confined.source()), || format!("in shadow: {injection}"));
+            let said = written.injections();
+            for injection in confined.injections().iter().filter(|of| !said.contains(of)) {
+                trace.note(Some(confined.source()), || format!("isolation would add: {injection}"));
             }
             trace.enter_would_have(WouldHave::confined(name.clone(), source.clone(), stage));
             Some(confined.body().clone())
