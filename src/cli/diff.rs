@@ -17,7 +17,7 @@ use clap::Args;
 use crate::config::{self, Loaded};
 use crate::policy::Snapshot;
 
-use super::{Done, Failure, environment, print};
+use super::{Done, Failure, environment, git, print};
 use change::Changes;
 
 /// `tollgate diff`.
@@ -28,14 +28,19 @@ compared: routes, what roles may do (inherited rights included), conditions, gat
 quotas by plan, rules, the catalogue, issuers and upstreams. What opens something comes first.
 Secrets, keys, the directory and how answers are decorated in detail are not compared.
 
+`REVISION:PATH` is read from the git repository around this directory, as `git show` reads it: nothing
+is checked out. Secret files are those of today.
+
 Examples:
   tollgate diff config/production.yaml config/next.yaml
   tollgate diff /etc/tollgate config --json | jq '.changes[] | select(.effect == \"opens\")'
-  git worktree add -d ../before HEAD~1 && tollgate diff ../before/config config
+  tollgate diff HEAD~1:config config                   what the working copy changes since then
+  tollgate diff origin/main:config HEAD:config --json  what a branch changes, for CI
 
 Exit status: 0 nothing differs, 3 something does, 1 failed, 2 wrong arguments or configuration.")]
 pub struct Diff {
-    /// The configuration before: a gateway file, or a directory with a `gateway.yaml`
+    /// The configuration before: a gateway file, or a directory with a `gateway.yaml`, here or in a
+    /// revision (`HEAD~1:config`)
     #[arg(value_name = "A")]
     pub before: PathBuf,
     /// The configuration after
@@ -60,6 +65,11 @@ pub(super) fn run(arguments: &Diff) -> Result<Done, Failure> {
 }
 
 fn load(path: &Path) -> Result<Loaded, Failure> {
+    let revision = path.to_str().filter(|_| !path.exists()).and_then(|text| text.split_once(':'));
+    if let Some((revision, path)) = revision.filter(|(revision, _)| !revision.is_empty()) {
+        let (files, file) = git::Revision::open(revision, path)?;
+        return Ok(config::load_from(&files, &file, &environment)?);
+    }
     let file = if path.is_dir() { path.join("gateway.yaml") } else { path.to_owned() };
     Ok(config::load(&file, &environment)?)
 }

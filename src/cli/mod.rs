@@ -21,6 +21,7 @@ mod demo;
 mod diff;
 mod explain;
 mod fmt;
+mod git;
 mod init;
 mod keys;
 mod limits;

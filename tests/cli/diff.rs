@@ -4,6 +4,9 @@ use crate::golden;
 use crate::support::place::TempDir;
 use crate::tool::{Called, call_in};
 
+use std::path::Path;
+use std::process::Command;
+
 const GATEWAY: &str = include_str!("world/gateway.yaml");
 const POLICY: &str = include_str!("world/policy.yaml");
 const DIRECTORY: &str = include_str!("world/directory.yaml");
@@ -160,4 +163,98 @@ fn what_a_wildcard_granted_before_it_had_a_name_is_not_gained() {
         .collect();
     // Administrators have `*:admin`.
     assert_eq!(names, ["editor"], "{}", told.out);
+}
+
+/// Runs a program in a directory, with git's settings of this test and nobody's else.
+fn run(program: &str, directory: &Path, arguments: &[&str]) -> Called {
+    let ran = Command::new(program)
+        .args(arguments)
+        .current_dir(directory)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .envs(["GIT_AUTHOR", "GIT_COMMITTER"].map(|who| (format!("{who}_NAME"), "somebody")))
+        .envs(["GIT_AUTHOR", "GIT_COMMITTER"].map(|who| (format!("{who}_EMAIL"), "a@b.example")))
+        .env_remove("GIT_DIR")
+        .output()
+        .unwrap();
+    Called {
+        code: ran.status.code().unwrap_or(-1),
+        out: String::from_utf8(ran.stdout).unwrap(),
+        err: String::from_utf8(ran.stderr).unwrap(),
+    }
+}
+
+/// A repository with two commits, and something that is not committed.
+fn repository() -> TempDir {
+    let place = TempDir::new();
+    let policy = |more: &str| POLICY.replace("permissions: [\"*:read\"]", more);
+    place.write(
+        "config/gateway.yaml",
+        &GATEWAY.replace("[policy.yaml]", "[\"../policies/*.yaml\"]"),
+    );
+    place.write("config/directory.yaml", DIRECTORY);
+    place.write("policies/base.yaml", &policy("permissions: [events:read]"));
+    let commit = |message| {
+        for arguments in [&["add", "-A"][..], &["commit", "-qm", message]] {
+            let ran = run("git", place.path(), arguments);
+            assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+        }
+    };
+    assert_eq!(run("git", place.path(), &["init", "-q"]).code, 0);
+    commit("first");
+    place.write("policies/base.yaml", &policy("permissions: [events:read, tickets:read]"));
+    commit("second");
+    place.write("policies/base.yaml", POLICY);
+    place
+}
+
+fn tollgate(directory: &Path, arguments: &[&str]) -> Called {
+    run(env!("CARGO_BIN_EXE_tollgate"), directory, arguments)
+}
+
+#[test]
+fn a_side_can_be_a_revision_of_the_repository() {
+    let place = repository();
+    let told = tollgate(place.path(), &["diff", "HEAD~1:config", "HEAD:config"]);
+    assert_eq!((told.code, told.err.as_str()), (3, ""));
+    golden::compare("diff-git", &told.out);
+    let told = tollgate(place.path(), &["diff", "HEAD:config/gateway.yaml", "config"]);
+    assert!(told.code == 3 && told.out.contains("gains `venues:read`"), "{}{}", told.out, told.err);
+    // From a directory below, paths are git's: from the top, or from here with `./`.
+    let below = place.path().join("config");
+    for side in ["HEAD:config", "HEAD:./gateway.yaml", "HEAD:./"] {
+        let told = tollgate(&below, &["diff", side, "HEAD:config/"]);
+        assert_eq!((told.code, told.err.as_str()), (0, ""), "{side}: {}", told.out);
+    }
+    // Nothing is checked out, and nothing is left behind.
+    let status = run("git", place.path(), &["status", "--porcelain"]);
+    assert_eq!(status.out, " M policies/base.yaml\n");
+}
+
+#[test]
+fn what_git_does_not_have_is_said_without_hashes() {
+    let place = repository();
+    let cases = [
+        ("HEAD~7:config", "error: there is no revision `HEAD~7`\n"),
+        ("--help:config", "error: there is no revision `--help`\n"),
+        ("HEAD:nowhere", "error: `HEAD` has no `nowhere`\n"),
+    ];
+    for (side, said) in cases {
+        let told = tollgate(place.path(), &["diff", "--", side, "config"]);
+        assert_eq!((told.code, told.err.as_str()), (2, said));
+    }
+    let told = tollgate(place.path(), &["diff", "HEAD:policies/base.yaml", "config"]);
+    assert!(told.code == 2 && told.err.contains("HEAD:/policies/base.yaml:1:1"), "{}", told.err);
+    let elsewhere = TempDir::new();
+    let told = tollgate(elsewhere.path(), &["diff", "HEAD:config", "config"]);
+    assert!(told.code == 2 && told.err.contains("not a git repository"), "{}", told.err);
+    // Without a path to search, nothing is found beside the usual places; an empty one has none.
+    let told = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["diff", "HEAD:config", "config"])
+        .env("PATH", elsewhere.path())
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    let err = String::from_utf8(told.stderr).unwrap();
+    assert!(told.status.code() == Some(2) && err.contains("cannot run `git`"), "{err}");
 }
