@@ -5,6 +5,8 @@
 //! compared with what went in, and each kind of change that would alter the document is left out. May
 //! import nothing of other rooms.
 
+#[cfg(test)]
+mod documents;
 mod indent;
 mod spacing;
 
