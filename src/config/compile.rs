@@ -106,6 +106,7 @@ pub(super) fn join(files: Vec<PolicyFile>, trusting: Trusting, cx: &mut Context<
     let mut logins: Option<Span> = None;
     let mut caps: Option<Span> = None;
     let mut response: Option<Span> = None;
+    let mut routes: BTreeMap<Name, Span> = BTreeMap::new();
     for file in files {
         if let Some(At { value, span }) = file.schema {
             once("schema", span, &mut schema, cx);
@@ -158,10 +159,12 @@ pub(super) fn join(files: Vec<PolicyFile>, trusting: Trusting, cx: &mut Context<
         gather("function", file.rpc, &mut joined.functions, cx);
         for route in file.routes {
             let name = &route.value.name;
-            if let Some(first) = joined.routes.iter().find(|r| r.value.name.value == name.value) {
+            if let Some(first) = routes.get(&name.value) {
                 cx.error(name.span, format!("a second route is called `{}`", name.value))
-                    .related(first.value.name.span, "the first one")
+                    .related(*first, "the first one")
                     .hint("rename one: limits, metrics and the audit log tell routes by name");
+            } else {
+                routes.insert(name.value.clone(), name.span);
             }
             joined.routes.push(route);
         }
@@ -383,6 +386,17 @@ fn asked(joined: &Joined) -> BTreeSet<(Name, Name)> {
     asked
 }
 
+/// The permissions on the resource that a pattern names, or on all.
+fn about<'a>(
+    pattern: &'a PermissionPattern,
+    asked: &'a BTreeSet<(Name, Name)>,
+) -> impl Iterator<Item = &'a (Name, Name)> {
+    let all = &*pattern.resource == "*";
+    let first = if all { Name::from("") } else { Name::from(&*pattern.resource) };
+    let from = asked.range((first, Name::from(""))..);
+    from.take_while(move |(resource, _)| all || **resource == *pattern.resource)
+}
+
 fn roles(joined: &Joined, cx: &mut Context<'_>) -> RoleTable {
     let asked = asked(joined);
     // A table or route that was refused may be what asks.
@@ -390,9 +404,8 @@ fn roles(joined: &Joined, cx: &mut Context<'_>) -> RoleTable {
     let mut definitions = Vec::new();
     for (name, At { value, span }) in &joined.roles {
         for pattern in &value.permissions {
-            if all_there
-                && !asked.iter().any(|(resource, action)| pattern.value.grants(resource, action))
-            {
+            let means = |(r, a): &(Name, Name)| pattern.value.grants(r, a);
+            if all_there && !about(&pattern.value, &asked).any(means) {
                 grants_nothing(pattern, &asked, "grants nothing", cx);
             }
         }
@@ -452,7 +465,7 @@ fn gates(joined: &Joined, roles: &RoleTable, cx: &mut Context<'_>) -> Gates {
     for (name, At { value, .. }) in &joined.gates {
         for pattern in &value.permissions.0 {
             let means = |(r, a): &(Name, Name)| gates::covers(&pattern.value, r, a);
-            if all_there && !asked.iter().any(means) {
+            if all_there && !about(&pattern.value, &asked).any(means) {
                 grants_nothing(pattern, &asked, "means nothing", cx);
             }
         }
@@ -496,7 +509,7 @@ fn impersonation(
     let PlainPermission(resource, action) = &value.permission.value;
     // Missing only where the roles could not be compiled, which was reported.
     let permission = roles.permission(resource, action)?;
-    if !cx.failed() && !roles.roles().any(|role| role.allows(permission)) {
+    if !cx.failed() && !roles.anybody(permission) {
         let message = format!("no role has the permission `{resource}:{action}`");
         cx.warning(value.permission.span, message)
             .hint("grant it to a role, or to members in the directory");
@@ -566,23 +579,26 @@ fn unused(
     if cx.failed() {
         return;
     }
-    let passages = || {
-        joined.routes.iter().filter_map(|route| match &route.value.target {
-            Target::Upstream(passage) => Some(passage),
-            Target::Closed => None,
-        })
-    };
+    let (mut led_to, mut charged) = (BTreeSet::new(), BTreeSet::new());
+    let mut counted = BTreeSet::new();
+    for name in rules::compile::names(&joined.rules) {
+        led_to.insert(name);
+        charged.insert(name);
+    }
+    for route in &joined.routes {
+        let Target::Upstream(passage) = &route.value.target else { continue };
+        led_to.insert(&passage.upstream.value);
+        charged.extend(passage.limits.iter().map(|limit| &limit.value));
+        counted.extend(passage.quotas.iter().map(|quota| &quota.value));
+    }
     for (upstream, span) in upstreams {
-        let named = |name: &Name| rules::compile::names(&joined.rules).any(|other| other == name);
-        if !named(&upstream.name)
-            && !passages().any(|passage| passage.upstream.value == upstream.name)
-        {
+        if !led_to.contains(&upstream.name) {
             cx.warning(*span, format!("no route leads to the upstream `{}`", upstream.name))
                 .hint("add a route, or remove it");
         }
     }
     for (name, quota) in &joined.quotas {
-        if !passages().any(|passage| passage.quotas.iter().any(|used| used.value == *name)) {
+        if !counted.contains(name) {
             cx.warning(quota.span, format!("no route is under the quota `{name}`"))
                 .hint("name it in the `quotas` of a route, or remove it");
         }
@@ -590,10 +606,7 @@ fn unused(
     for (name, limit) in &joined.limits {
         // Keys of machines name limits of their own.
         let of_keys = machines && limit.value.scope == Scope::Key;
-        if !of_keys
-            && !rules::compile::names(&joined.rules).any(|charged| charged == name)
-            && !passages().any(|passage| passage.limits.iter().any(|used| used.value == *name))
-        {
+        if !of_keys && !charged.contains(name) {
             cx.warning(limit.span, format!("no route is charged to the limit `{name}`"))
                 .hint("name it in the `limits` of a route, or remove it");
         }

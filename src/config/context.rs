@@ -5,12 +5,13 @@
 
 mod interpolate;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::domain::source::Source;
 
+use super::defaults::Preset;
 use super::files::{self, Files};
 use super::problem::{Place, Problem, Severity};
 use super::yaml::{self, Kind, Node, Span};
@@ -35,6 +36,8 @@ pub(super) struct Context<'a> {
     found: Vec<Found>,
     secrets: Vec<Span>,
     refused: BTreeSet<String>,
+    /// Defaults that were needed, as trees: most are needed at every route, rule or member.
+    presets: BTreeMap<&'static str, Option<Node>>,
     hasher: blake3::Hasher,
 }
 
@@ -84,6 +87,7 @@ impl<'a> Context<'a> {
             found: Vec::new(),
             secrets: Vec::new(),
             refused: BTreeSet::new(),
+            presets: BTreeMap::new(),
             hasher: blake3::Hasher::new(),
         }
     }
@@ -164,6 +168,12 @@ impl<'a> Context<'a> {
             self.hasher.update(&(part.len() as u64).to_le_bytes());
             self.hasher.update(part);
         }
+    }
+
+    /// A default as a tree. Its places are to be those of where it stands in.
+    pub(super) fn preset(&mut self, preset: &Preset) -> Option<Node> {
+        let read = || yaml::parse(0, preset.yaml).0;
+        self.presets.entry(preset.yaml).or_insert_with(read).clone()
     }
 
     /// A change of this file is worth a reload, though the version does not depend on it.
@@ -290,6 +300,11 @@ impl<'a> Context<'a> {
     /// All problems in the order of files and lines, the files that were read, and the first 16
     /// hex digits of the hash over their names and contents.
     pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<PathBuf>, Arc<str>) {
+        let hash = self.hasher.finalize().to_hex();
+        let version = hash.as_str().get(..16).unwrap_or_default().into();
+        if self.found.is_empty() {
+            return (Vec::new(), self.read, version);
+        }
         self.found.sort_by_key(|found| found.span);
         let masked: Vec<String> = (0u16..)
             .zip(&self.opened)
@@ -322,8 +337,6 @@ impl<'a> Context<'a> {
                 problems.push(problem);
             }
         }
-        let hash = self.hasher.finalize().to_hex();
-        let version = hash.as_str().get(..16).unwrap_or_default().into();
         (problems, self.read, version)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::defaults::Preset;
-use super::yaml::{self, Entry, Kind, Node, Span};
+use super::yaml::{Entry, Kind, Node, Span};
 
 /// A type that can be read from YAML.
 pub(super) trait Decode: Sized {
@@ -121,8 +121,10 @@ impl<'t, 'c> Table<'t, 'c> {
         if let Some((node, cx)) = self.find(key) {
             return T::decode(node, cx);
         }
-        let node = Node { span: self.span, ..yaml::parse(self.span.file, preset.yaml).0? };
-        T::decode(&node, self.context()?)
+        let span = self.span;
+        let cx = self.context()?;
+        let node = Node { span, ..cx.preset(preset)? };
+        T::decode(&node, cx)
     }
 
     /// A key with a default that is applied where all files are known.

@@ -252,47 +252,41 @@ impl DirectoryFile {
     pub(super) fn compile(self, names: &Names, cx: &mut Context<'_>) -> (DirectoryData, Vec<Span>) {
         let mut places = Vec::new();
         let mut data = DirectoryData::default();
-        let mut seen: Vec<(OrgId, OrgSlug, Span)> = Vec::new();
-        let mut keys_seen: Vec<(KeyId, Span)> = Vec::new();
+        let mut ids: BTreeMap<OrgId, Span> = BTreeMap::new();
+        let mut slugs: BTreeMap<OrgSlug, Span> = BTreeMap::new();
+        let mut keys_seen: BTreeMap<KeyId, Span> = BTreeMap::new();
         for At { value: organization, .. } in self.organizations {
             let OrganizationFields { id, slug, status, plan, features, stage, members, .. } =
                 organization;
             names.stage(stage.as_ref(), cx);
             let second_factor = organization.second_factor.compile(names, cx);
-            for (other_id, other_slug, first) in &seen {
-                if *other_id == id.value {
-                    cx.error(id.span, format!("two organizations have the id `{}`", id.value))
-                        .related(*first, "the first one");
-                }
-                if *other_slug == slug.value {
-                    cx.error(
-                        slug.span,
-                        format!("two organizations have the slug `{}`", slug.value),
-                    )
-                    .related(*first, "the first one");
-                }
+            if let Some(first) = ids.insert(id.value, id.span) {
+                cx.error(id.span, format!("two organizations have the id `{}`", id.value))
+                    .related(first, "the first one");
+            }
+            if let Some(first) = slugs.insert(slug.value.clone(), id.span) {
+                cx.error(slug.span, format!("two organizations have the slug `{}`", slug.value))
+                    .related(first, "the first one");
             }
             // Headers and paths take either; one of the two must be meant.
             if slug.value.as_str().parse::<OrgId>().is_ok() {
                 cx.error(slug.span, format!("the slug `{}` reads as an id", slug.value))
                     .hint("choose another name");
             }
-            seen.push((id.value, slug.value.clone(), id.span));
             if !names.plans.contains(&plan.value) {
                 unknown("plan", &plan, &names.plans, cx);
             }
             let limits = names.limits(organization.limits, cx);
             let keys = names.keys.compile(id.value, organization.api_keys, &mut keys_seen, cx);
             data.machine_keys.extend(keys);
-            let mut users: Vec<(UserId, Span)> = Vec::new();
+            let mut users: BTreeMap<UserId, Span> = BTreeMap::new();
             for At { value: member, .. } in members {
                 let more = member.more(names, cx);
                 let MemberFields { user, role, status, joined, .. } = member;
-                if let Some((_, first)) = users.iter().find(|(other, _)| *other == user.value) {
+                if let Some(first) = users.insert(user.value.clone(), user.span) {
                     let message = format!("`{}` is twice a member of `{}`", user.value, slug.value);
-                    cx.error(user.span, message).related(*first, "first here");
+                    cx.error(user.span, message).related(first, "first here");
                 }
-                users.push((user.value.clone(), user.span));
                 names.role(&role, cx);
                 places.push(user.span);
                 data.memberships.push(Membership {

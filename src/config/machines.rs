@@ -219,27 +219,25 @@ impl Keys {
         &self,
         organization: OrgId,
         stated: Vec<At<KeyFields>>,
-        seen: &mut Vec<(KeyId, Span)>,
+        seen: &mut BTreeMap<KeyId, Span>,
         cx: &mut Context<'_>,
     ) -> Vec<MachineKey> {
-        let mut names: Vec<(Name, Span)> = Vec::new();
+        let mut names: BTreeMap<Name, Span> = BTreeMap::new();
         let mut out = Vec::new();
         for At { value: key, span } in stated {
             if !self.configured {
                 cx.error(span, "nothing says how the keys of machines are hashed")
                     .hint("state `identity.machines` in the gateway file");
             }
-            if let Some((_, first)) = seen.iter().find(|(id, _)| *id == key.id.value) {
+            if let Some(first) = seen.insert(key.id.value, key.id.span) {
                 cx.error(key.id.span, format!("two keys have the id `{}`", key.id.value))
-                    .related(*first, "the first one");
+                    .related(first, "the first one");
             }
-            seen.push((key.id.value, key.id.span));
-            if key.status == KeyStatus::Active {
-                if let Some((_, first)) = names.iter().find(|(name, _)| *name == key.name) {
-                    let message = format!("two keys of the organization are called `{}`", key.name);
-                    cx.error(span, message).related(*first, "the first one");
-                }
-                names.push((key.name.clone(), span));
+            if key.status == KeyStatus::Active
+                && let Some(first) = names.insert(key.name.clone(), span)
+            {
+                let message = format!("two keys of the organization are called `{}`", key.name);
+                cx.error(span, message).related(first, "the first one");
             }
             if let Some(limit) = &key.limit {
                 self.limit(limit, cx);

@@ -21,6 +21,8 @@ mod files;
 mod foreign;
 pub mod format;
 mod gateway;
+#[cfg(test)]
+mod growth;
 mod identity;
 mod leaf;
 mod load;

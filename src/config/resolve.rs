@@ -56,25 +56,20 @@ pub(super) fn routes(joined: &Joined, whole: &Whole<'_>, cx: &mut Context<'_>) -
 
 /// Two routes of which neither is the more specific must not fit the same request.
 fn overlaps(routes: &[At<RouteFields>], cx: &mut Context<'_>) {
-    for (index, route) in routes.iter().enumerate() {
-        for earlier in routes.iter().take(index) {
-            let (a, b) = (&earlier.value.when, &route.value.when);
-            if a.host.value == b.host.value
-                && a.path.value.ambiguous_with(&b.path.value)
-                && a.methods.overlaps(&b.methods)
-            {
-                let (first, second) = (&earlier.value.name, &route.value.name);
-                cx.error(
-                    b.path.span,
-                    format!(
-                        "the routes `{}` and `{}` fit the same requests",
-                        first.value, second.value
-                    ),
-                )
-                .related(a.path.span, format!("the path of `{}`", first.value))
+    // Routes of one host and one shape of path, which only methods can tell apart.
+    let mut alike: BTreeMap<(&HostMatch, String), Vec<&RouteFields>> = BTreeMap::new();
+    for At { value: route, .. } in routes {
+        let (host, path) = (&route.when.host.value, &route.when.path);
+        let earlier = alike.entry((host, path.value.shape())).or_default();
+        let same = earlier.iter().find(|other| other.when.methods.overlaps(&route.when.methods));
+        if let Some(first) = same {
+            let (one, other) = (&first.name.value, &route.name.value);
+            let message = format!("the routes `{one}` and `{other}` fit the same requests");
+            cx.error(path.span, message)
+                .related(first.when.path.span, format!("the path of `{one}`"))
                 .hint("tell them apart by host, path or methods");
-            }
         }
+        earlier.push(route);
     }
 }
 
@@ -320,7 +315,7 @@ fn permission(
         PermissionFields::Named(resource, action) => {
             // Missing only where the roles could not be compiled, which was reported.
             let id = whole.roles.permission(resource, action)?;
-            if whole.complete && !whole.roles.roles().any(|role| role.allows(id)) {
+            if whole.complete && !whole.roles.anybody(id) {
                 cx.error(span, format!("no role has the permission `{resource}:{action}`"))
                     .hint("grant it to a role, correct its name, or write `close: true`");
             }
@@ -338,7 +333,7 @@ fn shadow_permission(
         passage.shadow_permission.as_ref()?;
     // Missing only where the roles could not be compiled, which was reported.
     let permission = whole.roles.permission(resource, action)?;
-    if whole.complete && !whole.roles.roles().any(|role| role.allows(permission)) {
+    if whole.complete && !whole.roles.anybody(permission) {
         cx.error(*span, format!("no role has the permission `{resource}:{action}`"))
             .hint("grant it to a role or correct its name: enforced, it would close the route");
     }

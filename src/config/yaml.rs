@@ -83,6 +83,8 @@ pub(super) struct YamlError {
 /// Parses one document. A duplicate key is reported beside the tree of what is left, so that it
 /// does not hide what else is wrong; otherwise the tree is missing after an error.
 pub(super) fn parse(file: u16, text: &str) -> (Option<Node>, Option<YamlError>) {
+    #[cfg(test)]
+    crate::domain::steps::step();
     let error = match tree(file, text, DuplicateKeyPolicy::Error) {
         Ok(node) => return (Some(node), None),
         Err(error) => error,

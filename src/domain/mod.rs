@@ -28,6 +28,8 @@ pub mod rule;
 pub mod secret;
 pub mod session;
 pub mod source;
+#[cfg(test)]
+pub(crate) mod steps;
 pub mod trusted;
 pub mod usage;
 pub mod would;

@@ -137,9 +137,29 @@ impl PathPattern {
         ranks
     }
 
+    /// The pattern without the names of its captures. Two patterns of one shape match the same paths,
+    /// and of two with a path in common and different shapes one is the more specific.
+    pub fn shape(&self) -> String {
+        let mut shape = String::with_capacity(self.text.len());
+        for segment in &self.segments {
+            shape.push('/');
+            match segment {
+                Segment::Literal(literal) => shape.push_str(literal),
+                Segment::Capture(_) => shape.push_str("{}"),
+            }
+        }
+        if self.rest.is_some() {
+            shape.push_str("/{*}");
+        }
+        shape
+    }
+
     /// Whether some path matches both patterns and neither is the more specific.
     pub fn ambiguous_with(&self, other: &Self) -> bool {
-        self.specificity() == other.specificity()
+        #[cfg(test)]
+        crate::domain::steps::step();
+        self.rest.is_some() == other.rest.is_some()
+            && self.segments.len() == other.segments.len()
             && self.segments.iter().zip(&other.segments).all(|pair| match pair {
                 (Segment::Literal(a), Segment::Literal(b)) => a == b,
                 (Segment::Capture(_), Segment::Capture(_)) => true,

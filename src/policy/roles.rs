@@ -86,10 +86,19 @@ pub enum RoleError {
 #[derive(Debug, Clone, Default)]
 pub struct RoleTable {
     roles: BTreeMap<Arc<str>, Arc<Role>>,
-    ids: HashMap<Arc<str>, BTreeMap<Arc<str>, PermissionId>>,
+    ids: HashMap<Arc<str>, Actions>,
     names: Vec<Arc<str>>,
+    /// What some role has.
+    granted: Bits,
     separated: Vec<Separation>,
 }
+
+/// The permissions on one resource.
+type Actions = BTreeMap<Arc<str>, PermissionId>;
+
+/// A set of permissions.
+#[derive(Debug, Clone, Default)]
+struct Bits(Box<[u64]>);
 
 /// Two roles that nobody may have at once, directly or by inheritance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +123,7 @@ pub struct Role {
     pub requires: Vec<Requirement>,
     /// Itself and all roles that it inherits.
     ancestors: BTreeSet<Arc<str>>,
-    bits: Box<[u64]>,
+    bits: Bits,
     grants: Vec<Grant>,
 }
 
@@ -164,13 +173,30 @@ impl RoleTable {
         if !errors.is_empty() {
             return Err(errors);
         }
+        // What stands for all resources is the same for every role that states it.
+        let mut wide: BTreeMap<&PermissionPattern, Bits> = BTreeMap::new();
+        let mut own: BTreeMap<&str, Bits> = BTreeMap::new();
+        let mut granted = table.none();
+        for definition in definitions {
+            let mut bits = table.none();
+            for (pattern, _) in &definition.permissions {
+                if &*pattern.resource == "*" {
+                    bits.add(wide.entry(pattern).or_insert_with(|| table.expand(pattern)));
+                } else if let Some(actions) = table.ids.get(&*pattern.resource) {
+                    bits.grant(pattern, &pattern.resource, actions);
+                }
+            }
+            granted.add(&bits);
+            own.insert(&definition.name, bits);
+        }
         for definition in definitions {
             let mut grants = Vec::new();
             let mut seen = BTreeSet::new();
             collect_grants(definition, &by_name, &mut seen, &mut grants);
             let inherited = seen.iter().filter_map(|name| by_name.get(name));
             let requires = inherited.flat_map(|role| role.requires.iter().cloned()).collect();
-            let bits = table.expand(&grants);
+            let mut bits = table.none();
+            seen.iter().filter_map(|name| own.get(name)).for_each(|own| bits.add(own));
             let role = Role {
                 name: definition.name.clone(),
                 source: definition.source.clone(),
@@ -182,7 +208,7 @@ impl RoleTable {
             };
             table.roles.insert(definition.name.clone(), Arc::new(role));
         }
-        table.separated = separated;
+        (table.separated, table.granted) = (separated, granted);
         let both = |role: &Arc<Role>| {
             table.conflict(std::slice::from_ref(role)).map(|apart| RoleError::Together {
                 role: role.name.clone(),
@@ -201,6 +227,11 @@ impl RoleTable {
     /// All roles, by name.
     pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
         self.roles.values()
+    }
+
+    /// Whether any role has the permission.
+    pub fn anybody(&self, permission: PermissionId) -> bool {
+        self.granted.has(permission)
     }
 
     /// The names of the roles that rank below a level.
@@ -254,27 +285,44 @@ impl RoleTable {
         Some(())
     }
 
-    fn expand(&self, grants: &[Grant]) -> Box<[u64]> {
-        let mut bits = vec![0u64; self.names.len().div_ceil(64)];
-        for (resource, actions) in &self.ids {
-            for (action, id) in actions {
-                let granted = grants.iter().any(|grant| grant.pattern.grants(resource, action));
-                if let Some(word) = bits.get_mut(usize::from(id.0) / 64)
-                    && granted
-                {
-                    *word |= 1 << (id.0 % 64);
-                }
+    fn none(&self) -> Bits {
+        Bits(vec![0; self.names.len().div_ceil(64)].into())
+    }
+
+    /// What a pattern grants on any resource.
+    fn expand(&self, pattern: &PermissionPattern) -> Bits {
+        let mut bits = self.none();
+        self.ids.iter().for_each(|(resource, actions)| bits.grant(pattern, resource, actions));
+        bits
+    }
+}
+
+impl Bits {
+    fn has(&self, permission: PermissionId) -> bool {
+        let word = self.0.get(usize::from(permission.0) / 64).copied().unwrap_or(0);
+        word >> (permission.0 % 64) & 1 == 1
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(word, more)| *word |= more);
+    }
+
+    /// Those of the actions on a resource that a pattern grants.
+    fn grant(&mut self, pattern: &PermissionPattern, resource: &str, actions: &Actions) {
+        for (action, id) in actions {
+            if let Some(word) = self.0.get_mut(usize::from(id.0) / 64)
+                && pattern.grants(resource, action)
+            {
+                *word |= 1 << (id.0 % 64);
             }
         }
-        bits.into_boxed_slice()
     }
 }
 
 impl Role {
     /// Whether the role has the permission.
     pub fn allows(&self, permission: PermissionId) -> bool {
-        let word = self.bits.get(usize::from(permission.0) / 64).copied().unwrap_or(0);
-        word >> (permission.0 % 64) & 1 == 1
+        self.bits.has(permission)
     }
 
     /// Whether it is the role of that name, or has its permissions.

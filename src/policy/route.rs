@@ -76,7 +76,7 @@ pub struct WebsocketPolicy {
 }
 
 /// Which hosts a route serves. Compared in lowercase, without the port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HostMatch {
     /// All.
     Any,
@@ -140,6 +140,8 @@ impl MethodMatch {
 
     /// Whether some method other than OPTIONS fits both.
     pub fn overlaps(&self, other: &Self) -> bool {
+        #[cfg(test)]
+        crate::domain::steps::step();
         match (self, other) {
             (Self::Any, _) | (_, Self::Any) => true,
             (Self::Listed(a), Self::Listed(b)) => a.iter().any(|method| b.contains(method)),
