@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::domain::charge::Rate;
 use crate::domain::secret::Secret;
 use crate::domain::zone::Zone;
-use crate::policy::edge::EdgePolicy;
+use crate::policy::edge::{EdgePolicy, TellVersion};
 
 use super::context::Context;
 use super::decode::{At, Decode, Fields, Filled, Named, Shapes, Table, expected};
@@ -232,6 +232,11 @@ impl Fields for EdgePolicy {
             "Requests from one address, before anything else is looked at; depends on neither \
              Redis nor an identity.",
         );
+        let tell_version = table.optional::<TellVersion>(
+            "tell_version",
+            "Who is told, in `X-Tollgate-Policy` of answers, which version of the policies decided; \
+             nobody if not stated.",
+        );
         Some(Self {
             trusted_proxies: trusted_proxies?,
             country_header,
@@ -245,6 +250,7 @@ impl Fields for EdgePolicy {
             requests_per_user: requests_per_user?,
             connections_per_address: connections_per_address?,
             address_guard,
+            tell_version,
         })
     }
 }

@@ -44,6 +44,7 @@ mod sessions;
 pub mod settings;
 mod sign_on;
 pub mod suite;
+mod tell_version;
 mod units;
 mod upstreams;
 mod yaml;

@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderName, Method, Version};
 
 /// Tells one request from all others, here and behind the gateway.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What operators show who are told the version of the policies.
+pub const X_TOLLGATE_OPERATOR: HeaderName = HeaderName::from_static("x-tollgate-operator");
 /// W3C Trace Context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The client's address, and those of the proxies before us.

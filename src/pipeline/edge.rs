@@ -5,14 +5,18 @@
 //! changes nothing: what policies match is, byte for byte, what the upstream gets.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use crate::domain::clock::Now;
 use crate::domain::fields::is_spoofable;
-use crate::domain::head::{Arrival, TRACEPARENT, X_FORWARDED_PROTO, X_REQUEST_ID};
+use crate::domain::head::{
+    Arrival, TRACEPARENT, X_FORWARDED_PROTO, X_REQUEST_ID, X_TOLLGATE_OPERATOR,
+};
 use crate::domain::ids::RequestId;
 use crate::domain::refusal::{EdgeRefusal, Refusal};
+use crate::policy::Snapshot;
 use crate::policy::edge::EdgePolicy;
 
 use super::trace::{Stage, Trace};
@@ -93,6 +97,16 @@ impl<'h> Edged<'h> {
     pub(super) fn strip(&self) -> &Strip {
         &self.strip
     }
+}
+
+/// The version of the policies, where the client is to be told it.
+pub(super) fn told_version(arrival: &Arrival<'_>, snapshot: &Snapshot) -> Option<Arc<str>> {
+    let tell = snapshot.edge.tell_version.as_ref()?;
+    let mut shown = arrival.headers.get_all(X_TOLLGATE_OPERATOR).iter();
+    let (shown, more) = (shown.next(), shown.next());
+    let client = client_address(arrival, &snapshot.edge);
+    let told = more.is_none() && tell.tells(client, shown.map(HeaderValue::as_bytes));
+    told.then(|| Arc::clone(&snapshot.version.0))
 }
 
 /// The client's address: the rightmost hop that is not a trusted proxy.

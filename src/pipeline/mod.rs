@@ -66,6 +66,7 @@ pub fn decide(
     trace: &mut Trace,
     now: Now,
 ) -> Result<Chargeable, Stop> {
+    trace.told_version = edge::told_version(arrival, snapshot);
     let edged = edge::admit(arrival, &snapshot.edge, trace, now)?;
     let routed = route::find(edged, snapshot, trace)?;
     let screened = rules::of_request(routed, snapshot, trace, now)?;

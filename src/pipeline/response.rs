@@ -154,6 +154,11 @@ fn own_fields(policy: &ResponsePolicy, trace: &Trace) -> Edits {
     {
         set.push((HeaderName::from_static("x-tollgate-acting-as"), value));
     }
+    if let Some(version) = &trace.told_version
+        && let Ok(value) = HeaderValue::from_str(version)
+    {
+        set.push((HeaderName::from_static("x-tollgate-policy"), value));
+    }
     if let Some(trust) = &trace.trust {
         set.push(trust.field.clone());
     }

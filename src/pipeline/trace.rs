@@ -144,6 +144,8 @@ pub struct Trace {
     pub traceparent: Option<Box<str>>,
     /// The client's address, from the edge on.
     pub client: Option<IpAddr>,
+    /// The version of the policies, where the client is told it.
+    pub told_version: Option<Arc<str>>,
     /// The `Origin` that a browser stated, for CORS.
     pub origin: Option<HeaderValue>,
     /// The route.
@@ -206,6 +208,7 @@ impl Trace {
             request_id: None,
             traceparent: None,
             client: None,
+            told_version: None,
             origin: None,
             route: None,
             principal: None,

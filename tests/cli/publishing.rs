@@ -210,3 +210,23 @@ fn without_a_socket_it_is_said_how_to_have_one() {
     assert_eq!(called.code, 1);
     assert!(called.err.contains("nowhere.sock"), "{}", called.err);
 }
+
+#[tokio::test]
+async fn only_operators_are_told_which_version_decided() {
+    let secret = "what-operators-show-and-nobody-else-has";
+    let more = format!("edge: {{ tell_version: {{ secret: {secret} }} }}\n");
+    let gateway = draft(POLICY, &more).start().await;
+    let version = version(&gateway).await;
+    // A refusal, an answer that says where nothing is, and one of nobody known.
+    for path in ["/internal", "/nowhere", "/files/a"] {
+        let told = async |fields: &[(&str, &str)]| {
+            let answer = http::get(gateway.listen(), path, fields).await.unwrap();
+            answer.header("x-tollgate-policy").map(str::to_owned)
+        };
+        assert_eq!(told(&[("X-Tollgate-Operator", secret)]).await, Some(version.clone()), "{path}");
+        assert_eq!(told(&[]).await, None, "{path}");
+        assert_eq!(told(&[("X-Tollgate-Operator", "wrong")]).await, None, "{path}");
+        let twice = [("X-Tollgate-Operator", secret), ("X-Tollgate-Operator", "wrong")];
+        assert_eq!(told(&twice).await, None, "{path}");
+    }
+}

@@ -365,6 +365,7 @@ fn documented(name: &str) -> Option<String> {
         }
         "SUPABASE_PUBLISHABLE_KEY" => "sb_publishable_0123456789abcdef",
         "SUPABASE_SECRET_KEY" => "sb_secret_0123456789abcdef",
+        "TOLLGATE_OPERATOR_SECRET" => "what-operators-show-and-nobody-else-has",
         "TOLLGATE_KEY_PEPPER" => "a-pepper-of-thirty-two-bytes-or-more",
         other => return environment(other),
     };

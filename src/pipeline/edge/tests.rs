@@ -21,6 +21,7 @@ fn policy() -> EdgePolicy {
         requests_per_user: NonZeroU32::new(100).unwrap(),
         connections_per_address: NonZeroU32::new(100).unwrap(),
         address_guard: None,
+        tell_version: None,
     }
 }
 

@@ -30,6 +30,7 @@ static POLICY: LazyLock<EdgePolicy> = LazyLock::new(|| EdgePolicy {
     requests_per_user: NonZeroU32::MIN,
     connections_per_address: NonZeroU32::MIN,
     address_guard: None,
+    tell_version: None,
 });
 
 pub(super) fn head(data: &[u8]) -> Outcome {
