@@ -32,12 +32,23 @@ pub(super) enum Ask {
     List,
     /// One, with its files.
     Show { version: String },
-    /// Put one into force; the one before the one in force where none is named.
-    Rollback { version: Option<String> },
+    /// Put one into force; the one before the one in force where none is named. The directory file
+    /// stays as it is, unless it is to be taken back, too.
+    Rollback {
+        version: Option<String>,
+        #[serde(default)]
+        with_directory: bool,
+    },
 }
 
-/// A question, and where its answer goes: what was asked for, or why not.
-pub(super) type Question = (Ask, oneshot::Sender<Result<Value, String>>);
+/// A question, of whom it is, and where its answer goes: what was asked for, or why not.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) ask: Ask,
+    /// The id of the user, as the kernel says.
+    pub(super) uid: Option<u32>,
+    pub(super) reply: oneshot::Sender<Result<Value, String>>,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -77,6 +88,7 @@ pub(super) async fn serve(listener: UnixListener, questions: mpsc::Sender<Questi
 }
 
 async fn answer(stream: UnixStream, questions: &mpsc::Sender<Question>) -> io::Result<()> {
+    let uid = stream.peer_cred().ok().map(|of| of.uid());
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut read = tokio::io::BufReader::new(read.take(MOST_ASKED));
@@ -85,7 +97,7 @@ async fn answer(stream: UnixStream, questions: &mpsc::Sender<Question>) -> io::R
         Ok(ask) => {
             let (reply, answered) = oneshot::channel();
             let gone = || io::Error::other("the gateway is ending");
-            questions.send((ask, reply)).await.map_err(|_| gone())?;
+            questions.send(Question { ask, uid, reply }).await.map_err(|_| gone())?;
             match answered.await.map_err(|_| gone())? {
                 Ok(told) => Told::Ok(told),
                 Err(why) => Told::Error(why),

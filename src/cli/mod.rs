@@ -33,6 +33,7 @@ mod records;
 mod reload;
 mod replay;
 mod roles;
+mod rollback;
 mod sample;
 mod schema;
 mod serve;

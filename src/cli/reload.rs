@@ -11,19 +11,28 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
+use crate::config::Loaded;
 use crate::config::problem::Problems;
-use crate::config::settings::{DirectorySettings, Settings};
-use crate::config::{self, Loaded, Past};
+use crate::config::settings::Settings;
 use crate::domain::clock::Clock;
-use crate::policy::snapshot::SnapshotVersion;
+use crate::domain::published::{ChangedBy, PolicyAction};
+use crate::stores::audit::AuditLog;
 use crate::stores::history::{History, RolledBack, Version};
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::metrics::Metrics;
 
 use super::candidate::{self, Candidate, Unfit};
 use super::control::{Ask, Question};
-use super::environment;
+use super::rollback::{self, Data, Directory};
 use super::watch::Watch;
+
+mod settings;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use settings::at_next_start;
+use tell::first_line;
 
 /// Writers that write several files are given this long to finish with the next one.
 const QUIET: Duration = Duration::from_millis(100);
@@ -39,18 +48,30 @@ pub(super) struct Reloader {
     /// What the process runs with, whatever the files say since.
     settings: Settings,
     version: Arc<str>,
+    /// The version of the policies: another than `version` where the directory is not that of it.
+    kept: Arc<str>,
+    /// The directory file in force, if it is one.
+    data: Option<Data>,
     files: Vec<PathBuf>,
     history: History,
     apply: Apply,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    shell: Shell,
+}
+
+/// What a reloader tells of what it does.
+pub(super) struct Shell {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Option<AuditLog>,
 }
 
 /// What a reload came to.
 #[derive(Debug)]
 pub(super) enum Reloaded {
-    /// The files say what is in force already.
-    Unchanged,
+    /// The files say what is in force already, and its tests pass.
+    Unchanged { passed: usize },
+    /// The same, but its tests do not pass, as they stand now. It stays in force.
+    Doubtful { report: String },
     /// What they say is in force, but for these settings, which count from the next start.
     Applied { version: Arc<str>, at_next_start: Vec<&'static str>, passed: usize },
     /// They have errors; what was in force stays.
@@ -67,13 +88,13 @@ impl Reloader {
         path: PathBuf,
         running: Running,
         apply: Apply,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
+        shell: Shell,
     ) -> std::io::Result<Self> {
-        let Running { settings, version, files, texts } = running;
+        let Running { settings, version, files, texts, directory } = running;
         let history = History::open(&settings.snapshots)?;
-        let mut new = Self { path, settings, version, files, history, apply, clock, metrics };
-        new.keep_version("start", texts);
+        let (kept, data) = (Arc::clone(&version), None);
+        let mut new = Self { path, settings, version, kept, data, files, history, apply, shell };
+        new.keep_version("start", texts, directory);
         Ok(new)
     }
 
@@ -88,27 +109,27 @@ impl Reloader {
         let mut watch = self.watch(&changed);
         async move {
             loop {
-                let reason = tokio::select! {
-                    _ = signals.hangups.recv() => "SIGHUP",
+                let by = tokio::select! {
+                    _ = signals.hangups.recv() => ChangedBy::Hangup,
                     () = changed.notified() => {
                         settled(&changed).await;
-                        "a file changed"
+                        ChangedBy::Files
                     }
                     _ = signals.back.recv() => {
-                        if let Err(why) = self.roll_back(None, "SIGUSR1").await {
-                            tracing::error!(reason = "SIGUSR1", "not rolled back: {why}");
-                        }
+                        // What came of it is in the log.
+                        let _ = self.roll_back(None, Directory::Stays, ChangedBy::User1).await;
                         continue;
                     }
-                    Some((ask, reply)) = questions.recv() => {
-                        let told = self.answer(ask).await;
+                    Some(Question { ask, uid, reply }) = questions.recv() => {
+                        let told = self.answer(ask, uid).await;
                         // Whoever asked may have left.
                         let _ = reply.send(told);
                         continue;
                     }
                 };
-                let outcome = self.reload(reason).await;
-                self.tell(reason, &outcome);
+                let before = Arc::clone(&self.version);
+                let outcome = self.reload(by).await;
+                self.tell(by, before, &outcome);
                 if let Some(watch) = &mut watch {
                     follow(watch, &self.files);
                 }
@@ -131,18 +152,14 @@ impl Reloader {
 
     /// Reads the files, runs their tests, and puts into force what they say. All but the last happens
     /// on a thread of its own: neither requests nor stores wait for it.
-    async fn reload(&mut self, reason: &str) -> Reloaded {
-        let (path, in_force) = (self.path.clone(), Arc::clone(&self.version));
-        let clock = Arc::clone(&self.clock);
-        let read = move || candidate::candidate(&path, &in_force, &*clock);
+    async fn reload(&mut self, by: ChangedBy) -> Reloaded {
+        let (path, clock) = (self.path.clone(), Arc::clone(&self.shell.clock));
+        let read = move || candidate::candidate(&path, &*clock);
         let candidate = match tokio::task::spawn_blocking(read).await {
             Ok(Ok(candidate)) => candidate,
-            Ok(Err(unfit)) => {
-                self.metrics.reloaded(Outcome::Failed);
-                return self.unfit(unfit);
-            }
+            Ok(Err(unfit)) => return self.unfit(unfit),
             Err(error) => {
-                self.metrics.reloaded(Outcome::Failed);
+                self.shell.metrics.reloaded(Outcome::Failed);
                 tracing::error!(%error, "the configuration could not be read to its end");
                 return Reloaded::Broken;
             }
@@ -150,89 +167,150 @@ impl Reloader {
         let Candidate { loaded, texts, passed } = candidate;
         self.files.clone_from(&loaded.files);
         let version = Arc::clone(&loaded.snapshot.version.0);
+        self.shell.metrics.tests_pass(true);
         if version == self.version {
-            self.metrics.reloaded(Outcome::Ok);
-            return Reloaded::Unchanged;
+            self.shell.metrics.reloaded(Outcome::Ok);
+            return Reloaded::Unchanged { passed };
         }
-        let at_next_start = self.publish(loaded, &version);
-        self.metrics.reloaded(Outcome::Ok);
-        self.keep_version(reason, texts);
+        let directory = loaded.directory.clone();
+        let at_next_start = self.publish(loaded);
+        self.shell.metrics.reloaded(Outcome::Ok);
+        self.kept = Arc::clone(&version);
+        self.keep_version(by.as_str(), texts, directory);
         Reloaded::Applied { version, at_next_start, passed }
     }
 
     fn unfit(&mut self, unfit: Unfit) -> Reloaded {
+        let metrics = &self.shell.metrics;
         match unfit {
-            Unfit::Errors(problems) => Reloaded::Failed(problems),
+            Unfit::Errors(problems) => {
+                metrics.reloaded(Outcome::Failed);
+                Reloaded::Failed(problems)
+            }
             Unfit::Tests { report, version, files } => {
                 // A change of a test is reason to try again.
                 self.files = files;
-                self.metrics.tests_failed();
+                if version == self.version {
+                    metrics.reloaded(Outcome::Ok);
+                    metrics.tests_pass(false);
+                    return Reloaded::Doubtful { report };
+                }
+                metrics.reloaded(Outcome::Failed);
+                metrics.tests_failed();
                 Reloaded::Untested { version, report }
             }
         }
     }
 
     /// Puts a configuration into force, and names the settings that count from the next start.
-    fn publish(&mut self, loaded: Loaded, version: &Arc<str>) -> Vec<&'static str> {
+    fn publish(&mut self, loaded: Loaded) -> Vec<&'static str> {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
         let at_next_start = at_next_start(&self.settings, &loaded.settings);
-        self.metrics.tables_in_shadow(loaded.snapshot.catalog.in_shadow().count());
+        self.version = Arc::clone(&loaded.snapshot.version.0);
+        let Shell { clock, metrics, .. } = &self.shell;
+        metrics.tables_in_shadow(loaded.snapshot.catalog.in_shadow().count());
         (self.apply)(loaded);
-        self.version = Arc::clone(version);
-        self.metrics.snapshot_in_force(version, self.clock.now().unix_secs());
+        metrics.snapshot_in_force(&self.version, clock.now().unix_secs());
         at_next_start
     }
 
-    fn keep_version(&mut self, reason: &str, texts: BTreeMap<PathBuf, String>) {
+    fn keep_version(
+        &mut self,
+        reason: &str,
+        texts: BTreeMap<PathBuf, String>,
+        directory: Option<PathBuf>,
+    ) {
         let version = Version {
             version: self.version.to_string(),
-            since: self.clock.now().unix_micros,
+            since: self.shell.clock.now().unix_micros,
             reason: reason.to_owned(),
             rolled_back: None,
             root: self.path.clone(),
             files: texts,
+            directory,
         };
+        // Where the directory is a database, the last file stays the newest that there was.
+        self.data = Data::of(&version).or(self.data.take());
         if let Err(error) = self.history.add(version) {
             tracing::warn!(%error, "the snapshot is kept in memory only");
         }
     }
 
-    /// Puts a version into force that was in force before.
-    async fn roll_back(&mut self, wanted: Option<&str>, by: &'static str) -> Result<Value, String> {
+    /// Puts a version into force that was in force before, and says what came of it.
+    async fn roll_back(
+        &mut self,
+        wanted: Option<&str>,
+        directory: Directory,
+        by: ChangedBy,
+    ) -> Result<Value, String> {
         let found = match wanted {
             Some(beginning) => self.history.find(beginning),
-            None => self.history.before(&self.version),
+            None => self.history.before(&self.kept),
         };
-        let Version { version, root, files, .. } = found.map_err(|why| why.to_string())?.clone();
-        if version == *self.version {
-            return Err(format!("`{version}` is in force already"));
-        }
-        let past = Past::new(files);
-        let read = move || config::load_from(&past, &root, &environment);
-        let loaded = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
-        // The environment or a secret file may be another than it was.
-        let mut loaded = loaded.map_err(|problems| problems.to_string())?;
-        let in_force: Arc<str> = version.into();
-        loaded.snapshot.version = SnapshotVersion(Arc::clone(&in_force));
+        let (found, to) = match found {
+            Ok(found) => (Ok(found.clone()), Some(Arc::from(found.version.as_str()))),
+            Err(why) => (Err(why.to_string()), None),
+        };
         let before = Arc::clone(&self.version);
-        self.publish(loaded, &in_force);
-        self.metrics.rolled_back();
-        let how = RolledBack { at: self.clock.now().unix_micros, by: by.to_owned() };
-        if let Err(error) = self.history.rolled_back(&in_force, how) {
-            tracing::warn!(%error, "it cannot be written down that a version was gone back to");
+        let outcome = match found {
+            Ok(kept) => self.put_back(kept, directory, by).await,
+            Err(why) => Err(why),
+        };
+        match &outcome {
+            Ok(told) => {
+                tracing::warn!(
+                    reason = by.as_str(),
+                    snapshot.version = %self.version,
+                    snapshot.before = %before,
+                    "rolled back: this version is in force until a file changes or SIGHUP comes"
+                );
+                let to = Some(Arc::clone(&self.version));
+                self.record(PolicyAction::Rollback, by, before, to, None);
+                Ok(told.clone())
+            }
+            Err(why) => {
+                tracing::error!(reason = by.as_str(), "not rolled back: {why}");
+                self.record(PolicyAction::Rollback, by, before, to, Some(first_line(why)));
+                Err(why.clone())
+            }
         }
-        tracing::warn!(
-            reason = by,
-            snapshot.version = %in_force,
-            snapshot.before = %before,
-            "rolled back: this version is in force until a file changes or SIGHUP comes"
-        );
-        Ok(json!({ "version": &*in_force }))
     }
 
-    async fn answer(&mut self, ask: Ask) -> Result<Value, String> {
+    async fn put_back(
+        &mut self,
+        kept: Version,
+        directory: Directory,
+        by: ChangedBy,
+    ) -> Result<Value, String> {
+        let whole = directory == Directory::Stays || self.version == self.kept;
+        if kept.version == *self.kept && whole {
+            return Err(format!("`{}` is in force already", kept.version));
+        }
+        let today = self.data.clone();
+        let version: Arc<str> = kept.version.as_str().into();
+        let compile = move || rollback::compiled(&kept, today, directory);
+        let compiled = tokio::task::spawn_blocking(compile).await;
+        let back = compiled.map_err(|error| error.to_string())??;
+        let other = (*back.version() != version).then(|| back.data.as_ref().map(|d| &*d.of));
+        let told = json!({ "version": &*version, "directory_of": other.flatten() });
+        let rollback::Back { loaded, data } = back;
+        self.publish(loaded);
+        self.data = data.or(self.data.take());
+        self.kept = Arc::clone(&version);
+        self.shell.metrics.rolled_back();
+        // They passed when it came into force.
+        self.shell.metrics.tests_pass(true);
+        let at = self.shell.clock.now().unix_micros;
+        let how = RolledBack { at, by: by.as_str().to_owned() };
+        if let Err(error) = self.history.rolled_back(&version, how) {
+            tracing::warn!(%error, "it cannot be written down that a version was gone back to");
+        }
+        Ok(told)
+    }
+
+    async fn answer(&mut self, ask: Ask, uid: Option<u32>) -> Result<Value, String> {
         match ask {
             Ask::List => {
                 let all = self.history.all().map(|version| self.told(version));
@@ -246,51 +324,27 @@ impl Reloader {
                 }
                 Ok(told)
             }
-            Ask::Rollback { version } => {
-                self.roll_back(version.as_deref(), "tollgate snapshots").await
+            Ask::Rollback { version, with_directory } => {
+                let directory = if with_directory { Directory::GoesBack } else { Directory::Stays };
+                let by = ChangedBy::Command { uid };
+                self.roll_back(version.as_deref(), directory, by).await
             }
         }
     }
 
     fn told(&self, version: &Version) -> Value {
+        let in_force = version.version == *self.kept;
+        let other = self.data.as_ref().filter(|_| in_force && self.version != self.kept);
         json!({
             "version": version.version,
-            "in_force": version.version == *self.version,
+            "in_force": in_force,
+            "directory_of": other.map(|data| &*data.of),
             "since": version.since,
             "reason": version.reason,
             "rolled_back": version.rolled_back,
             "bytes": version.bytes(),
             "files": version.files.keys().collect::<Vec<_>>(),
         })
-    }
-
-    fn tell(&self, reason: &'static str, outcome: &Reloaded) {
-        match outcome {
-            Reloaded::Unchanged => {
-                tracing::info!(reason, "configuration read again, nothing has changed");
-            }
-            Reloaded::Applied { version, at_next_start, passed } => {
-                tracing::info!(
-                    reason,
-                    snapshot.version = %version,
-                    tests.passed = passed,
-                    "configuration reloaded"
-                );
-                if !at_next_start.is_empty() {
-                    let settings = at_next_start.join(", ");
-                    tracing::warn!(%settings, "these settings changed and count from the next start");
-                }
-            }
-            Reloaded::Failed(problems) => {
-                let version = &self.version;
-                tracing::error!(reason, snapshot.version = %version, "configuration not reloaded, the policy in force stays:\n{problems}");
-            }
-            Reloaded::Untested { version: refused, report } => {
-                let version = &self.version;
-                tracing::error!(reason, snapshot.version = %version, snapshot.refused = %refused, "configuration not reloaded, its tests do not pass, the policy in force stays:\n{report}");
-            }
-            Reloaded::Broken => {}
-        }
     }
 }
 
@@ -301,6 +355,8 @@ pub(super) struct Running {
     pub(super) files: Vec<PathBuf>,
     /// What the files say.
     pub(super) texts: BTreeMap<PathBuf, String>,
+    /// The directory file, if it is one.
+    pub(super) directory: Option<PathBuf>,
 }
 
 /// The signals that reload and roll back.
@@ -329,43 +385,4 @@ fn follow(watch: &mut Watch, files: &[PathBuf]) {
     if let Err(error) = watch.follow(files) {
         tracing::warn!(%error, "some files cannot be watched; SIGHUP reloads");
     }
-}
-
-/// The settings that differ and that a running process cannot change.
-fn at_next_start(running: &Settings, wanted: &Settings) -> Vec<&'static str> {
-    let Settings {
-        listeners,
-        admin,
-        server,
-        directory,
-        limits,
-        sessions,
-        audit,
-        metering,
-        log,
-        tests: _,
-        snapshots,
-    } = running;
-    let same_directory = match (directory, &wanted.directory) {
-        // Its contents were reloaded.
-        (DirectorySettings::File(_), DirectorySettings::File(_)) => true,
-        (DirectorySettings::Postgres(a), DirectorySettings::Postgres(b)) => a == b,
-        (DirectorySettings::File(_), DirectorySettings::Postgres(_))
-        | (DirectorySettings::Postgres(_), DirectorySettings::File(_)) => false,
-    };
-    [
-        ("listen", *listeners == wanted.listeners),
-        ("admin", *admin == wanted.admin),
-        ("server", *server == wanted.server),
-        ("directory", same_directory),
-        ("limits_store", *limits == wanted.limits),
-        ("sessions", *sessions == wanted.sessions),
-        ("audit", *audit == wanted.audit),
-        ("metering", *metering == wanted.metering),
-        ("log", *log == wanted.log),
-        ("snapshots", *snapshots == wanted.snapshots),
-    ]
-    .into_iter()
-    .filter_map(|(name, same)| (!same).then_some(name))
-    .collect()
 }

@@ -15,7 +15,7 @@ use crate::telemetry::log::{self, Shape};
 
 use super::arguments::Serve;
 use super::assembly::{self, Assembled};
-use super::reload::{self, Reloader, Running};
+use super::reload::{self, Reloader, Running, Shell};
 use super::{Done, Failure, candidate, control};
 
 /// How long the end of the process waits for the audit log, and for the ledger of usage.
@@ -32,7 +32,8 @@ pub(super) fn run(arguments: &Serve) -> Result<Done, Failure> {
     if passed > 0 {
         tracing::info!(tests.passed = passed, "the tests of the configuration pass");
     }
-    let (files, version) = (loaded.files.clone(), Arc::clone(&loaded.snapshot.version.0));
+    let (files, directory) = (loaded.files.clone(), loaded.directory.clone());
+    let version = Arc::clone(&loaded.snapshot.version.0);
     let runtime = runtime()?;
     let assembled = assembly::assemble(loaded, runtime.handle())?;
     let (gateway, parts) = (Arc::clone(&assembled.gateway), Arc::clone(&assembled.parts));
@@ -41,10 +42,19 @@ pub(super) fn run(arguments: &Serve) -> Result<Done, Failure> {
         Box::new(move |loaded: Loaded| assembly::install(&gateway, &canary, &parts, loaded));
     let reloader = Reloader::new(
         path.clone(),
-        Running { settings: assembled.settings.clone(), version, files, texts: read.texts() },
+        Running {
+            settings: assembled.settings.clone(),
+            version,
+            files,
+            texts: read.texts(),
+            directory,
+        },
         apply,
-        Arc::clone(&assembled.parts.clock),
-        Arc::clone(&assembled.parts.metrics),
+        Shell {
+            clock: Arc::clone(&assembled.parts.clock),
+            metrics: Arc::clone(&assembled.parts.metrics),
+            audit: assembled.audit.clone(),
+        },
     );
     let reloader = reloader.context("cannot open the directory of snapshots")?;
     // Questions wait here while the one before them is answered.

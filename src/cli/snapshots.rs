@@ -22,7 +22,9 @@ pub(super) const AFTER: &str = "\
 A gateway keeps the versions that were in force (`snapshots` in the gateway file), and is reached
 over the Unix socket that `snapshots.socket` names, by its own user. What it went back to stays in
 force until a file of the configuration changes, a SIGHUP comes, or it is started anew. SIGUSR1 to
-the gateway goes back by one version.
+the gateway goes back by one version. The directory file is data, and stays as it is: who was taken
+out stays out. Where it does not fit the older policies, nothing changes, unless it is taken back as
+well (--with-directory).
 
 Examples:
   tollgate snapshots list
@@ -97,6 +99,9 @@ pub struct Rollback {
     /// The version, or the beginning of it; the one before the one in force if it is left out
     #[arg(id = "which", value_name = "VERSION")]
     pub version: Option<String>,
+    /// Take the directory file back as well: organizations, members and keys as they were then
+    #[arg(long)]
+    pub with_directory: bool,
     /// The gateway.
     #[command(flatten)]
     pub gateway: Gateway,
@@ -107,6 +112,8 @@ pub struct Rollback {
 struct Told {
     version: String,
     in_force: bool,
+    /// The version whose directory is in force with it, where that is another.
+    directory_of: Option<String>,
     /// Microseconds since 1970.
     since: i64,
     reason: String,
@@ -141,10 +148,15 @@ pub(super) fn run(arguments: &Snapshots) -> Result<Done, Failure> {
             let (from, to) = (gateway.version(from)?, gateway.version(&to)?);
             print(&diff(&from, &to))?;
         }
-        Snapshots::Rollback(Rollback { version, gateway }) => {
-            let told = gateway.ask(&Ask::Rollback { version: version.clone() })?;
-            let version = told.get("version").and_then(Value::as_str).unwrap_or_default();
-            print(&format!("{version} is in force, until a file changes or SIGHUP comes\n"))?;
+        Snapshots::Rollback(Rollback { version, with_directory, gateway }) => {
+            let (version, with_directory) = (version.clone(), *with_directory);
+            let told = gateway.ask(&Ask::Rollback { version, with_directory })?;
+            let text = |key| told.get(key).and_then(Value::as_str);
+            let version = text("version").unwrap_or_default();
+            let other = text("directory_of").map(with_directory_of).unwrap_or_default();
+            print(&format!(
+                "{version} is in force{other}, until a file changes or SIGHUP comes\n"
+            ))?;
         }
     }
     Ok(Done::Well)
@@ -198,10 +210,18 @@ fn list(told: Value) -> Result<String, Failure> {
         if let Some(RolledBack { at, by }) = &told.rolled_back {
             let _ = write!(out, ", gone back to {} by {by}", when(*at));
         }
+        if let Some(other) = &told.directory_of {
+            out.push_str(&with_directory_of(other));
+        }
         out.push('\n');
     }
     out.push_str("* is in force\n");
     Ok(out)
+}
+
+/// That the directory is not that of the version.
+fn with_directory_of(other: &str) -> String {
+    format!(", with the directory of {other}")
 }
 
 fn when(micros: i64) -> String {

@@ -33,6 +33,7 @@ pub(super) struct Context<'a> {
     environment: Environment<'a>,
     opened: Vec<Opened>,
     read: Vec<PathBuf>,
+    directory: Option<PathBuf>,
     found: Vec<Found>,
     secrets: Vec<Span>,
     refused: BTreeSet<String>,
@@ -84,6 +85,7 @@ impl<'a> Context<'a> {
             environment,
             opened: Vec::new(),
             read: Vec::new(),
+            directory: None,
             found: Vec::new(),
             secrets: Vec::new(),
             refused: BTreeSet::new(),
@@ -143,6 +145,18 @@ impl<'a> Context<'a> {
         }
         self.interpolate(&mut node, interpolation);
         Some(node)
+    }
+
+    /// The directory file that is to be opened where this one is named.
+    pub(super) fn directory(&mut self, stated: &Path) -> PathBuf {
+        let path = self.files.directory(stated);
+        self.directory = Some(path.clone());
+        path
+    }
+
+    /// The directory file that the configuration is read with, if it is one.
+    pub(super) fn directory_read(&self) -> Option<PathBuf> {
+        self.directory.clone()
     }
 
     /// The text of a YAML file that the configuration names.

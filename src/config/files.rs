@@ -23,6 +23,10 @@ pub trait Files {
     }
     /// The names of the files in a directory, sorted.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// The directory file that is read where a gateway file names this one.
+    fn directory(&self, stated: &Path) -> PathBuf {
+        stated.to_owned()
+    }
 }
 
 /// The file system.
@@ -127,18 +131,30 @@ impl Files for Reading {
 
 /// Files as they once were. Secrets are those of today: they were never kept.
 #[derive(Debug)]
-pub struct Past(BTreeMap<PathBuf, String>);
+pub struct Past {
+    texts: BTreeMap<PathBuf, String>,
+    directory: Option<PathBuf>,
+}
 
 impl Past {
     /// These files, and no others.
     pub fn new(texts: BTreeMap<PathBuf, String>) -> Self {
-        Self(texts)
+        Self { texts, directory: None }
+    }
+
+    /// The same with this directory file, whichever the gateway file names: organizations and members
+    /// are data, and those of today.
+    #[must_use]
+    pub fn with_directory(mut self, path: PathBuf, text: String) -> Self {
+        self.texts.insert(path.clone(), text);
+        self.directory = Some(path);
+        self
     }
 }
 
 impl Files for Past {
     fn read(&self, path: &Path) -> io::Result<String> {
-        self.0.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        self.texts.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
 
     fn read_secret(&self, path: &Path) -> io::Result<String> {
@@ -146,8 +162,12 @@ impl Files for Past {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        let inside = self.0.keys().filter(|path| path.parent() == Some(directory));
+        let inside = self.texts.keys().filter(|path| path.parent() == Some(directory));
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn directory(&self, stated: &Path) -> PathBuf {
+        self.directory.clone().unwrap_or_else(|| stated.to_owned())
     }
 }
 

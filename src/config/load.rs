@@ -44,6 +44,8 @@ pub struct Loaded {
     /// Every file that was read and every directory that a pattern looks into: a change of any of
     /// them is worth a reload.
     pub files: Vec<PathBuf>,
+    /// The directory file, where it is one.
+    pub directory: Option<PathBuf>,
 }
 
 /// Loads a gateway configuration from disk.
@@ -73,12 +75,12 @@ pub(super) fn finished(
     parts: Option<(Settings, Snapshot)>,
     cx: Context<'_>,
 ) -> Result<Loaded, Problems> {
-    let failed = cx.failed();
+    let (failed, directory) = (cx.failed(), cx.directory_read());
     let (problems, files, version) = cx.finish();
     match parts {
         Some((settings, mut snapshot)) if !failed => {
             snapshot.version = SnapshotVersion(version);
-            Ok(Loaded { settings, snapshot, warnings: problems, files })
+            Ok(Loaded { settings, snapshot, warnings: problems, files, directory })
         }
         Some(_) | None => Err(Problems(problems)),
     }
@@ -122,10 +124,12 @@ pub(super) fn read(
     }
     let tests = gateway.tests.map(|tests| tests.found(cx));
     let directory = match gateway.directory {
-        Some(DirectoryFields::File(At { value, span })) => cx
-            .open(&value, Some(span), Interpolation::Off)
-            .and_then(|node| DirectoryFile::decode(&node, cx))
-            .map(Directory::File),
+        Some(DirectoryFields::File(At { value, span })) => {
+            let path = cx.directory(&value);
+            cx.open(&path, Some(span), Interpolation::Off)
+                .and_then(|node| DirectoryFile::decode(&node, cx))
+                .map(Directory::File)
+        }
         Some(DirectoryFields::Postgres(postgres)) => Some(Directory::Postgres(postgres)),
         None => None,
     };

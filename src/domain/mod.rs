@@ -23,6 +23,7 @@ pub mod milestone;
 pub mod organization;
 pub mod permission;
 pub mod principal;
+pub mod published;
 pub mod refusal;
 pub mod rule;
 pub mod secret;

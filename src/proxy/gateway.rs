@@ -104,7 +104,7 @@ impl Gateway {
     /// Puts the parts together and starts the health checks.
     pub fn new(parts: Parts) -> Arc<Self> {
         let pools = Pools::new(&parts.snapshot.upstreams, &Pools::default());
-        let checks = Checks::start(&pools, &parts.clock, &parts.background);
+        let checks = Checks::start(&pools, &parts.clock, &parts.background, &Checks::default());
         let rules = parts.metrics.rules.of(ids(&parts.snapshot));
         let generation = Generation { snapshot: parts.snapshot, node: parts.node, pools, rules };
         Arc::new(Self {
@@ -132,7 +132,7 @@ impl Gateway {
         // The lock also keeps two reloads apart.
         let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
         let pools = Pools::new(&snapshot.upstreams, &self.current.load().pools);
-        *checks = Checks::start(&pools, &self.clock, &self.background);
+        *checks = Checks::start(&pools, &self.clock, &self.background, &checks);
         let rules = self.metrics.rules.of(ids(&snapshot));
         self.current.store(Arc::new(Generation { snapshot, node, pools, rules }));
     }

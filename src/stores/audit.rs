@@ -24,6 +24,7 @@ use crate::config::settings::AuditSettings;
 use crate::domain::audit::AuditRecord;
 use crate::domain::clock::Clock;
 use crate::domain::milestone::QuotaReached;
+use crate::domain::published::PolicyChange;
 
 use self::file::LogFile;
 use self::writer::Writer;
@@ -76,6 +77,7 @@ struct Queue {
 enum Entry {
     Decision(AuditRecord),
     Quota(QuotaReached),
+    Policy(PolicyChange),
 }
 
 #[derive(Debug, Default)]
@@ -129,6 +131,11 @@ impl AuditLog {
     /// The same for an event that is about no single request; says whether it was taken.
     pub fn note(&self, event: QuotaReached) -> bool {
         self.take(Entry::Quota(event))
+    }
+
+    /// The same for a change of the policy in force.
+    pub fn changed(&self, change: PolicyChange) -> bool {
+        self.take(Entry::Policy(change))
     }
 
     /// Whether one more record may be handed over that its route does not want recorded; if not, it

@@ -31,6 +31,10 @@ pub struct Version {
     pub root: PathBuf,
     /// The text of all files, by their paths.
     pub files: BTreeMap<PathBuf, String>,
+    /// The directory file among them, where the directory is one. Not known of versions that were
+    /// written before it was.
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
 }
 
 /// That a version was gone back to.
@@ -107,11 +111,12 @@ impl History {
         self.kept.iter().rev()
     }
 
-    /// The one whose version begins so.
+    /// The one whose version begins so. What follows a `+` names a directory, which is no part of it.
     ///
     /// # Errors
     /// If there is none, or more than one.
     pub fn find(&self, beginning: &str) -> Result<&Version, NoVersion> {
+        let beginning = beginning.split('+').next().unwrap_or_default();
         let mut fit = self.kept.iter().filter(|kept| kept.version.starts_with(beginning));
         match (fit.next(), fit.next()) {
             (Some(one), None) if !beginning.is_empty() => Ok(one),
@@ -218,6 +223,7 @@ mod tests {
             rolled_back: None,
             root: "gateway.yaml".into(),
             files: [(PathBuf::from("gateway.yaml"), text)].into(),
+            directory: None,
         }
     }
 
@@ -254,6 +260,7 @@ mod tests {
         let mut history = History::open(&settings(3, 100, None)).unwrap();
         history.add(version("abc", 1, 1)).unwrap();
         history.add(version("abd", 2, 1)).unwrap();
+        assert_eq!(history.find("abd+abc").unwrap().version, "abd");
         assert_eq!(history.find("abd").unwrap().since, 2);
         assert_eq!(history.find("ab"), Err(NoVersion::Ambiguous("ab".into())));
         assert_eq!(history.find(""), Err(NoVersion::Ambiguous(String::new())));

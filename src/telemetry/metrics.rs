@@ -56,6 +56,7 @@ pub struct Metrics {
     pub rules: RuleMetrics,
     reloads: Counters<Outcome>,
     tests_failed: IntCounter,
+    tests_failing: IntGauge,
     rollbacks: IntCounter,
     snapshot: Mutex<IntGaugeVec>,
     snapshot_loaded: IntGauge,
@@ -96,6 +97,11 @@ impl Metrics {
                 &registry,
                 "tollgate_reloads_refused_by_tests_total",
                 "Reloads that came into force nowhere because tests did not pass.",
+            )?,
+            tests_failing: gauge(
+                &registry,
+                "tollgate_policy_tests_failing",
+                "1 while the tests of the policy in force do not pass, as they stand now.",
             )?,
             rollbacks: counter(
                 &registry,
@@ -168,6 +174,11 @@ impl Metrics {
     /// A reload was refused because its tests did not pass.
     pub fn tests_failed(&self) {
         self.tests_failed.inc();
+    }
+
+    /// Whether the tests of the policy in force pass, as they stand now.
+    pub fn tests_pass(&self, pass: bool) {
+        self.tests_failing.set(i64::from(!pass));
     }
 
     /// A version was gone back to.

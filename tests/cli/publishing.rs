@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::golden;
 use crate::operations::{POLICY, draft, gateway_yaml};
 use crate::support::gateway::{Draft, Gateway};
@@ -209,6 +211,150 @@ fn without_a_socket_it_is_said_how_to_have_one() {
     let called = call_in(draft.dir(), &["snapshots", "list", "--socket", "nowhere.sock"], "");
     assert_eq!(called.code, 1);
     assert!(called.err.contains("nowhere.sock"), "{}", called.err);
+}
+
+/// What the gateway's audit log says of policies.
+fn policy_events(gateway: &Gateway) -> Vec<Value> {
+    let text = fs::read_to_string(gateway.dir().join("audit.jsonl")).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+    lines.filter(|line: &Value| line["event"] == "policy").collect()
+}
+
+/// The same, once there are so many.
+async fn so_many_events(gateway: &Gateway, count: usize) -> Vec<Value> {
+    eventually("the events of policies", async || {
+        let events = policy_events(gateway);
+        (events.len() >= count).then_some(events)
+    })
+    .await
+}
+
+/// What a user is answered on the way to files, behind which there is nothing: 502 or 503 for members.
+async fn asks(gateway: &Gateway, user: &str) -> u16 {
+    let token = call_in(gateway.dir(), &["token", "-c", "gateway.yaml", "--user", user], "");
+    let bearer = format!("Bearer {}", token.out.trim_end());
+    let headers = [("authorization", bearer.as_str())];
+    http::get(gateway.listen(), "/files/a", &headers).await.unwrap().status
+}
+
+const DIRECTORY: &str = include_str!("world/directory.yaml");
+
+#[tokio::test]
+async fn who_was_taken_out_stays_out_whatever_policy_comes_back() {
+    let mut gateway = keeping(POLICY).start().await;
+    assert!(asks(&gateway, "bob").await >= 502);
+    let [first, second] = changed(&gateway).await;
+    gateway.write("directory.yaml", &DIRECTORY.replace("user: bob", "user: erin"));
+    let third = other_version(&gateway, &second).await;
+    assert_eq!(asks(&gateway, "bob").await, 403);
+    eventually("all versions to be kept", async || {
+        snapshots(&gateway, &["list"]).out.contains(&third).then_some(())
+    })
+    .await;
+
+    // The policies are the first ones, the directory is that of today.
+    let back = snapshots(&gateway, &["rollback", &first]);
+    assert_eq!(back.code, 0, "{}", back.err);
+    let said = format!("{first} is in force, with the directory of {third}");
+    assert!(back.out.starts_with(&said), "{}", back.out);
+    assert_eq!(version(&gateway).await, format!("{first}+{third}"));
+    assert_eq!(status(&gateway).await, 403);
+    assert_eq!((asks(&gateway, "bob").await, asks(&gateway, "erin").await >= 502), (403, true));
+    let listed = snapshots(&gateway, &["list"]).out;
+    let line = listed.lines().find(|line| line.starts_with('*')).unwrap();
+    assert!(line.contains(&first) && line.contains(&format!("directory of {third}")), "{listed}");
+
+    // It is as it was only if somebody says so.
+    let whole = snapshots(&gateway, &["rollback", &first, "--with-directory"]);
+    assert!(whole.out.starts_with(&format!("{first} is in force, until")), "{}", whole.out);
+    assert_eq!(version(&gateway).await, first);
+    assert!(asks(&gateway, "bob").await >= 502);
+
+    // And in the same way after a restart, from what is on the disk.
+    gateway.restart().await;
+    assert_eq!(version(&gateway).await, third);
+    let back = snapshots(&gateway, &["rollback", &first]);
+    assert!(back.out.starts_with(&said), "{}{}", back.out, back.err);
+    assert_eq!((asks(&gateway, "bob").await, status(&gateway).await), (403, 403));
+}
+
+#[tokio::test]
+async fn a_version_under_which_the_directory_does_not_fit_is_refused_with_the_line() {
+    let draft = keeping(POLICY);
+    let yaml = fs::read_to_string(draft.dir().join("gateway.yaml")).unwrap();
+    draft.write("gateway.yaml", &format!("{yaml}audit: {{ file: audit.jsonl }}\n"));
+    let gateway = draft.start().await;
+    let first = version(&gateway).await;
+    let with_manager = POLICY.replace("roles:\n", "roles:\n  manager: { inherits: [viewer] }\n");
+    gateway.write("policy.yaml", &with_manager);
+    let second = other_version(&gateway, &first).await;
+    gateway.write("directory.yaml", &DIRECTORY.replace("bob, role: viewer", "bob, role: manager"));
+    let third = other_version(&gateway, &second).await;
+    so_many_events(&gateway, 2).await;
+
+    let refused = snapshots(&gateway, &["rollback", &first]);
+    assert_eq!(refused.code, 1, "{}", refused.out);
+    for part in ["unknown role `manager`", "directory.yaml:10:", "`--with-directory`", &third] {
+        assert!(refused.err.contains(part), "{part}: {}", refused.err);
+    }
+    assert_eq!(version(&gateway).await, third);
+    assert!(asks(&gateway, "bob").await >= 502);
+    // A signal cannot say more: the same.
+    let back = snapshots(&gateway, &["rollback", &second]);
+    assert_eq!(back.code, 0, "{}", back.err);
+    gateway.signal(Signal::Usr1);
+    eventually("the word of it", async || gateway.log().contains("not rolled back").then_some(()))
+        .await;
+    assert_eq!(version(&gateway).await, format!("{second}+{third}"));
+    let whole = snapshots(&gateway, &["rollback", &first, "--with-directory"]);
+    assert_eq!(whole.code, 0, "{}", whole.err);
+    gateway.write("policy.yaml", "routes: 7\n");
+
+    let events = so_many_events(&gateway, 7).await;
+    let told = |event: &Value| -> [String; 5] {
+        ["action", "by", "outcome", "from", "to"]
+            .map(|key| event[key].as_str().unwrap_or_default().to_owned())
+    };
+    let both = format!("{second}+{third}");
+    let wanted = [
+        ["reload", "a file changed", "published", &first, &second],
+        ["reload", "a file changed", "published", &second, &third],
+        ["rollback", "tollgate snapshots", "refused", &third, &first],
+        ["rollback", "tollgate snapshots", "published", &third, &both],
+        ["rollback", "SIGUSR1", "refused", &both, &first],
+        ["rollback", "tollgate snapshots", "published", &both, &first],
+        ["reload", "a file changed", "refused", &first, ""],
+    ];
+    assert_eq!(
+        events.iter().map(told).collect::<Vec<_>>(),
+        wanted.map(|line| line.map(str::to_owned))
+    );
+    assert!(events[2]["uid"].is_u64() && events[4]["uid"].is_null(), "{events:?}");
+    let why = |event: &Value| event["why"].as_str().unwrap_or_default().to_owned();
+    assert!(why(&events[2]).contains("does not fit"), "{}", why(&events[2]));
+    assert!(why(&events[6]).contains("policy.yaml:1: "), "{}", why(&events[6]));
+}
+
+#[tokio::test]
+async fn a_changed_test_of_the_policy_in_force_is_run_and_unpublishes_nothing() {
+    let gateway = tested(POLICY, "").start().await;
+    let first = version(&gateway).await;
+    let failing = |wanted| {
+        let gateway = &gateway;
+        eventually("the word on the tests", async move || {
+            (count(gateway, "tollgate_policy_tests_failing").await == wanted).then_some(())
+        })
+    };
+    assert_eq!(count(&gateway, "tollgate_policy_tests_failing").await, 0);
+    gateway.write("some.test.yaml", &CASES.replace("expect: permission_denied", "expect: allow"));
+    failing(1).await;
+    assert_eq!(version(&gateway).await, first);
+    let log = gateway.log();
+    assert!(log.contains("do not pass any more") && log.contains("some.test.yaml:4"), "{log}");
+    assert_eq!(count(&gateway, "tollgate_reloads_refused_by_tests_total").await, 0);
+    gateway.write("some.test.yaml", CASES);
+    failing(0).await;
+    assert_eq!(version(&gateway).await, first);
 }
 
 #[tokio::test]

@@ -18,9 +18,11 @@ use super::address::Address;
 use super::{Pools, peer, shown};
 
 /// The running checks; they end when this is dropped.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::proxy) struct Checks {
     tasks: Vec<JoinHandle<()>>,
+    /// Kept over reloads: a new one reads the certificates of the system.
+    connector: Option<Arc<Connector>>,
 }
 
 impl Drop for Checks {
@@ -30,14 +32,20 @@ impl Drop for Checks {
 }
 
 impl Checks {
-    /// Starts the checks of all upstreams that want them.
-    pub(in crate::proxy) fn start(pools: &Pools, clock: &Arc<dyn Clock>, runtime: &Handle) -> Self {
+    /// Starts the checks of all upstreams that want them, in place of those before.
+    pub(in crate::proxy) fn start(
+        pools: &Pools,
+        clock: &Arc<dyn Clock>,
+        runtime: &Handle,
+        before: &Self,
+    ) -> Self {
         let wanted: Vec<_> =
             pools.iter().filter(|pool| pool.upstream.health.is_some()).cloned().collect();
         if wanted.is_empty() {
             return Self::default();
         }
-        let connector = Arc::new(Connector::new(None));
+        let connector = before.connector.clone();
+        let connector = connector.unwrap_or_else(|| Arc::new(Connector::new(None)));
         let mut tasks = Vec::new();
         for pool in wanted {
             for address in &pool.addresses {
@@ -50,7 +58,7 @@ impl Checks {
                 tasks.push(runtime.spawn(task));
             }
         }
-        Self { tasks }
+        Self { tasks, connector: Some(connector) }
     }
 }
 

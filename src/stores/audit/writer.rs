@@ -115,6 +115,10 @@ impl Writer {
                     let id = event_id(event.unix_micros);
                     serde_json::to_writer(lines, &event.line(id, node, *seq))
                 }
+                Entry::Policy(change) => {
+                    let id = event_id(change.unix_micros);
+                    serde_json::to_writer(lines, &change.line(id, node, *seq))
+                }
             };
             if written.is_ok() {
                 self.lines.push(b'\n');
