@@ -28,6 +28,7 @@ mod outages;
 mod parts;
 mod penalties;
 mod refusals;
+mod reloads;
 mod rotation;
 mod row_security;
 mod rules;
