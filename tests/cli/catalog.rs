@@ -187,6 +187,29 @@ rpc:
 ";
 
 #[tokio::test]
+async fn a_table_in_shadow_without_row_level_security_is_an_error() {
+    let postgres = filled(ODDITIES).await;
+    let catalogue = "tables:\n  things: { tenant: org_id, columns: [id, org_id], mode: shadow }\n";
+    let draft = draft(&policy(catalogue), "");
+    let minted = "{ mint: { secret: another-secret-that-nobody-may-see-either } }";
+    let gateway = gateway_yaml(&draft, "");
+    assert!(gateway.contains(minted));
+    draft.write("gateway.yaml", &gateway.replace(minted, "pass_through"));
+    let url = postgres.url(DATABASE);
+    let check = || {
+        let arguments = ["catalog", "check", "-c", "gateway.yaml", "--database-url", &url];
+        call_in(draft.dir(), &arguments, "")
+    };
+    let checked = check();
+    assert_eq!(checked.code, 2, "{}", checked.err);
+    golden::compare("catalog-check-shadow", &checked.out);
+    postgres.execute(DATABASE, "alter table things enable row level security").await;
+    let checked = check();
+    assert_eq!(checked.code, 0, "{}{}", checked.out, checked.err);
+    assert!(checked.out.contains("column_unlisted"), "{}", checked.out);
+}
+
+#[tokio::test]
 async fn what_the_catalogue_states_and_the_database_does_not_have_are_errors() {
     let postgres = filled(ODDITIES).await;
     let checked = check(&postgres, WRONG, &[]);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::catalog::{
-    Argument, Catalog, ForeignKey, Function, Returns, Table, TableKind, Tenancy,
+    Argument, Catalog, ForeignKey, Function, Isolation, Returns, Table, TableKind, Tenancy,
 };
 use crate::domain::source::Source;
 use crate::stores::introspect::{Relation, Routine, Schema, Volatility};
@@ -82,10 +82,32 @@ impl Comparison<'_> {
             Tenancy::Through { constraint, .. } => self.through(table, relation, constraint),
             Tenancy::Global | Tenancy::Denied => return,
         }
-        if !relation.row_security {
+        if let Isolation::Shadow(source) = &table.isolation {
+            self.in_shadow(table, relation, source);
+        } else if !relation.row_security {
             let message = format!("row-level security of `{name}` is off");
             let hint = "what goes past the gateway reads all rows: see `tollgate catalog rls`";
             self.say(Rule::RowSecurityOff, &table.source, message, hint);
+        }
+    }
+
+    /// A table that the database alone protects, in front of an application that was there before.
+    fn in_shadow(&mut self, table: &Table, relation: &Relation, source: &Source) {
+        let name = &table.name;
+        if !relation.row_security {
+            let message =
+                format!("nothing protects `{name}`: it is in shadow, without row-level security");
+            let hint = "remove `mode: shadow`, or `enable row level security` first";
+            self.say(Rule::ShadowUnprotected, source, message, hint);
+        }
+        let actual = relation.columns.iter().map(|column| column.name.as_str());
+        let unlisted: BTreeSet<&str> = actual.filter(|column| !table.has_column(column)).collect();
+        if !unlisted.is_empty() {
+            let message =
+                format!("`{name}` has columns that are not listed: {}", columns(&unlisted));
+            let hint = "in shadow too a request that names one is refused, because it could be a \
+                        function: add to `columns` what clients use";
+            self.say(Rule::ColumnUnlisted, &table.source, message, hint);
         }
     }
 

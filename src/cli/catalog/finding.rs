@@ -17,7 +17,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    /// Whether the catalogue states what the database does not have.
+    /// Whether the catalogue relies on what the database does not have.
     pub(super) fn is_error(&self) -> bool {
         self.rule.is_error()
     }
@@ -41,6 +41,8 @@ pub(super) enum Rule {
     CrossingForeignKey,
     IndexMissing,
     RowSecurityOff,
+    ShadowUnprotected,
+    ColumnUnlisted,
 }
 
 impl Rule {
@@ -61,6 +63,8 @@ impl Rule {
             Self::CrossingForeignKey => "crossing_foreign_key",
             Self::IndexMissing => "index_missing",
             Self::RowSecurityOff => "row_security_off",
+            Self::ShadowUnprotected => "shadow_unprotected",
+            Self::ColumnUnlisted => "column_unlisted",
         }
     }
 
@@ -73,14 +77,16 @@ impl Rule {
             | Self::KeyMissing
             | Self::ForeignKeyDiffers
             | Self::FunctionMissing
-            | Self::FunctionDiffers => true,
+            | Self::FunctionDiffers
+            | Self::ShadowUnprotected => true,
             Self::OwnersRights
             | Self::NullableTenant
             | Self::NullableParent
             | Self::UniqueWithoutTenant
             | Self::CrossingForeignKey
             | Self::IndexMissing
-            | Self::RowSecurityOff => false,
+            | Self::RowSecurityOff
+            | Self::ColumnUnlisted => false,
         }
     }
 }

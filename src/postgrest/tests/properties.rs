@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::catalog::Isolation;
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -157,6 +158,21 @@ fn confined(method: RestMethod, target: &str, catalog: &Catalog) -> Result<Confi
     confine(&RestRequest { method, path, query: Some(query), headers: &headers }, catalog, org())
 }
 
+/// The same, with its table in shadow.
+fn in_shadow(catalog: &Catalog) -> Catalog {
+    let tried = |(name, table): (&Arc<str>, &Arc<Table>)| {
+        let isolation = Isolation::Shadow(Source::built_in());
+        (Arc::clone(name), Arc::new(Table { isolation, ..Table::clone(table) }))
+    };
+    Catalog { tables: catalog.tables.iter().map(tried).collect(), ..catalog.clone() }
+}
+
+fn written(method: RestMethod, target: &str, catalog: &Catalog) -> Option<Written> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let headers = HeaderMap::new();
+    as_written(&RestRequest { method, path, query: Some(query), headers: &headers }, catalog, org())
+}
+
 fn tenant_filters(query: &Query) -> usize {
     let own = parse_query(F).unwrap().filters.remove(0);
     query.filters.iter().filter(|filter| **filter == own).count()
@@ -205,6 +221,22 @@ proptest! {
             let refused_for_method = query.columns.is_some() || query.order.is_none();
             prop_assert!(refused_for_method);
         }
+    }
+
+    #[test]
+    fn what_is_sent_in_shadow_is_the_clients_own_tree_and_of_no_table_that_is_enforced(
+        query in query(),
+        method in prop::sample::select(vec![RestMethod::Get, RestMethod::Post, RestMethod::Patch, RestMethod::Delete]),
+    ) {
+        let enforced = catalog_of(&query);
+        let target = format!("/t?{}", print_query(&query));
+        prop_assert!(written(method, &target, &enforced).is_none());
+        let listed = Catalog { tries: true, ..enforced.clone() };
+        prop_assert!(written(method, &target, &listed).is_none());
+        let sent = written(method, &target, &in_shadow(&listed)).unwrap();
+        let (path, sent) = sent.target().split_once('?').unwrap_or((sent.target(), ""));
+        prop_assert_eq!(path, "/t");
+        prop_assert_eq!(parse_query(sent), Ok(query));
     }
 
     #[test]
