@@ -1,5 +1,5 @@
-//! docs/TUTORIAL.md, done: its files are written, its commands are run in their order, by a shell, and
-//! what they print is compared with what it shows.
+//! docs/TUTORIAL.md and README.md, done: their files are written, their commands are run in their order,
+//! by a shell, and what they print is compared with what they show.
 //!
 //! - ```` ```console ````: lines after `$ ` are commands, the others what they print. One that ends with
 //!   `&` stays; `kill %1` ends the first of those.
@@ -107,7 +107,7 @@ fn volatile() -> Regex {
     Regex::new(concat!(
         r"(?<time>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(?:\.[0-9]+)?Z)",
         r"|(?<id>\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{16}\b)",
-        r"|(?<wait>(?:[Rr]etry-[Aa]fter: |retry in )[0-9]+)",
+        r"|(?<wait>(?:[Rr]etry-[Aa]fter: |retry in |;r=|;t=)[0-9]+)",
     ))
     .unwrap()
 }
@@ -116,7 +116,8 @@ impl Names {
     /// One line, with what is told apart by names only. `None` if it says something else.
     fn line(&mut self, shown: &str, said: &str) -> Option<()> {
         let volatile = volatile();
-        let plain = |text: &str| volatile.replace_all(text, "\0").into_owned();
+        // Nobody sees spaces at the end of a line.
+        let plain = |text: &str| volatile.replace_all(text.trim_end(), "\0").into_owned();
         if plain(shown) != plain(said) {
             return None;
         }
@@ -217,10 +218,10 @@ impl Reader {
 
     /// Runs a command to its end, or starts it where it is to stay.
     fn run(&mut self, command: &str) -> String {
-        let command = self.ports(command, false);
+        let command = self.ports(command, false).replace("target/debug/tollgate", "tollgate");
         if let Some(stays) = command.strip_suffix('&') {
             let log = self.place.path().join(format!("job{}", self.jobs.len()));
-            let script = format!(". \"$STATE\"\nexec {stays}");
+            let script = format!("[ ! -e \"$STATE\" ] || . \"$STATE\"\nexec {stays}");
             self.jobs.push(Process::spawn(Spec {
                 name: "a job of the tutorial",
                 program: "bash".into(),
@@ -266,21 +267,54 @@ fn only_looks(command: &str) -> bool {
     }
 }
 
-fn document() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/TUTORIAL.md")
+fn document(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 #[tokio::test]
 async fn whoever_follows_the_tutorial_sees_what_it_shows() {
-    let text = fs::read_to_string(document()).unwrap();
+    follow("docs/TUTORIAL.md", Reader::new()).await;
+}
+
+/// The demonstration runs, as its readers are told, and they have pasted what it prints first.
+#[tokio::test]
+async fn whoever_follows_the_readme_sees_what_it_shows() {
+    let mut reader = Reader::new();
+    reader.run("tollgate demo --listen 127.0.0.1:8080 --admin 127.0.0.1:9901 --json &");
+    let told: serde_json::Value =
+        eventually("the demonstration", async || serde_json::from_str(&reader.jobs[0].log()).ok())
+            .await;
+    for (name, token) in told["tokens"].as_object().unwrap() {
+        reader.run(&format!("{}={}", name.to_uppercase(), token.as_str().unwrap()));
+    }
+    reader.run("GATE=http://127.0.0.1:8080");
+    // Three mistakes, for what finds them.
+    reader.run("tollgate init .");
+    let mistakes = [
+        ("inherits: [viewer]", "inherits: [veiwer]"),
+        ("rate: 20/s", "rate: 0/s"),
+        ("    upstream: rest", "    upstrem: rest"),
+    ];
+    let policy = reader.cwd.join("policies/base.yaml");
+    let text = fs::read_to_string(&policy).unwrap();
+    let wrong = mistakes.iter().fold(text, |text, (right, wrong)| {
+        assert!(text.contains(right), "{right}");
+        text.replacen(right, wrong, 1)
+    });
+    fs::write(policy, wrong).unwrap();
+    follow("README.md", reader).await;
+}
+
+async fn follow(name: &str, mut reader: Reader) {
+    let text = fs::read_to_string(document(name)).unwrap();
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let (mut reader, mut names) = (Reader::new(), Names::default());
+    let mut names = Names::default();
     let mut anew: BTreeMap<usize, (usize, Vec<String>)> = BTreeMap::new();
     for step in steps(&text) {
         match step {
             Step::Write { line, file, text } => {
                 let file = reader.directory().join(file);
-                assert!(!file.exists(), "line {line}: `{}` is there already", file.display());
+                assert!(!file.exists(), "{name}:{line}: `{}` is there already", file.display());
                 fs::create_dir_all(file.parent().unwrap()).unwrap();
                 fs::write(file, text).unwrap();
             }
@@ -288,7 +322,7 @@ async fn whoever_follows_the_tutorial_sees_what_it_shows() {
                 let file = reader.directory().join(file);
                 let old = fs::read_to_string(&file).unwrap();
                 let new = changed(&old, &text);
-                fs::write(file, new.unwrap_or_else(|why| panic!("line {line}: {why}"))).unwrap();
+                fs::write(file, new.unwrap_or_else(|why| panic!("{name}:{line}: {why}"))).unwrap();
             }
             Step::Run { line, command, prints } => {
                 let mut said = reader.run(&names.said(&command));
@@ -311,7 +345,8 @@ async fn whoever_follows_the_tutorial_sees_what_it_shows() {
                 match tokio::time::timeout(patience, shown).await.unwrap_or_default() {
                     Some(found) => names = found,
                     None if update => {
-                        let lines = names.shown(&said).lines().map(str::to_owned).collect();
+                        let lines = names.shown(&said);
+                        let lines = lines.lines().map(|line| line.trim_end().to_owned()).collect();
                         anew.insert(line + command.lines().count(), (prints.len(), lines));
                         // Its names are the document's from now on.
                         let ids: BTreeSet<String> = volatile()
@@ -323,7 +358,7 @@ async fn whoever_follows_the_tutorial_sees_what_it_shows() {
                         }
                     }
                     None => panic!(
-                        "line {line}: `{command}` prints\n{said}\nand not\n{}",
+                        "{name}:{line}: `{command}` prints\n{said}\nand not\n{}",
                         prints.join("\n")
                     ),
                 }
@@ -331,7 +366,7 @@ async fn whoever_follows_the_tutorial_sees_what_it_shows() {
         }
     }
     if update {
-        fs::write(document(), rewritten(&text, &anew)).unwrap();
+        fs::write(document(name), rewritten(&text, &anew)).unwrap();
     }
 }
 
