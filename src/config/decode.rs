@@ -63,6 +63,8 @@ enum Mode<'t, 'c> {
         entries: &'t [Entry],
         asked: Vec<&'static str>,
         absent: Vec<(&'static str, &'static str)>,
+        /// Keys of which one must be there, and none is.
+        unchosen: Vec<&'static [&'static str]>,
         cx: &'t mut Context<'c>,
     },
     Describe {
@@ -157,18 +159,17 @@ impl<'t, 'c> Table<'t, 'c> {
 
     /// States that exactly one of these keys must be there; `None` where that is not so.
     pub(super) fn one_of(&mut self, keys: &'static [&'static str]) -> Option<&'static str> {
-        let span = self.span;
         match &mut self.mode {
             Mode::Describe { object, .. } => {
                 object.one_of = keys;
                 None
             }
-            Mode::Read { entries, cx, .. } => {
+            Mode::Read { entries, cx, unchosen, .. } => {
                 let stated: Vec<&Entry> =
                     entries.iter().filter(|entry| keys.contains(&entry.key.as_str())).collect();
                 match stated.as_slice() {
                     [] => {
-                        cx.error(span, format!("one of {} is missing", listed(keys)));
+                        unchosen.push(keys);
                         None
                     }
                     [one] => keys.iter().find(|key| **key == one.key).copied(),
@@ -257,7 +258,7 @@ impl<'t, 'c> Table<'t, 'c> {
     /// was probably meant.
     fn finish(&mut self) {
         let span = self.span;
-        let Mode::Read { entries, asked, absent, cx } = &mut self.mode else { return };
+        let Mode::Read { entries, asked, absent, unchosen, cx } = &mut self.mode else { return };
         for entry in *entries {
             if asked.contains(&entry.key.as_str()) {
                 continue;
@@ -268,11 +269,15 @@ impl<'t, 'c> Table<'t, 'c> {
             let hint = match nearest(&entry.key, asked.iter().copied()) {
                 Some(near) => {
                     absent.retain(|(key, _)| *key != near);
+                    unchosen.retain(|keys| !keys.contains(&near));
                     format!("did you mean `{near}`?")
                 }
                 None => format!("the keys here are {}", listed(asked)),
             };
             cx.error(entry.span, format!("unknown key `{shown}`")).hint(hint);
+        }
+        for keys in unchosen {
+            cx.error(span, format!("one of {} is missing", listed(keys)));
         }
         for (key, hint) in absent {
             let said = cx.error(span, format!("key `{key}` is missing"));
@@ -289,7 +294,8 @@ impl<T: Fields> Decode for T {
             expected("a map", node, cx);
             return None;
         };
-        let mode = Mode::Read { entries, asked: Vec::new(), absent: Vec::new(), cx };
+        let mode =
+            Mode::Read { entries, asked: Vec::new(), absent: Vec::new(), unchosen: Vec::new(), cx };
         let mut table = Table { span: node.span, mode };
         let value = T::fields(&mut table);
         table.finish();
