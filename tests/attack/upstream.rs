@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tollgate::domain::catalog::{Catalog, Table, Tenancy};
+use tollgate::domain::catalog::{Catalog, Isolation, Table, Tenancy};
 use tollgate::domain::source::Source;
-use tollgate::postgrest::{Confined, RestMethod, RestRefusal, RestRequest, confine_below};
+use tollgate::postgrest::{RestMethod, RestRefusal, RestRequest, as_written, confine_below};
 
 use crate::support::fixture::{ALICE, Org};
 use crate::support::http::{self as wire, Answer};
@@ -76,28 +76,34 @@ impl Upstream {
         org: Org,
         below: &[&str],
     ) -> Result<Sent, RestRefusal> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in request.headers {
-            headers.append(
-                HeaderName::try_from(*name).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        let (path, query) = match request.url.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (request.url, None),
-        };
-        let method = http::Method::from_bytes(request.method.as_bytes()).unwrap();
-        let method = RestMethod::from_http(&method).unwrap();
-        let asked = RestRequest { method, path, query, headers: &headers };
+        let headers = header_map(request);
+        let asked = asked(request, &headers);
         let below = || below.iter().map(|role| Arc::from(*role)).collect();
         let confined = confine_below(&asked, &self.catalog, org.id.parse().unwrap(), &below)?;
         let body = confined.body().rewrite(request.body.as_bytes())?.unwrap_or_default();
         Ok(Sent {
             method: request.method.to_owned(),
             target: confined.target().to_owned(),
-            headers: headers_of(&confined),
+            headers: texts(confined.headers()),
             body,
+        })
+    }
+
+    /// What is sent in its place while all tables are in shadow.
+    pub(crate) fn written(&self, request: &Request<'_>, org: Org) -> Option<Sent> {
+        let tried = |(name, table): (&Arc<str>, &Arc<Table>)| {
+            let isolation = Isolation::Shadow(Source::built_in());
+            (name.clone(), Arc::new(Table { isolation, ..Table::clone(table) }))
+        };
+        let tables = self.catalog.tables.iter().map(tried).collect();
+        let catalog = Catalog { tables, tries: true, ..self.catalog.clone() };
+        let headers = header_map(request);
+        let written = as_written(&asked(request, &headers), &catalog, org.id.parse().unwrap())?;
+        Some(Sent {
+            method: request.method.to_owned(),
+            target: written.target().to_owned(),
+            headers: texts(written.headers()),
+            body: request.body.as_bytes().to_vec(),
         })
     }
 
@@ -119,7 +125,24 @@ impl Upstream {
     }
 }
 
-fn headers_of(confined: &Confined) -> Vec<(String, String)> {
+fn header_map(request: &Request<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in request.headers {
+        headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+fn asked<'a>(request: &Request<'a>, headers: &'a HeaderMap) -> RestRequest<'a> {
+    let (path, query) = match request.url.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (request.url, None),
+    };
+    let method = http::Method::from_bytes(request.method.as_bytes()).unwrap();
+    RestRequest { method: RestMethod::from_http(&method).unwrap(), path, query, headers }
+}
+
+fn texts(headers: &[(HeaderName, HeaderValue)]) -> Vec<(String, String)> {
     let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
-    confined.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+    headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
 }

@@ -178,7 +178,7 @@ fn a_table_that_goes_into_shadow_opens_something() {
     let (before, after) = (enforced.path().join("gateway.yaml"), place.path().join("gateway.yaml"));
     let (before, after) = (before.display().to_string(), after.display().to_string());
     let told = call_in(place.path(), &["diff", &before, &after], "").out;
-    assert!(told.contains("in shadow: its isolation is only tried"), "{told}");
+    assert!(told.contains("mode: enforce → shadow"), "{told}");
     let told = call_in(place.path(), &["diff", &after, &before], "").out;
-    assert!(told.contains("isolated: no longer in shadow"), "{told}");
+    assert!(told.contains("mode: shadow → enforce"), "{told}");
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::domain::catalog::{Catalog, ForeignKey, Function, Table, Tenancy};
+use crate::policy::mode::Mode;
 
 use super::change::{Changes, Effect, Pair, Subject, listed, paired};
+use super::gates;
 
 /// Compares catalogues.
 pub(super) fn compare(before: &Catalog, after: &Catalog, changes: &mut Changes) {
@@ -26,7 +28,7 @@ pub(super) fn compare(before: &Catalog, after: &Catalog, changes: &mut Changes) 
                 let of = tenancy(&table.tenancy);
                 let with =
                     if columns.is_empty() { String::new() } else { format!(", with {columns}") };
-                let tried = if table.is_tried() { ", in shadow" } else { "" };
+                let tried = if table.is_tried() { ", with `mode: shadow`" } else { "" };
                 subject.tell(effect, format!("new: {of}{with}{tried}"));
             }
             Pair::Both(of, now) => {
@@ -84,11 +86,7 @@ fn table(a: &Table, b: &Table, subject: &mut Subject<'_>) {
         let (of, now) = (tenancy(&a.tenancy), tenancy(&b.tenancy));
         subject.tell(effect, format!("its rows: {of} → {now}"));
     }
-    match (a.is_tried(), b.is_tried()) {
-        (false, true) => subject.opens("in shadow: its isolation is only tried".to_owned()),
-        (true, false) => subject.closes("isolated: no longer in shadow".to_owned()),
-        (false, false) | (true, true) => {}
-    }
+    gates::mode(mode(a), mode(b), subject);
     subject.opening("column", &a.columns, &b.columns);
     subject.barrier("read-only", !a.writable, !b.writable);
     subject.barrier("changes need a filter", a.requires_filter, b.requires_filter);
@@ -99,6 +97,10 @@ fn table(a: &Table, b: &Table, subject: &mut Subject<'_>) {
     subject.differs("whether it is a table or a view", &a.kind, &b.kind);
     subject.differs("the primary key", &a.primary_key, &b.primary_key);
     subject.differs("the list of unique columns", &a.unique, &b.unique);
+}
+
+fn mode(of: &Table) -> Mode {
+    if of.is_tried() { Mode::Shadow } else { Mode::Enforce }
 }
 
 fn tenancy(of: &Tenancy) -> String {

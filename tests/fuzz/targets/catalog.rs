@@ -20,6 +20,17 @@ pub(super) fn confined(
     target: &str,
     headers: &[(&str, &str)],
 ) -> Result<Confined, RestRefusal> {
+    let map = header_map(headers);
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let org: OrgId = ORG.parse().expect("an id");
+    confine(&RestRequest { method, path, query, headers: &map }, &CATALOG, org)
+}
+
+/// Those that can be.
+pub(super) fn header_map(headers: &[(&str, &str)]) -> HeaderMap {
     let headers = headers.iter().filter_map(|(name, value)| {
         let name = HeaderName::try_from(*name).ok()?;
         Some((name, HeaderValue::from_str(value).ok()?))
@@ -28,12 +39,7 @@ pub(super) fn confined(
     headers.for_each(|(name, value)| {
         map.append(name, value);
     });
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    let org: OrgId = ORG.parse().expect("an id");
-    confine(&RestRequest { method, path, query, headers: &map }, &CATALOG, org)
+    map
 }
 
 fn catalog() -> Catalog {

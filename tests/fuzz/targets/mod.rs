@@ -10,6 +10,7 @@ mod edge;
 mod expression;
 mod request;
 mod rows;
+mod shadow;
 mod text;
 mod tree;
 

@@ -8,6 +8,7 @@ use tollgate::postgrest::{BodyRule, Confined, OWNED_HEADERS, RestMethod, decode_
 use super::Outcome;
 use super::catalog::{CATALOG, ORG, TENANT, confined};
 use super::rows::checked;
+use super::shadow;
 use super::tree::{check_embeds, is_confined, read, sent};
 
 /// A request of any kind.
@@ -44,6 +45,7 @@ pub(super) fn call(data: &[u8]) -> Outcome {
 }
 
 fn check(method: RestMethod, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Outcome {
+    shadow::check(method, target, headers);
     let Ok(confined) = confined(method, target, headers) else { return Outcome::Refused };
     for (name, value) in confined.headers() {
         assert!(OWNED_HEADERS.contains(&name.as_str()), "{name}");

@@ -67,7 +67,7 @@ pub(super) fn check_embeds(query: &Query, table: &Arc<Table>, known: &[Arc<Table
 }
 
 /// The table that PostgREST will find, by its name or that of a key's constraint or column.
-fn led_to<'c>(embed: &Embed, table: &Table) -> &'c Arc<Table> {
+pub(super) fn led_to<'c>(embed: &Embed, table: &Table) -> &'c Arc<Table> {
     if let Some(found) = CATALOG.tables.get(embed.target.as_str()) {
         return found;
     }
