@@ -29,7 +29,8 @@ Examples:
 #[command(after_help = "\
 Read from the audit log, whose records hold what policies in shadow would have refused. A node records
 at most 100 requests a second for that alone, so a busy hour may have had more than are counted here:
-`tollgate_would_refuse_total` has them all. Requests that another policy refused are counted apart: the
+`tollgate_would_refuse_total` has them all. That the isolation of a table in shadow would have confined a
+request and not refused it is no reason for a record: `tollgate_would_confine_total` counts it. Requests that another policy refused are counted apart: the
 one in shadow would have changed nothing for them.
 
 Examples:

@@ -57,6 +57,33 @@ fn it_says_how_many_who_and_which_by_policy_and_organization() {
 }
 
 #[test]
+fn what_would_not_have_refused_is_told_by_what_it_would_have_done() {
+    let acme = "\"organization\":\"a0000000-0000-4000-8000-000000000001\",";
+    let ann = "\"principal\":\"user\",\"user\":\"ann\",";
+    let table = |rest: &str| {
+        format!(
+            "{{\"policy\":\"table\",\"name\":\"visits\",\"source\":\"policy.yaml:31\",\
+             \"stage\":\"isolate\",{rest}}}"
+        )
+    };
+    let confined = table("\"code\":\"confined\",\"effect\":\"confine\"");
+    let escape = table("\"code\":\"rest_tenant_escape\",\"status\":403");
+    let event = "{\"policy\":\"rule\",\"name\":\"scans\",\"source\":\"rules.yaml:2\",\
+                 \"stage\":\"request_rules\",\"code\":\"scan\",\"effect\":\"event\",\
+                 \"severity\":\"low\"}";
+    let all = [confined.clone(), format!("{event},{confined}"), confined, escape];
+    let lines = all.iter().zip(1..).map(|(would, second)| {
+        let rest = format!("\"decision\":\"allowed\",\"status\":200,\"would\":[{would}]");
+        line(second, ann, acme, &rest)
+    });
+    let lines: String = lines.collect();
+    let place = crate::support::place::TempDir::new();
+    let told = call_in(place.path(), &["shadow", "report", "-"], &lines);
+    assert_eq!((told.code, told.err.as_str()), (0, ""));
+    golden::compare("shadow-report-effects", &told.out);
+}
+
+#[test]
 fn it_is_about_a_time_a_policy_or_an_organization_where_one_is_stated() {
     let of = |arguments: &[&str]| -> Vec<(String, u64)> {
         let told = report(&[arguments, &["--json"]].concat()).json();
