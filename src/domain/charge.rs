@@ -3,6 +3,8 @@
 //! The interface is made for stores that hand out leases: a store may answer from what this node
 //! already holds, or ask a shared one; the core sees the same [`ChargeAnswer`].
 
+use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -24,6 +26,24 @@ pub struct Rate {
     pub period_millis: NonZeroU32,
     /// The size of the bucket: tokens that an idle caller can spend at once.
     pub burst: NonZeroU32,
+}
+
+/// As policies write it: `20/s, burst 40`.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}, burst {}", self.tokens, period(self.period_millis.get()), self.burst)
+    }
+}
+
+/// A period as policies write it: `s`, `min`, `h` or `d`.
+pub fn period(millis: u32) -> Cow<'static, str> {
+    match millis {
+        1_000 => "s".into(),
+        60_000 => "min".into(),
+        3_600_000 => "h".into(),
+        86_400_000 => "d".into(),
+        millis => format!("{millis}ms").into(),
+    }
 }
 
 impl Rate {
@@ -225,5 +245,17 @@ mod tests {
             assert_eq!(dues.cost(Duration::from_millis(millis), bytes), cost, "{millis} {bytes}");
         }
         assert_eq!(Dues { all: Vec::new(), here: false }.cost(Duration::MAX, u64::MAX), 0);
+    }
+
+    #[test]
+    fn a_rate_is_shown_as_policies_write_it() {
+        let shown = |millis: u32| {
+            let two = NonZeroU32::MIN.saturating_add(1);
+            let period_millis = NonZeroU32::new(millis).unwrap();
+            Rate { tokens: two, period_millis, burst: two }.to_string()
+        };
+        let of = [1_000, 60_000, 3_600_000, 86_400_000, 1_500].map(shown);
+        let texts = ["s", "min", "h", "d", "1500ms"].map(|unit| format!("2/{unit}, burst 2"));
+        assert_eq!(of, texts);
     }
 }

@@ -87,13 +87,9 @@ pub fn charge(isolated: Isolated, trace: &mut Trace) -> Chargeable {
         }
         trace.note(Some(&limit.source), || {
             format!(
-                "{}limit `{}`: {} token(s) of {} per {} ms, burst {}",
+                "{}limit `{}`: takes {cost} of {rate}",
                 if tried { "in shadow: " } else { "" },
                 limit.name,
-                cost,
-                rate.tokens,
-                rate.period_millis,
-                rate.burst
             )
         });
         let bucket = bucket(limit, subject, rate, cost);

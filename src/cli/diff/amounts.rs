@@ -48,11 +48,9 @@ fn limit(a: &Limit, b: &Limit, subject: &mut Subject<'_>) {
             (Some(before), Some(after)) => rate(&of, before, after, subject),
             // The plan is new or gone, which is told by itself.
             (Some(before), None) => {
-                subject.tell(Effect::Neutral, format!("{of}: {} removed", shown(before)))
+                subject.tell(Effect::Neutral, format!("{of}: {before} removed"))
             }
-            (None, Some(after)) => {
-                subject.tell(Effect::Neutral, format!("{of}: {} added", shown(after)))
-            }
+            (None, Some(after)) => subject.tell(Effect::Neutral, format!("{of}: {after} added")),
             (None, None) => {}
         }
     }
@@ -109,7 +107,7 @@ fn rates(before: &RateSource, after: &RateSource) -> Vec<Sides> {
 fn pace_of(source: &RateSource) -> String {
     let rates = rates(source, source);
     let named = rates.iter().filter_map(|(of, rate, _)| Some((of, (*rate)?)));
-    let named: Vec<String> = named.map(|(of, rate)| format!("{of} {}", shown(rate))).collect();
+    let named: Vec<String> = named.map(|(of, rate)| format!("{of} {rate}")).collect();
     named.join("; ")
 }
 
@@ -127,17 +125,7 @@ fn rate(of: &str, a: Rate, b: Rate, subject: &mut Subject<'_>) {
         (std::cmp::Ordering::Equal, std::cmp::Ordering::Equal) => Effect::Neutral,
         (std::cmp::Ordering::Greater | std::cmp::Ordering::Equal, _) => Effect::Opens,
     };
-    subject.tell(effect, format!("{of}: {} → {}", shown(a), shown(b)));
-}
-
-fn shown(rate: Rate) -> String {
-    let period = match rate.period_millis.get() {
-        1_000 => "s".to_owned(),
-        60_000 => "min".to_owned(),
-        3_600_000 => "h".to_owned(),
-        millis => format!("{millis}ms"),
-    };
-    format!("{}/{period}, burst {}", rate.tokens, rate.burst)
+    subject.tell(effect, format!("{of}: {a} → {b}"));
 }
 
 /// Compares quotas, as far as some route is under them.

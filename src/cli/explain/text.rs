@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use crate::domain::charge::period;
+
 use super::near::NearMiss;
 use super::report::{BalanceReport, LimitReport, QuotaReport, Report, StageVerdict, Verdict};
 use super::sides::sides;
@@ -143,16 +145,6 @@ fn write_quota(quota: &QuotaReport, out: &mut String) -> fmt::Result {
         }
     }
     writeln!(out, " ({mode}; {when_away} when the ledger is away)  [{source}]")
-}
-
-/// As configurations write it.
-fn period(millis: u32) -> String {
-    match millis {
-        1_000 => "s".into(),
-        60_000 => "min".into(),
-        3_600_000 => "h".into(),
-        millis => format!("{millis}ms"),
-    }
 }
 
 fn answer(report: &Report, out: &mut String) -> fmt::Result {

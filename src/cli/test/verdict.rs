@@ -99,7 +99,16 @@ fn differences(expected: &Expected, outcome: &Outcome, snapshot: &Snapshot) -> V
         (Verdict::Answered { status }, _) => {
             say("", format!("{status} by the gateway itself"), actual);
         }
-        (Verdict::Refused { code, .. }, _) => say("", format!("refused with `{code}`"), actual),
+        (Verdict::Refused { code, .. }, _) => {
+            // In shadow, perhaps, and nobody thought of that.
+            let would =
+                outcome.would.as_slice().iter().find(|would| would.code.as_ref() == &**code);
+            let would = would.map(|would| {
+                let (policy, name) = (would.policy.as_str(), &would.name);
+                format!(" ({policy} `{name}` would refuse it, and is in shadow)")
+            });
+            say("", format!("refused with `{code}`"), actual + &would.unwrap_or_default());
+        }
     }
     if let Some(due) = &expected.permission {
         let is = outcome.permission.as_deref().unwrap_or("none");
