@@ -29,6 +29,7 @@ mod load;
 mod logins;
 mod machines;
 mod mode;
+mod parallel;
 mod penalty;
 mod policies;
 pub mod problem;
