@@ -152,9 +152,9 @@ pub enum Judgement {
 }
 
 impl Rule {
-    /// What it says to what is seen.
+    /// What it says to a request that is among those that can meet it ([`Shelf::candidates`]).
     pub fn judge(&self, scene: &Scene<'_>) -> Judgement {
-        match self.when.holds(scene) {
+        match self.when.holds_behind_head(scene) {
             Ok(true) => Judgement::Applies,
             Ok(false) => Judgement::Nothing,
             Err(fault) if self.refuses() => Judgement::Refuses(fault),
@@ -235,6 +235,6 @@ impl Shelf {
     /// Those that a request with this method and path can meet, in their order.
     pub fn candidates(&self, method: &Method, path: &str) -> impl Iterator<Item = &Arc<Rule>> {
         let places = self.index.candidates(method, path);
-        (0..).map_while(move |at| self.rules.get(usize::from(places.get(at)?)))
+        places.filter_map(|place| self.rules.get(usize::from(place)))
     }
 }

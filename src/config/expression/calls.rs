@@ -13,7 +13,7 @@ use crate::policy::expression::arithmetic::Sum;
 use crate::policy::expression::call::Call;
 use crate::policy::expression::evaluate;
 use crate::policy::expression::moment::{Part, Unit};
-use crate::policy::expression::tree::{Node, Test, TextRelation, TextTest};
+use crate::policy::expression::tree::{Node, Test, TextRelation, TextTest, by_length};
 use crate::policy::expression::value::Constant;
 
 use super::check::{Checker, Typed, comparison, present, text_test};
@@ -215,7 +215,7 @@ impl<'c> Checker<'c> {
                 let Some(kind) = to.join(&other.kind) else {
                     return self.mismatch(default, "do not fit together", &to, &other.kind);
                 };
-                Typed::new(kind, Node::Call(Call::Get, Box::new([map.node, key, other.node])))
+                Typed::new(kind, Node::entry(map.node, key, Some(other.node)))
             }
             _ => match (Unit::named(name), arguments) {
                 (Some(unit), [] | [_]) => self.part(target, unit, arguments.first()),
@@ -242,6 +242,10 @@ impl<'c> Checker<'c> {
         Typed::test(match (left.node, right.node) {
             (node, Node::Constant(Constant::Text(text)))
             | (Node::Constant(Constant::Text(text)), node) => text_test(node, TextTest::Is(text)),
+            (Node::Variable(variable), Node::Constant(Constant::Null))
+            | (Node::Constant(Constant::Null), Node::Variable(variable)) => {
+                Test::Not(Box::new(Test::Has(variable)))
+            }
             (left, right) => Test::Equal(Box::new([left, right])),
         })
     }
@@ -316,7 +320,7 @@ impl<'c> Checker<'c> {
             }
             Type::Map(from, to) => {
                 let key = self.wanted(at, &from);
-                Typed::new(*to, Node::Call(Call::Key, Box::new([typed.node, key])))
+                Typed::new(*to, Node::entry(typed.node, key, None))
             }
             Type::Unknown => Typed::unknown(),
             kind => self.wrong(of, format!("{kind} has no elements"), None),
@@ -471,7 +475,7 @@ fn contains(item: Node, within: Node) -> Test {
     Test::Contains { item: Box::new(item), within: Box::new(within) }
 }
 
-/// Texts that are written out, sorted.
+/// Texts that are written out, sorted by length.
 fn texts(items: &[Constant]) -> Option<Box<[Box<str>]>> {
     let mut texts = items
         .iter()
@@ -480,7 +484,7 @@ fn texts(items: &[Constant]) -> Option<Box<[Box<str>]>> {
             _ => None,
         })
         .collect::<Option<Vec<_>>>()?;
-    texts.sort_unstable();
+    texts.sort_unstable_by(|a, b| by_length(a).cmp(&by_length(b)));
     texts.dedup();
     Some(texts.into())
 }

@@ -10,7 +10,6 @@ use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, LiteralValue, SourceI
 
 use crate::config::decode::nearest;
 use crate::policy::expression::Phase;
-use crate::policy::expression::call::Call;
 use crate::policy::expression::tree::{
     Comparison, Each, Made, Node, Quantity, Test, TextTest, Variable,
 };
@@ -216,7 +215,7 @@ impl<'c> Checker<'c> {
                     let (item, within) = (Box::new(key), Box::new(of.node));
                     return Typed::test(Test::Contains { item, within });
                 }
-                Typed::new(*to, Node::Call(Call::Key, Box::new([of.node, key])))
+                Typed::new(*to, Node::entry(of.node, key, None))
             }
             Type::Unknown => Typed::unknown(),
             kind => {

@@ -4,6 +4,8 @@
 //! bytes. Both budgets are far above what a rule that people can read takes, and small enough that
 //! no request can make one slow. May import `domain` and `policy`.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -13,8 +15,11 @@ use crate::domain::clock::Now;
 use super::convert;
 use super::fault::Fault;
 use super::scene::{ClientView, RequestView, Scene};
-use super::tree::{Comparison, Each, Node, Quantity, Test, TextRelation, TextTest};
-use super::value::{Constant, List, Map, Value};
+use super::tree::{
+    Comparison, Each, Field, FieldsOf, Node, Quantity, Test, TextRelation, TextTest, Variable,
+    by_length,
+};
+use super::value::{self, Constant, List, Map, Value};
 
 /// Steps that one evaluation may take: about a tenth of a millisecond.
 pub const STEP_BUDGET: u32 = 10_000;
@@ -151,7 +156,7 @@ impl<'v> Frame<'v> {
             }
             Value::Map(map) => {
                 self.pay(map.cost())?;
-                Ok(map.get(item).is_some())
+                Ok(map.has(item))
             }
             _ => Err(Fault::WrongType("a list or a map")),
         }
@@ -162,7 +167,7 @@ impl<'v> Frame<'v> {
         Ok(match test {
             TextTest::Is(other) => text == other.as_ref(),
             TextTest::OneOf(others) => {
-                others.binary_search_by(|other| other.as_ref().cmp(text)).is_ok()
+                others.binary_search_by(|other| by_length(other).cmp(&by_length(text))).is_ok()
             }
             TextTest::Starts(start) => text.starts_with(start.as_ref()),
             TextTest::Ends(end) => text.ends_with(end.as_ref()),
@@ -243,10 +248,10 @@ impl Test {
                 (None, TextTest::Is(_) | TextTest::OneOf(_)) => Ok(false),
                 (None, _) => Err(Fault::Absent(variable.name())),
             },
-            Self::TextOf(node, test) => match (node.value(frame)?, test) {
-                (Value::Text(text), _) => frame.text_test(&text, test),
-                (Value::Null, TextTest::Is(_) | TextTest::OneOf(_)) => Ok(false),
-                _ => Err(Fault::WrongType("a text")),
+            Self::TextOf(node, test) => match (node.text(frame)?, test) {
+                (Some(text), _) => frame.text_test(&text, test),
+                (None, TextTest::Is(_) | TextTest::OneOf(_)) => Ok(false),
+                (None, _) => Err(Fault::WrongType("a text")),
             },
             Self::Equal(sides) => {
                 let [a, b] = sides.as_ref();
@@ -255,9 +260,14 @@ impl Test {
             }
             Self::Ordered(sides, comparison) => {
                 let [a, b] = sides.as_ref();
-                let (a, b) = (a.value(frame)?, b.value(frame)?);
-                frame.pay(a.cost().min(b.cost()))?;
-                let order = a.order(&b)?;
+                let order = match (a.int(frame.scene), b.int(frame.scene)) {
+                    (Some(a), Some(b)) => Some(a.cmp(&b)),
+                    (None, _) | (_, None) => {
+                        let (a, b) = (a.value(frame)?, b.value(frame)?);
+                        frame.pay(a.cost().min(b.cost()))?;
+                        a.order(&b)?
+                    }
+                };
                 Ok(order.is_some_and(|order| match comparison {
                     Comparison::Less => order.is_lt(),
                     Comparison::AtMost => order.is_le(),
@@ -269,15 +279,10 @@ impl Test {
                 let (item, within) = (item.value(frame)?, within.value(frame)?);
                 frame.contains(&item, &within)
             }
-            Self::Has(variable) => Ok(match variable.value(frame.scene)? {
-                Value::Null => false,
-                Value::List(list) => list.len() != 0,
-                Value::Map(map) => !map.is_empty(),
-                _ => true,
-            }),
+            Self::Has(variable) => variable.is_there(frame.scene),
             Self::Texts(sides, relation) => {
                 let [a, b] = sides.as_ref();
-                let (Value::Text(a), Value::Text(b)) = (a.value(frame)?, b.value(frame)?) else {
+                let (Some(a), Some(b)) = (a.text(frame)?, b.text(frame)?) else {
                     return Err(Fault::WrongType("a text"));
                 };
                 frame.pay(a.len() + b.len())?;
@@ -288,28 +293,19 @@ impl Test {
                 })
             }
             Self::InNetwork(node, networks) => {
-                let address = match node.value(frame)? {
-                    Value::Address(address) => address,
-                    Value::Text(text) => {
-                        text.parse().map_err(|_| Fault::Conversion("an IP address"))?
-                    }
-                    _ => return Err(Fault::WrongType("an address")),
-                };
-                let address = address.to_canonical();
+                let address = node.address(frame)?.to_canonical();
                 frame.pay(networks.len() * 4)?;
                 Ok(networks.iter().any(|network| network.contains(&address)))
             }
-            Self::Fits(node, pattern) => match node.value(frame)? {
-                Value::Text(path) => Ok(pattern.matches(&path).is_some()),
-                _ => Err(Fault::WrongType("a text")),
-            },
-            Self::IsVersion(node) => match node.value(frame)? {
-                Value::Text(text) => {
-                    frame.pay(text.len())?;
-                    Ok(convert::version(&text).is_some())
-                }
-                _ => Err(Fault::WrongType("a text")),
-            },
+            Self::Fits(node, pattern) => {
+                let path = node.text(frame)?.ok_or(Fault::WrongType("a text"))?;
+                Ok(pattern.matches(&path).is_some())
+            }
+            Self::IsVersion(node) => {
+                let text = node.text(frame)?.ok_or(Fault::WrongType("a text"))?;
+                frame.pay(text.len())?;
+                Ok(convert::version(&text).is_some())
+            }
             Self::During(node, hours) => match node.value(frame)? {
                 Value::Moment(moment) => {
                     // Hours before 1970 are of no moment.
@@ -346,6 +342,66 @@ fn decide<'v>(tests: &'v [Test], decisive: bool, frame: &mut Frame<'v>) -> Resul
     fault.map_or(Ok(!decisive), Err)
 }
 
+impl Field {
+    /// Its text, where the field is there.
+    fn text<'v>(&self, frame: &mut Frame<'v>) -> Result<Option<Cow<'v, str>>, Fault> {
+        let headers = match self.of {
+            FieldsOf::Request => Some(frame.scene.request.headers),
+            FieldsOf::Response => frame.scene.response.map(|of| of.headers),
+        };
+        frame.pay(size_of::<Value<'_>>())?;
+        let found = headers.zip(self.name.as_ref());
+        let found = found.and_then(|(headers, name)| value::field(headers, name));
+        if let Some(Cow::Owned(text)) = &found {
+            frame.pay(text.len())?;
+        }
+        Ok(found)
+    }
+}
+
+/// What rules ask most, without a [`Value`]: to hand one around takes longer than to look at it.
+impl Node {
+    /// Its value, where that is a text or nothing.
+    fn text<'v>(&'v self, frame: &mut Frame<'v>) -> Result<Option<Cow<'v, str>>, Fault> {
+        if let Self::Field(field) = self {
+            frame.step()?;
+            return match (field.text(frame)?, &field.otherwise) {
+                (None, Some(otherwise)) => otherwise.text(frame),
+                (None, None) => Err(Fault::MissingKey),
+                (text, _) => Ok(text),
+            };
+        }
+        match self.value(frame)? {
+            Value::Text(text) => Ok(Some(text)),
+            Value::Null => Ok(None),
+            _ => Err(Fault::WrongType("a text")),
+        }
+    }
+
+    /// Its value as an address.
+    fn address<'v>(&'v self, frame: &mut Frame<'v>) -> Result<IpAddr, Fault> {
+        if let Self::Variable(Variable::ClientAddress) = self {
+            return Ok(frame.scene.client.address);
+        }
+        match self.value(frame)? {
+            Value::Address(address) => Ok(address),
+            Value::Text(text) => text.parse().map_err(|_| Fault::Conversion("an IP address")),
+            _ => Err(Fault::WrongType("an address")),
+        }
+    }
+
+    /// Its value, where that is a whole number that takes no evaluation.
+    fn int(&self, scene: &Scene<'_>) -> Option<i64> {
+        match self {
+            Self::Constant(Constant::Int(number)) => Some(*number),
+            Self::Variable(Variable::RequestSize) | Self::Present(Variable::RequestSize) => {
+                i64::try_from(scene.request.size?).ok()
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Node {
     /// Its value.
     pub(super) fn value<'v>(&'v self, frame: &mut Frame<'v>) -> Result<Value<'v>, Fault> {
@@ -379,7 +435,7 @@ impl Node {
                 for (key, value) in entries {
                     let (key, value) = (key.value(frame)?, value.value(frame)?);
                     frame.pay(made.len())?;
-                    if made.iter().any(|(other, _)| super::value::same_key(other, &key)) {
+                    if made.iter().any(|(other, _)| value::same_key(other, &key)) {
                         return Err(Fault::DuplicateKey);
                     }
                     made.push((key, value));
@@ -406,6 +462,11 @@ impl Node {
                 let of = part.of.value(frame)?;
                 part.unit.of(&of, &part.zone)
             }
+            Self::Field(field) => match (field.text(frame)?, &field.otherwise) {
+                (Some(text), _) => Ok(Value::Text(text)),
+                (None, Some(otherwise)) => otherwise.value(frame),
+                (None, None) => Err(Fault::MissingKey),
+            },
             Self::Call(call, arguments) => call.value(arguments, frame),
         }
     }

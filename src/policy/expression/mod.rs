@@ -86,6 +86,14 @@ impl Expression {
         if !self.head.admits(scene.request.method, scene.request.path) {
             return Ok(false);
         }
+        self.holds_behind_head(scene)
+    }
+
+    /// Whether it holds for a request that its head admits, as who has asked an index knows.
+    ///
+    /// # Errors
+    /// As [`Expression::holds`].
+    pub fn holds_behind_head(&self, scene: &Scene<'_>) -> Result<bool, Fault> {
         self.test.holds(&mut Frame::new(scene))
     }
 

@@ -4,6 +4,7 @@
 //! What is asked most (a text of the request against a text that is written out) is an operation
 //! of its own and copies nothing. May import `domain` and `policy`.
 
+use http::HeaderName;
 use ipnet::IpNet;
 use regex::Regex;
 
@@ -90,7 +91,7 @@ pub enum Quantity {
 pub enum TextTest {
     /// It is this one.
     Is(Box<str>),
-    /// It is one of these; sorted.
+    /// It is one of these; sorted [`by_length`].
     OneOf(Box<[Box<str>]>),
     /// It begins with this.
     Starts(Box<str>),
@@ -100,6 +101,11 @@ pub enum TextTest {
     Has(Box<str>),
     /// The pattern matches somewhere in it, in linear time.
     Matches(Regex),
+}
+
+/// The order of texts in which most are told apart without being read.
+pub fn by_length(text: &str) -> (usize, &str) {
+    (text.len(), text)
 }
 
 /// How two texts relate.
@@ -149,8 +155,30 @@ pub enum Node {
     Made(Box<Made>),
     /// A part of a moment.
     Part(Box<Part>),
+    /// A header field whose name is written out.
+    Field(Box<Field>),
     /// An operator or a function.
     Call(Call, Box<[Node]>),
+}
+
+/// A header field whose name is written out, so that it is parsed once.
+#[derive(Debug)]
+pub struct Field {
+    /// Whose fields.
+    pub of: FieldsOf,
+    /// Its name; `None` if no field can have it.
+    pub name: Option<HeaderName>,
+    /// What stands for one that is absent; a fault where `None`.
+    pub otherwise: Option<Node>,
+}
+
+/// Whose header fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldsOf {
+    /// Those of the request.
+    Request,
+    /// Those of the answer.
+    Response,
 }
 
 /// A list that is made of another, or of the keys of a map.
@@ -245,6 +273,23 @@ pub enum Variable {
 }
 
 impl Node {
+    /// The value of a key of a map, and what stands for one that is absent.
+    pub fn entry(of: Self, key: Self, otherwise: Option<Self>) -> Self {
+        let fields = match of {
+            Self::Variable(Variable::RequestHeaders) => Some(FieldsOf::Request),
+            Self::Variable(Variable::ResponseHeaders) => Some(FieldsOf::Response),
+            _ => None,
+        };
+        match (fields, key, otherwise) {
+            (Some(of), Self::Constant(Constant::Text(name)), otherwise) => {
+                let name = HeaderName::from_bytes(name.as_bytes()).ok();
+                Self::Field(Box::new(Field { of, name, otherwise }))
+            }
+            (_, key, Some(other)) => Self::Call(Call::Get, Box::new([of, key, other])),
+            (_, key, None) => Self::Call(Call::Key, Box::new([of, key])),
+        }
+    }
+
     /// Whether it is the path of the request.
     pub(super) fn is_path(&self) -> bool {
         matches!(

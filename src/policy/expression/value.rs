@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::organization::TeamRole;
@@ -19,8 +19,10 @@ use crate::policy::roles::Role;
 use super::fault::Fault;
 use super::scene::Params;
 
-/// A value.
+/// A value. The wide tag keeps it in whole words: with one of a byte, moving a value copies what is
+/// behind the byte across the words, and reading that waits until it is in the cache.
 #[derive(Debug, Clone)]
+#[repr(u64)]
 pub enum Value<'v> {
     /// `null`: what is absent.
     Null,
@@ -294,6 +296,15 @@ impl<'v> Map<'v> {
         })
     }
 
+    /// Whether it has a key.
+    pub(super) fn has(&self, key: &Value<'_>) -> bool {
+        match (self, key) {
+            (Self::Headers(headers), Value::Text(name)) => headers.contains_key(name.as_ref()),
+            (Self::Params(params), Value::Text(name)) => params.values(name).next().is_some(),
+            (map, key) => map.get(key).is_some(),
+        }
+    }
+
     /// The value of a key. Header fields of one name are one value, joined as RFC 9110 section
     /// 5.3 has it, cookies as RFC 9113 section 8.2.3 has them.
     pub(super) fn get(&self, key: &Value<'_>) -> Option<Value<'v>> {
@@ -311,7 +322,10 @@ impl<'v> Map<'v> {
                 let found = entries.iter().find(|(at, _)| same_key(at, key));
                 found.map(|(_, value)| value.clone())
             }
-            Self::Headers(headers) => field(headers, text()?).map(Value::Text),
+            Self::Headers(headers) => {
+                let name = HeaderName::from_bytes(text()?.as_bytes()).ok()?;
+                field(headers, &name).map(Value::Text)
+            }
             Self::Params(params) => {
                 let values: Rc<[Value<'v>]> = params.values(text()?).map(Value::text).collect();
                 (!values.is_empty()).then_some(Value::List(List::Made(values)))
@@ -325,19 +339,25 @@ impl<'v> Map<'v> {
 }
 
 /// The value of a header field.
-fn field<'v>(headers: &'v HeaderMap, name: &str) -> Option<Cow<'v, str>> {
+pub(super) fn field<'v>(headers: &'v HeaderMap, name: &HeaderName) -> Option<Cow<'v, str>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     let Some(second) = values.next() else {
-        return Some(String::from_utf8_lossy(first.as_bytes()));
+        return Some(text(first));
     };
-    let between = if name.eq_ignore_ascii_case("cookie") { "; " } else { ", " };
-    let mut joined = String::from_utf8_lossy(first.as_bytes()).into_owned();
+    let between = if name == header::COOKIE { "; " } else { ", " };
+    let mut joined = text(first).into_owned();
     for value in std::iter::once(second).chain(values) {
         joined.push_str(between);
-        joined.push_str(&String::from_utf8_lossy(value.as_bytes()));
+        joined.push_str(&text(value));
     }
     Some(Cow::Owned(joined))
+}
+
+/// Bytes that are no UTF-8 become U+FFFD. Most are ASCII, which is found out faster by itself.
+fn text(value: &HeaderValue) -> Cow<'_, str> {
+    std::str::from_utf8(value.as_bytes())
+        .map_or_else(|_| String::from_utf8_lossy(value.as_bytes()), Cow::Borrowed)
 }
 
 /// Whether two keys are the same. Those of one map are of one type.

@@ -55,6 +55,20 @@ impl TextVariable {
 }
 
 impl Variable {
+    /// Whether it is there: not null, and not empty.
+    pub(super) fn is_there(self, scene: &Scene<'_>) -> Result<bool, Fault> {
+        Ok(match self {
+            Self::Text(text) => text.text(scene).is_some(),
+            Self::RequestSize => scene.request.size.is_some(),
+            variable => match variable.value(scene)? {
+                Value::Null => false,
+                Value::List(list) => list.len() != 0,
+                Value::Map(map) => !map.is_empty(),
+                _ => true,
+            },
+        })
+    }
+
     /// Its value; null where it is absent.
     pub(super) fn value<'v>(self, scene: &'v Scene<'v>) -> Result<Value<'v>, Fault> {
         let tenancy = scene.tenancy.as_ref();

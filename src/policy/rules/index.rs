@@ -11,19 +11,28 @@ use smallvec::SmallVec;
 use super::super::expression::HeadFilter;
 use super::super::expression::head::{MethodSet, PathTest};
 
-/// Places of rules, in their order.
-pub(super) enum Places<'i> {
-    /// Those that any path can meet.
-    Kept(&'i [u16]),
-    /// Those and others.
-    Found(SmallVec<[u16; 16]>),
+/// Places of rules, ascending, each once: those that any path can meet, and those of this path.
+#[derive(Default)]
+pub(super) struct Places<'i> {
+    any: &'i [u16],
+    found: SmallVec<[u16; 16]>,
+    next: usize,
 }
 
-impl Places<'_> {
-    pub(super) fn get(&self, index: usize) -> Option<u16> {
-        match self {
-            Self::Kept(places) => places.get(index).copied(),
-            Self::Found(places) => places.get(index).copied(),
+impl Iterator for Places<'_> {
+    type Item = u16;
+
+    fn next(&mut self) -> Option<u16> {
+        let found = self.found.get(self.next).copied();
+        match (self.any.split_first(), found) {
+            (Some((any, rest)), found) if found.is_none_or(|found| *any < found) => {
+                self.any = rest;
+                Some(*any)
+            }
+            (_, found) => {
+                self.next += 1;
+                found
+            }
         }
     }
 }
@@ -52,7 +61,7 @@ impl Index {
     /// The places of all rules that a request can meet, ascending.
     pub(super) fn candidates(&self, method: &Method, path: &str) -> Places<'_> {
         let paths = self.methods.get(MethodSet::place(method));
-        paths.map_or(Places::Kept(&[]), |paths| paths.candidates(path))
+        paths.map_or_else(Places::default, |paths| paths.candidates(path))
     }
 }
 
@@ -76,27 +85,23 @@ struct Node {
 
 impl Paths {
     fn candidates(&self, path: &str) -> Places<'_> {
-        let mut out: SmallVec<[u16; 16]> = SmallVec::new();
+        let mut found: SmallVec<[u16; 16]> = SmallVec::new();
         let after = self.nodes.partition_point(|node| *node.text <= *path);
         // Whatever the path begins with is this node or above it: texts that begin alike stand
         // side by side.
         let mut at = after.checked_sub(1).and_then(|last| self.nodes.get(last));
         while let Some(node) = at {
             if path.starts_with(&*node.text) {
-                out.extend_from_slice(&node.below);
+                found.extend_from_slice(&node.below);
                 if node.text.len() == path.len() {
-                    out.extend_from_slice(&node.exact);
+                    found.extend_from_slice(&node.exact);
                 }
             }
             at = node.parent.and_then(|parent| self.nodes.get(usize::from(parent)));
         }
-        if out.is_empty() {
-            return Places::Kept(&self.any);
-        }
-        out.extend_from_slice(&self.any);
-        out.sort_unstable();
-        out.dedup();
-        Places::Found(out)
+        found.sort_unstable();
+        found.dedup();
+        Places { any: &self.any, found, next: 0 }
     }
 }
 
@@ -157,8 +162,7 @@ mod tests {
     use super::*;
 
     fn found(index: &Index, method: Method, path: &str) -> Vec<u16> {
-        let places = index.candidates(&method, path);
-        (0..).map_while(|at| places.get(at)).collect()
+        index.candidates(&method, path).collect()
     }
 
     fn head(methods: MethodSet, paths: Option<&[PathTest]>) -> HeadFilter {
