@@ -8,6 +8,7 @@
 
 mod law;
 mod lexer;
+mod links;
 mod paths;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,26 @@ fn the_npm_lockfile_pins_contents_and_names_no_host() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/package-lock.json");
     let lockfile = std::fs::read_to_string(path).expect("the npm lockfile");
     assert!(lockfile.contains("\"integrity\"") && !lockfile.contains("\"resolved\""));
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = Vec::new();
+    for directory in ["", "docs", "docs/packs", "bench", "deploy", "lua-free-rules"] {
+        for entry in std::fs::read_dir(root.join(directory)).expect("a directory of documents") {
+            let path = entry.expect("a directory entry").path();
+            documents.extend(path.extension().is_some_and(|ending| ending == "md").then_some(path));
+        }
+    }
+    assert!(documents.len() > 8, "{documents:?}");
+    let broken: Vec<String> = documents
+        .iter()
+        .flat_map(|file| {
+            links::broken(file).into_iter().map(|link| format!("{}: {link}", file.display()))
+        })
+        .collect();
+    assert!(broken.is_empty(), "these lead nowhere:\n{}", broken.join("\n"));
 }
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
