@@ -49,6 +49,15 @@ impl Connective {
 }
 
 impl Logic {
+    /// Its levels: 1 where no group is in it.
+    pub(super) fn depth(&self) -> u32 {
+        let inner = self.members.iter().map(|member| match member {
+            LogicTree::Filter(_) => 0,
+            LogicTree::Group(group) => group.depth(),
+        });
+        inner.max().unwrap_or(0).saturating_add(1)
+    }
+
     /// Calls `visit` with every filter of the tree, and stops at its first error.
     pub fn try_each_filter<E>(
         &self,

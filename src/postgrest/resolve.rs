@@ -91,6 +91,14 @@ impl<'c> Resolver<'c> {
         depth: u32,
         path: &str,
     ) -> Result<(), RestRefusal> {
+        let filters = || u32::try_from(query.filter_count()).unwrap_or(u32::MAX);
+        if depth == 1 && filters() > self.catalog.caps.filters {
+            return Err(RestRefusal::TooMany(Cap::Filters));
+        }
+        let nested = query.logic.iter().map(Logic::depth).max().unwrap_or(0);
+        if nested > self.catalog.caps.depth {
+            return Err(RestRefusal::TooMany(Cap::LogicLevels));
+        }
         let mut found: Vec<Found> = Vec::new();
         for embed in query.embeds_mut() {
             let table = self.embed(embed, table, depth, path)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
-use crate::domain::catalog::{Catalog, ForeignKey, Table, Tenancy};
+use crate::domain::catalog::{Caps, Catalog, ForeignKey, Table, Tenancy};
 use crate::domain::ids::OrgId;
 use crate::domain::source::Source;
 
@@ -385,6 +385,25 @@ fn public_texts_never_repeat_the_request() {
         let refused = get(url).unwrap_err();
         assert!(!refused.public_message().contains("s3cr3t"), "{url}");
         assert!(refused.to_string().contains("s3cr3t"), "{url}");
+    }
+}
+
+#[test]
+fn the_caps_of_the_catalogue_count_below_those_of_the_grammar() {
+    let caps = Caps { depth: 2, filters: 3, ..Caps::default() };
+    let catalog = Catalog { caps, ..catalog() };
+    for (query, code) in [
+        ("id=eq.1&or=(id.eq.2,id.eq.3)", None),
+        ("id=eq.1&or=(id.eq.2,id.eq.3,id.eq.4)", Some("rest_too_many_filters")),
+        ("or=(id.eq.1,and(id.eq.2,id.eq.3))", None),
+        ("or=(id.eq.1,and(id.eq.2,not.or(id.eq.3)))", Some("rest_logic_too_deep")),
+    ] {
+        let headers = HeaderMap::new();
+        let method = RestMethod::Get;
+        let request =
+            RestRequest { method, path: "/events", query: Some(query), headers: &headers };
+        let refused = confine(&request, &catalog, org()).err();
+        assert_eq!(refused.map(|refusal| refusal.code()), code, "{query}");
     }
 }
 

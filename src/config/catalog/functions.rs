@@ -136,7 +136,7 @@ impl Fields for CapFields {
             "Levels of embeds, and apart from them of logic groups.",
         );
         let embeds = table.or::<UpTo<64>>("embeds", &preset::CAP_EMBEDS, "Embeds in one request.");
-        let filters = table.or::<UpTo<1024>>(
+        let filters = table.or::<UpTo<64>>(
             "filters",
             &preset::CAP_FILTERS,
             "Filters in one request, those within logic trees included.",
