@@ -13,9 +13,8 @@ use crate::domain::source::Source;
 
 use super::defaults::Preset;
 use super::files::{self, Files};
-use super::parallel;
 use super::problem::{Place, Problem, Severity};
-use super::yaml::{self, Kind, Node, Span, YamlError};
+use super::yaml::{self, Kind, Node, Span};
 
 /// Reads a variable of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -48,13 +47,6 @@ struct Opened {
     directory: PathBuf,
     text: String,
     interpolation: Interpolation,
-}
-
-impl Opened {
-    fn new(path: &Path, text: String, interpolation: Interpolation) -> Self {
-        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-        Self { name: path.to_string_lossy().into(), directory, text, interpolation }
-    }
 }
 
 struct Found {
@@ -109,61 +101,30 @@ impl<'a> Context<'a> {
         named_at: Option<Span>,
         interpolation: Interpolation,
     ) -> Option<Node> {
+        let name: Arc<str> = path.to_string_lossy().into();
         let file = u16::try_from(self.opened.len()).ok()?;
         let text = match self.contents(path) {
             Ok(text) => text,
             Err(error) => {
                 let span = named_at.unwrap_or(Span { file, ..Span::default() });
                 if named_at.is_none() {
-                    self.opened.push(Opened::new(path, String::new(), interpolation));
+                    let directory = PathBuf::new();
+                    let text = String::new();
+                    self.opened.push(Opened { name: name.clone(), directory, text, interpolation });
                 }
-                self.unread(path, span, &error);
+                self.error(span, format!("cannot read `{name}`: {error}"));
                 return None;
             }
         };
-        let parsed = yaml::parse(file, &text);
-        self.opened.push(Opened::new(path, text, interpolation));
-        self.parsed(file, parsed, interpolation)
-    }
-
-    /// Opens several, which are parsed side by side, with `${…}` left as it is.
-    pub(super) fn open_all(&mut self, named: &[(PathBuf, Span)]) -> Vec<Option<Node>> {
-        let (mut read, mut texts) = (Vec::new(), Vec::new());
-        for (path, named_at) in named {
-            let file = u16::try_from(self.opened.len() + texts.len()).ok();
-            let text = self.contents(path);
-            let text = text.map_err(|error| self.unread(path, *named_at, &error)).ok();
-            read.push(file.filter(|_| text.is_some()));
-            texts.extend(file.zip(text).map(|(file, text)| (file, path, text)));
-        }
-        let parsed = parallel::each(&texts, |(file, _, text)| yaml::parse(*file, text));
-        let opened = texts.into_iter().map(|(_, path, text)| (path, text));
-        for (path, text) in opened {
-            self.opened.push(Opened::new(path, text, Interpolation::Off));
-        }
-        let mut parsed = parsed.into_iter();
-        let node = |file: Option<u16>| self.parsed(file?, parsed.next()?, Interpolation::Off);
-        read.into_iter().map(node).collect()
-    }
-
-    /// Says that a file cannot be read, where it is named.
-    fn unread(&mut self, path: &Path, span: Span, error: &std::io::Error) {
-        self.error(span, format!("cannot read `{}`: {error}", path.to_string_lossy()));
-    }
-
-    /// The tree of a file that was opened, or what is wrong with it as YAML.
-    fn parsed(
-        &mut self,
-        file: u16,
-        (node, error): (Option<Node>, Option<YamlError>),
-        interpolation: Interpolation,
-    ) -> Option<Node> {
+        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        let (node, error) = yaml::parse(file, &text);
+        self.opened.push(Opened { name, directory, text, interpolation });
         if let Some(error) = error {
             self.hide_line(error.span);
             let line = (error.span.line as usize).saturating_sub(1);
             let unquoted = self
                 .opened
-                .get(usize::from(file))
+                .last()
                 .and_then(|opened| opened.text.lines().nth(line))
                 .is_some_and(|line| line.contains(" ${") || line.contains("[${"));
             let said = self.error(error.span, error.message);

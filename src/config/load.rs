@@ -112,28 +112,24 @@ pub(super) fn read(
 ) -> Option<(Settings, Snapshot, Names)> {
     let root = cx.open(path, named_at, Interpolation::On)?;
     let gateway = Gateway::decode(&root, cx)?;
-    let mut named = named_files(&gateway.policies, cx);
-    let policy_files = named.len();
-    named.extend(named_files(&gateway.rules, cx));
-    let (policies_and_rules, tests) = (named.len(), gateway.tests.map(|tests| tests.found(cx)));
-    if let Some(DirectoryFields::File(At { value, span })) = &gateway.directory {
-        named.push((cx.directory(value), *span));
-    }
-    let mut nodes = cx.open_all(&named).into_iter();
     let mut policies = Vec::new();
-    for node in nodes.by_ref().take(policy_files) {
+    for (path, span) in named_files(&gateway.policies, cx) {
+        let node = cx.open(&path, Some(span), Interpolation::Off);
         policies.extend(node.and_then(|node| PolicyFile::decode(&node, cx)));
     }
     let mut rule_files = Vec::new();
-    for node in nodes.by_ref().take(policies_and_rules - policy_files) {
+    for (path, span) in named_files(&gateway.rules, cx) {
+        let node = cx.open(&path, Some(span), Interpolation::Off);
         rule_files.extend(node.and_then(|node| RuleFile::decode(&node, cx)));
     }
+    let tests = gateway.tests.map(|tests| tests.found(cx));
     let directory = match gateway.directory {
-        Some(DirectoryFields::File(_)) => nodes
-            .next()
-            .flatten()
-            .and_then(|node| DirectoryFile::decode(&node, cx))
-            .map(Directory::File),
+        Some(DirectoryFields::File(At { value, span })) => {
+            let path = cx.directory(&value);
+            cx.open(&path, Some(span), Interpolation::Off)
+                .and_then(|node| DirectoryFile::decode(&node, cx))
+                .map(Directory::File)
+        }
         Some(DirectoryFields::Postgres(postgres)) => Some(Directory::Postgres(postgres)),
         None => None,
     };

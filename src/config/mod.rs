@@ -29,7 +29,6 @@ mod load;
 mod logins;
 mod machines;
 mod mode;
-mod parallel;
 mod penalty;
 mod policies;
 pub mod problem;

@@ -18,8 +18,7 @@ use crate::policy::upstream::Upstream;
 use super::super::compile::unknown;
 use super::super::context::Context;
 use super::super::decode::{At, Name};
-use super::super::expression::{self, Mistake};
-use super::super::parallel;
+use super::super::expression;
 use super::super::yaml::Span;
 use super::actions::{ActionFields, ChargeFields, DivertFields};
 use super::{RuleFields, RuleFile, When, place};
@@ -60,13 +59,10 @@ pub(in crate::config) fn compile(
     cx: &mut Context<'_>,
 ) -> RuleBook {
     let mut on: Vec<Arc<Rule>> = Vec::new();
-    let expressions = parallel::each(stated, |At { value: rule, .. }| {
-        expression::compile(&rule.when.value.0, rule.phase)
-    });
-    for (At { value, span }, expression) in stated.iter().zip(expressions) {
+    for At { value, span } in stated {
         let RuleFields { id, phase, mode, when, then } = value;
         then.value.fit(*phase, cx);
-        let expression = expression.map_err(|mistakes| mistaken(when, mistakes, cx)).ok();
+        let expression = condition(when, *phase, cx);
         let actions = actions(&id.value, *phase, &then.value, whole, cx);
         let place = u16::try_from(on.len()).ok();
         if expression.is_none() {
@@ -99,21 +95,21 @@ pub(in crate::config) fn names(stated: &[At<RuleFields>]) -> impl Iterator<Item 
 
 /// The expression of a condition.
 pub(in crate::config) fn condition(
-    stated: &At<When>,
+    At { value: When(text), span }: &At<When>,
     phase: Phase,
     cx: &mut Context<'_>,
 ) -> Option<Expression> {
-    let compiled = expression::compile(&stated.value.0, phase);
-    compiled.map_err(|mistakes| mistaken(stated, mistakes, cx)).ok()
-}
-
-/// Says what is wrong with a condition, where it stands in the file.
-fn mistaken(At { value: When(text), span }: &At<When>, all: Vec<Mistake>, cx: &mut Context<'_>) {
-    for mistake in all {
-        let at = place::within(cx.text(*span), *span, text, &mistake.range);
-        let said = cx.error(at, mistake.message);
-        if let Some(hint) = mistake.hint {
-            said.hint(hint);
+    match expression::compile(text, phase) {
+        Ok(expression) => Some(expression),
+        Err(mistakes) => {
+            for mistake in mistakes {
+                let at = place::within(cx.text(*span), *span, text, &mistake.range);
+                let said = cx.error(at, mistake.message);
+                if let Some(hint) = mistake.hint {
+                    said.hint(hint);
+                }
+            }
+            None
         }
     }
 }
