@@ -154,7 +154,8 @@ async fn versions_are_listed_compared_and_gone_back_to_until_a_file_changes() {
     assert_eq!(version(&gateway).await, first);
     assert_eq!(status(&gateway).await, 403);
     assert_eq!(count(&gateway, "tollgate_rollbacks_total").await, 1);
-    assert!(gateway.log().contains("rolled back"), "{}", gateway.log());
+    eventually("the word of it", async || gateway.log().contains("rolled back").then_some(()))
+        .await;
     let listed = snapshots(&gateway, &["list"]).out;
     assert!(
         listed.contains("gone back to") && listed.contains("by tollgate snapshots"),
