@@ -18,6 +18,7 @@ pub mod limits;
 pub mod logins;
 pub mod mode;
 pub mod path;
+mod prefixes;
 pub mod quotas;
 pub mod response;
 pub mod rights;

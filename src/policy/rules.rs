@@ -235,6 +235,6 @@ impl Shelf {
     /// Those that a request with this method and path can meet, in their order.
     pub fn candidates(&self, method: &Method, path: &str) -> impl Iterator<Item = &Arc<Rule>> {
         let places = self.index.candidates(method, path);
-        places.filter_map(|place| self.rules.get(usize::from(place)))
+        places.filter_map(|place| self.rules.get(place))
     }
 }

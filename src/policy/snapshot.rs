@@ -14,6 +14,7 @@ use super::identity::IdentityPolicy;
 use super::impersonation::ImpersonationPolicy;
 use super::limits::{Limit, Plan};
 use super::logins::LoginPolicy;
+use super::prefixes::{Builder, Paths};
 use super::response::ResponsePolicy;
 use super::roles::RoleTable;
 use super::route::Route;
@@ -67,6 +68,7 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Arc<Route>>,
+    by_path: Paths,
 }
 
 /// What the route table says of a request.
@@ -84,14 +86,19 @@ impl RouteTable {
     /// Orders routes from the most specific: by host, then by path.
     pub fn new(mut routes: Vec<Arc<Route>>) -> Self {
         routes.sort_by_cached_key(|route| (route.host.rank(), route.path.specificity()));
-        Self { routes }
+        let mut by_path = Builder::default();
+        for (place, route) in routes.iter().enumerate() {
+            by_path.below(place, &route.path.literal_start());
+        }
+        Self { routes, by_path: by_path.finish() }
     }
 
     /// The first route that fits. A more specific path shields a less specific one even where only
     /// the latter serves the method: what is open for GET does not open POST by another route.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> RouteMatch<'_> {
         let mut others: Vec<&Arc<Route>> = Vec::new();
-        for route in &self.routes {
+        let candidates = self.by_path.candidates(path);
+        for route in candidates.filter_map(|place| self.routes.get(place)) {
             if let Some(first) = others.first() {
                 let same = first.host.rank() == route.host.rank()
                     && first.path.ambiguous_with(&route.path);

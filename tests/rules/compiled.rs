@@ -12,7 +12,7 @@ use tollgate::domain::catalog::{Argument, Caps, Returns, TableKind, Tenancy};
 use tollgate::policy::condition::Condition;
 use tollgate::policy::limits::RateSource;
 use tollgate::policy::response::Origins;
-use tollgate::policy::route::{Destination, PermissionRule, TenantRule, TenantSource};
+use tollgate::policy::route::{Destination, PermissionRule, Route, TenantRule, TenantSource};
 use tollgate::policy::snapshot::RouteMatch;
 use tollgate::policy::upstream::UpstreamIdentity;
 
@@ -198,6 +198,75 @@ rest_caps: { depth: 2, filters: 9 }
     assert_eq!(*near, Returns::Rows { table: "countries".into(), filtered: false });
     assert_eq!(names(&catalog.casts), "text");
     assert_eq!(catalog.caps, Caps { depth: 2, embeds: 10, filters: 9 });
+}
+
+/// Looked up by the beginnings of their paths; a look at one after the other says what is due.
+#[test]
+fn a_request_finds_the_most_specific_route_that_fits() {
+    let paths = [
+        "/",
+        "/{x*}",
+        "/a",
+        "/a/{x}",
+        "/a/{x*}",
+        "/a/b",
+        "/a/b/{x}",
+        "/a/b/{x*}",
+        "/ab",
+        "/ab/{x*}",
+        "/ab/c",
+        "/b/{x}/c",
+        "/b/{x}/c/{y*}",
+    ];
+    let mut text = String::from("permissions: [\"reports:export\"]\nroutes:\n");
+    for (number, (path, host)) in paths
+        .iter()
+        .flat_map(|path| ["*", "*.example.com", "b.example.com"].map(|h| (path, h)))
+        .enumerate()
+    {
+        let methods = ["[GET]", "[GET, POST]", "[POST]"][number % 3];
+        text += &format!(
+            "  - {{ name: r{number}, match: {{ host: \"{host}\", path: \"{path}\", methods: {methods} }}, \
+             close: true }}\n"
+        );
+    }
+    let files = laid(&[&here("good")]).with("policy-routes.yaml", text);
+    let routes = loaded(&files).snapshot.routes;
+    let parts = ["", "/", "/a", "/ab", "/abc", "/b", "/c"];
+    let mut found = 0;
+    for [first, second, third] in parts.iter().flat_map(|first| {
+        parts.iter().flat_map(move |second| parts.map(|third| [*first, *second, third]))
+    }) {
+        let path = format!("{first}{second}{third}");
+        for host in ["localhost", "a.example.com", "b.example.com"] {
+            for method in [Method::GET, Method::POST, Method::DELETE] {
+                let fits = |route: &&Arc<Route>| {
+                    route.host.matches(host) && route.path.matches(&path).is_some()
+                };
+                let due = routes.iter().find(fits).map(|first| {
+                    let same = |route: &&Arc<Route>| {
+                        route.host.rank() == first.host.rank()
+                            && (Arc::ptr_eq(route, first) || first.path.ambiguous_with(&route.path))
+                    };
+                    let alike: Vec<_> = routes.iter().filter(fits).filter(same).collect();
+                    let serves = |route: &&&Arc<Route>| route.methods.matches(&method);
+                    alike.iter().find(serves).copied().ok_or(alike.len())
+                });
+                match (routes.find(host, &path, &method), due) {
+                    (RouteMatch::Nothing, None) => {}
+                    (RouteMatch::Route(route), Some(Ok(due))) => {
+                        found += 1;
+                        assert!(Arc::ptr_eq(route, due), "{host} {path}");
+                    }
+                    (RouteMatch::OtherMethods(others), Some(Err(due))) => {
+                        assert_eq!(others.len(), due, "{host} {path}");
+                    }
+                    (said, due) => panic!("{method} {host} {path}: {said:?}, not {due:?}"),
+                }
+            }
+        }
+    }
+    assert!(found > 1_000, "{found}");
 }
 
 #[test]

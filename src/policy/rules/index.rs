@@ -1,41 +1,10 @@
-//! Rules by method and path.
-//!
-//! Under each method, rules that fit any path stand apart; the others hang on the text that a path
-//! must be or begin with. Those texts are sorted, and each knows the longest other one that it
-//! begins with: all that fit a path are found by one binary search and a walk upwards. A rule that a
-//! request cannot meet costs a part of that search and nothing else.
+//! Rules by method and path: under each method, those that a path can meet (`policy::prefixes`).
 
 use http::Method;
-use smallvec::SmallVec;
 
 use super::super::expression::HeadFilter;
 use super::super::expression::head::{MethodSet, PathTest};
-
-/// Places of rules, ascending, each once: those that any path can meet, and those of this path.
-#[derive(Default)]
-pub(super) struct Places<'i> {
-    any: &'i [u16],
-    found: SmallVec<[u16; 16]>,
-    next: usize,
-}
-
-impl Iterator for Places<'_> {
-    type Item = u16;
-
-    fn next(&mut self) -> Option<u16> {
-        let found = self.found.get(self.next).copied();
-        match (self.any.split_first(), found) {
-            (Some((any, rest)), found) if found.is_none_or(|found| *any < found) => {
-                self.any = rest;
-                Some(*any)
-            }
-            (_, found) => {
-                self.next += 1;
-                found
-            }
-        }
-    }
-}
+use super::super::prefixes::{Builder, Paths, Places};
 
 /// The index of one phase.
 #[derive(Debug, Default)]
@@ -48,10 +17,10 @@ impl Index {
     /// Indexes rules by what their conditions ask of method and path, in their order.
     pub(super) fn new<'f>(heads: impl Iterator<Item = &'f HeadFilter>) -> Self {
         let mut builders: [Builder; MethodSet::PLACES] = Default::default();
-        for (place, head) in (0..=u16::MAX).zip(heads) {
+        for (place, head) in heads.enumerate() {
             for (method, builder) in builders.iter_mut().enumerate() {
                 if head.methods.has(method) {
-                    builder.add(place, head.paths.as_deref());
+                    add(builder, place, head.paths.as_deref());
                 }
             }
         }
@@ -65,94 +34,17 @@ impl Index {
     }
 }
 
-#[derive(Debug, Default)]
-struct Paths {
-    any: Vec<u16>,
-    /// Sorted by text.
-    nodes: Vec<Node>,
-}
-
-#[derive(Debug)]
-struct Node {
-    text: Box<str>,
-    /// The longest other node whose text this one begins with.
-    parent: Option<u16>,
-    /// Rules for exactly this path.
-    exact: Vec<u16>,
-    /// Rules for all paths that begin so.
-    below: Vec<u16>,
-}
-
-impl Paths {
-    fn candidates(&self, path: &str) -> Places<'_> {
-        let mut found: SmallVec<[u16; 16]> = SmallVec::new();
-        let after = self.nodes.partition_point(|node| *node.text <= *path);
-        // Whatever the path begins with is this node or above it: texts that begin alike stand
-        // side by side.
-        let mut at = after.checked_sub(1).and_then(|last| self.nodes.get(last));
-        while let Some(node) = at {
-            if path.starts_with(&*node.text) {
-                found.extend_from_slice(&node.below);
-                if node.text.len() == path.len() {
-                    found.extend_from_slice(&node.exact);
-                }
-            }
-            at = node.parent.and_then(|parent| self.nodes.get(usize::from(parent)));
-        }
-        found.sort_unstable();
-        found.dedup();
-        Places { any: &self.any, found, next: 0 }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Builder {
-    any: Vec<u16>,
-    hung: Vec<(Box<str>, bool, u16)>,
-}
-
-impl Builder {
-    fn add(&mut self, place: u16, paths: Option<&[PathTest]>) {
-        let Some(paths) = paths else {
-            self.any.push(place);
-            return;
-        };
-        for path in paths {
-            let (text, exact) = match path {
-                PathTest::Exact(text) => (text, true),
-                PathTest::Prefix(text) => (text, false),
-            };
-            self.hung.push((text.clone(), exact, place));
+fn add(builder: &mut Builder, place: usize, paths: Option<&[PathTest]>) {
+    let Some(paths) = paths else {
+        builder.any(place);
+        return;
+    };
+    for path in paths {
+        match path {
+            PathTest::Exact(text) => builder.exact(place, text),
+            PathTest::Prefix(text) => builder.below(place, text),
         }
     }
-
-    fn finish(mut self) -> Paths {
-        self.hung.sort();
-        let mut nodes: Vec<Node> = Vec::new();
-        for (text, exact, place) in self.hung {
-            if nodes.last().is_none_or(|last| last.text != text) {
-                let parent = parent(&nodes, &text);
-                nodes.push(Node { text, parent, exact: Vec::new(), below: Vec::new() });
-            }
-            if let Some(node) = nodes.last_mut() {
-                let list = if exact { &mut node.exact } else { &mut node.below };
-                list.push(place);
-            }
-        }
-        Paths { any: self.any, nodes }
-    }
-}
-
-/// The longest of the sorted texts so far that a text begins with.
-fn parent(nodes: &[Node], text: &str) -> Option<u16> {
-    let mut at = nodes.len().checked_sub(1);
-    while let Some(node) = at.and_then(|index| nodes.get(index)) {
-        if text.starts_with(&*node.text) {
-            return at.and_then(|index| u16::try_from(index).ok());
-        }
-        at = node.parent.map(usize::from);
-    }
-    None
 }
 
 #[cfg(test)]
@@ -161,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    fn found(index: &Index, method: Method, path: &str) -> Vec<u16> {
+    fn found(index: &Index, method: Method, path: &str) -> Vec<usize> {
         index.candidates(&method, path).collect()
     }
 
@@ -211,10 +103,10 @@ mod tests {
                 .map(|test| head(MethodSet::ALL, Some(&[test])))
                 .collect();
             let index = Index::new(heads.iter());
-            let fits = |(_, (text, whole)): &(u16, &(String, bool))| {
+            let fits = |(_, (text, whole)): &(usize, &(String, bool))| {
                 if *whole { *text == path } else { path.starts_with(text.as_str()) }
             };
-            let wanted: Vec<u16> =
+            let wanted: Vec<usize> =
                 (0..).zip(&texts).filter(fits).map(|(place, _)| place).collect();
             prop_assert_eq!(found(&index, Method::GET, &path), wanted);
         }
