@@ -11,7 +11,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::body::{ArgumentsRule, BodyRule, BodySource};
-use super::confine::{confined_headers, in_order, is_all, is_csv};
+use super::confine::{in_order, is_all, is_csv, printed_headers};
 use super::confined::{Confined, Injection};
 use super::percent::{Plus, decode, encode};
 use super::prefer::Preferences;
@@ -104,7 +104,7 @@ pub(super) fn call(
             injections.push(Injection::TenantArgument { argument, in_body });
         }
     }
-    let headers = confined_headers(request, &preferences, &catalog.schema)?;
+    let headers = printed_headers(request, preferences.print(), &catalog.schema, BodySource::Json)?;
     if is_csv(&headers) {
         match &function.returns {
             // PostgREST takes the first line of CSV from the rows before they are filtered

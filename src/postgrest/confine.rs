@@ -118,7 +118,7 @@ pub fn confine_below(
         }
         None => BodyRule::None,
     };
-    let headers = confined_headers(request, &preferences, &catalog.schema)?;
+    let headers = printed_headers(request, preferences.print(), &catalog.schema, BodySource::Json)?;
     let select = Selection::of(request.method, preferences.returning);
     let returned = request.method.writes() && select == Selection::Expanded;
     if returned && is_csv(&headers) && is_all(&query) {
@@ -309,32 +309,32 @@ fn confine_body(
     Ok(BodyRule::Rows(rule.below(below)))
 }
 
-pub(super) fn confined_headers(
+/// The fields of a request that is printed anew, all of them. A body goes on in the form of `body`.
+pub(super) fn printed_headers(
     request: &RestRequest<'_>,
-    preferences: &Preferences,
+    prefer: Option<HeaderValue>,
     schema: &str,
+    body: BodySource,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, RestRefusal> {
     let profile = if request.method.writes() { CONTENT_PROFILE } else { ACCEPT_PROFILE };
     headers::profile(request.headers, &profile, schema)?;
     let schema = HeaderValue::from_str(schema).map_err(|_| RestRefusal::ProfileNotAcceptable)?;
     let mut out = Vec::with_capacity(4);
     out.push((profile, schema));
+    // A media type that is none of PostgREST's own is a function of the database.
     if let Some(accept) = headers::accept(request.headers)? {
         out.push((header::ACCEPT, accept));
     }
-    if let Some(prefer) = preferences.print() {
+    if let Some(prefer) = prefer {
         out.push((PREFER, prefer));
     }
-    match request.method {
-        RestMethod::Get => {
-            if let Some(range) = headers::range(request.headers)? {
-                out.push((header::RANGE, range));
-            }
-        }
-        RestMethod::Post | RestMethod::Patch | RestMethod::Put => {
-            out.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
-        }
-        RestMethod::Head | RestMethod::Delete => {}
+    if request.method == RestMethod::Get
+        && let Some(range) = headers::range(request.headers)?
+    {
+        out.push((header::RANGE, range));
+    }
+    if request.method.has_body() {
+        out.push((header::CONTENT_TYPE, HeaderValue::from_static(body.media_type())));
     }
     Ok(out)
 }

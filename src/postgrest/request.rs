@@ -39,6 +39,11 @@ impl RestMethod {
     pub fn writes(self) -> bool {
         !matches!(self, Self::Get | Self::Head)
     }
+
+    /// Whether a body belongs to it.
+    pub fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Patch | Self::Put)
+    }
 }
 
 /// A client's request to a PostgREST upstream, as the route stage hands it over.

@@ -10,19 +10,18 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 
 use super::body::BodySource;
-use super::confine::restore_apikey;
+use super::confine::{printed_headers, restore_apikey};
 use super::confined::Injection;
-use super::headers::{self, ACCEPT_PROFILE, CONTENT_PROFILE};
 use super::path::{Resource, resource};
 use super::percent::encode;
-use super::prefer::{PREFER, Returning, Stated, stated};
+use super::prefer::{Returning, Stated, stated};
 use super::print::Printer;
 use super::query::parse_query;
 use super::refusal::RestRefusal;
-use super::request::{RestMethod, RestRequest};
+use super::request::RestRequest;
 use super::resolve::{Resolver, expanded};
 use super::select::SelectItem;
 use super::shape::shape;
@@ -130,9 +129,12 @@ fn written(
         let items = query.select.take().unwrap_or_else(|| vec![SelectItem::Star]);
         query.select = Some(expanded(items, table));
     }
-    let takes_body =
-        matches!(request.method, RestMethod::Post | RestMethod::Patch | RestMethod::Put);
-    let headers = fields(request, prefer, &catalog.schema, takes_body)?;
+    let takes_body = request.method.has_body();
+    let body = match takes_body {
+        true => BodySource::from_content_type(request.headers)?,
+        false => BodySource::Json,
+    };
+    let headers = printed_headers(request, prefer, &catalog.schema, body)?;
     let mut target = String::with_capacity(256);
     target.push('/');
     encode(&table.name, &mut target);
@@ -167,34 +169,4 @@ fn is_free(table: &Table) -> bool {
         Tenancy::Global => true,
         Tenancy::Denied => false,
     }
-}
-
-fn fields(
-    request: &RestRequest<'_>,
-    prefer: Option<HeaderValue>,
-    schema: &str,
-    takes_body: bool,
-) -> Result<Vec<(HeaderName, HeaderValue)>, RestRefusal> {
-    let profile = if request.method.writes() { CONTENT_PROFILE } else { ACCEPT_PROFILE };
-    headers::profile(request.headers, &profile, schema)?;
-    let schema = HeaderValue::from_str(schema).map_err(|_| RestRefusal::ProfileNotAcceptable)?;
-    let mut out = Vec::with_capacity(4);
-    out.push((profile, schema));
-    // A media type that is none of PostgREST's own is a function of the database.
-    if let Some(accept) = headers::accept(request.headers)? {
-        out.push((header::ACCEPT, accept));
-    }
-    if let Some(prefer) = prefer {
-        out.push((PREFER, prefer));
-    }
-    if request.method == RestMethod::Get
-        && let Some(range) = headers::range(request.headers)?
-    {
-        out.push((header::RANGE, range));
-    }
-    if takes_body {
-        let source = BodySource::from_content_type(request.headers)?;
-        out.push((header::CONTENT_TYPE, HeaderValue::from_static(source.media_type())));
-    }
-    Ok(out)
 }

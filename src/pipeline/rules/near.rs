@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::pipeline::trace::{Stage, Trace};
 use crate::policy::expression::Scene;
-use crate::policy::rules::{Judgement, Rule, Shelf};
+use crate::policy::rules::{Rule, Shelf};
 
 /// Rules of a phase that are told; those first that the request could meet by method and path.
 const MOST: usize = 8;
@@ -18,7 +18,7 @@ pub(super) fn noted(shelf: &Shelf, scene: &Scene<'_>, stage: Stage, trace: &mut 
     }
     let nearly = |rule: &Arc<Rule>| {
         let lacking = rule.when.lacking(scene)?;
-        let silent = matches!(rule.judge(scene), Judgement::Nothing);
+        let silent = rule.when.holds(scene) == Ok(false);
         silent.then(|| (Arc::clone(rule), shortened(lacking)))
     };
     let (met, other): (Vec<_>, Vec<_>) = shelf
